@@ -1,0 +1,25 @@
+//! Rows of a table by id; the gradient is added to those rows.
+
+use crate::{AutogradError, Var};
+use mode_tensor::{Ids, Target, Tensor, embedding_backward};
+
+/// Rows `ids` of `table` `[rows, width]`: `[tokens, width]`.
+///
+/// # Errors
+/// An id that the table does not have.
+pub fn embedding(ids: &Ids, table: &Var) -> Result<Var, AutogradError> {
+    let y = mode_tensor::embedding(ids, table.value())?;
+    Var::record("embedding", y, &[table], |_| {
+        let (ids, shape) = (ids.clone(), table.value().shape().to_vec());
+        Box::new(move |g, sink| {
+            sink.compute(0, |target| {
+                let dtable = match target {
+                    Target::New => Tensor::full(g.device(), &shape, 0.0)?,
+                    Target::Overwrite(sum) | Target::Add(sum) => sum.clone(),
+                };
+                embedding_backward(&ids, g, &dtable)?;
+                Ok(dtable)
+            })
+        })
+    })
+}

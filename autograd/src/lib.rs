@@ -1,0 +1,41 @@
+//! Reverse-mode automatic differentiation on a tape.
+//!
+//! A [`Var`] is a tensor and, if anything above it is trained, a node on a [`Tape`]. Each operation has a file of its name
+//! with the forward and, beside it, the vjp (vector-Jacobian product) that sends a gradient to its parents through a
+//! [`Sink`]. What nothing trained depends on never gets a node: it keeps nothing alive and is never walked, and a vjp
+//! launches nothing for a parent that wants no gradient. That is the whole of "frozen".
+
+mod error;
+mod gradcheck;
+mod gradients;
+mod optimizer;
+mod param;
+mod tape;
+
+mod add;
+mod attention;
+mod cross_entropy;
+mod embedding;
+mod gate_merge;
+mod linear;
+mod rms_norm;
+mod rotary;
+mod scale;
+mod swiglu;
+
+pub use add::{add, add_at};
+pub use attention::attention;
+pub use cross_entropy::{Loss, cross_entropy};
+pub use embedding::embedding;
+pub use error::AutogradError;
+pub use gate_merge::{Gated, gate_merge};
+pub use gradcheck::gradcheck;
+pub use gradients::{Gradients, Sink};
+pub use linear::linear;
+pub use optimizer::{AdamW, AdamWSettings};
+pub use param::Param;
+pub use rms_norm::rms_norm;
+pub use rotary::rotary;
+pub use scale::scale;
+pub use swiglu::swiglu;
+pub use tape::{Tape, Var};

@@ -1,0 +1,92 @@
+//! AdamW over a list of parameters, with clipping of the global gradient norm.
+
+use crate::{AutogradError, Gradients, Param};
+use mode_tensor::{AdamWStep, Tensor, adamw, sum_of_squares};
+
+/// What stays the same from step to step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWSettings {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Keeps a step finite where the gradient is zero.
+    pub epsilon: f64,
+    /// Decoupled weight decay, on everything that is trained.
+    pub decay: f64,
+    /// Greatest norm of all gradients together; 0 for any.
+    pub clip: f64,
+}
+
+impl Default for AdamWSettings {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.01, clip: 1.0 }
+    }
+}
+
+struct State {
+    param: Param,
+    m: Tensor,
+    v: Tensor,
+}
+
+/// The optimizer and its moments.
+pub struct AdamW {
+    settings: AdamWSettings,
+    states: Vec<State>,
+    norm: Tensor,
+    step: u64,
+}
+
+impl AdamW {
+    /// An optimizer of the trained parameters among `params`, moments zero.
+    ///
+    /// # Errors
+    /// None of them is trained.
+    pub fn new<'a>(
+        params: impl IntoIterator<Item = &'a Param>,
+        settings: AdamWSettings,
+    ) -> Result<Self, AutogradError> {
+        let mut states = Vec::new();
+        for param in params.into_iter().filter(|param| param.is_trained()) {
+            let zeros = || Tensor::full(param.value().device(), param.value().shape(), 0.0);
+            states.push(State { param: param.clone(), m: zeros()?, v: zeros()? });
+        }
+        let device = match states.first() {
+            Some(state) => state.param.value().device().clone(),
+            None => return Err(AutogradError::NoParameters),
+        };
+        Ok(Self { settings, states, norm: Tensor::full(&device, &[1], 0.0)?, step: 0 })
+    }
+
+    /// Steps every parameter along its gradient at learning rate `rate`.
+    ///
+    /// # Errors
+    /// A parameter that no gradient reached, by name; nothing has been changed then.
+    pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
+        let reached = self.states.iter().map(|s| gradients.of(&s.param)).collect::<Result<Vec<_>, _>>()?;
+        if self.settings.clip > 0.0 {
+            sum_of_squares(reached.iter().copied(), &self.norm)?;
+        }
+        self.step += 1;
+        let AdamWSettings { beta1, beta2, epsilon, decay, clip } = self.settings;
+        let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
+        for (state, gradient) in self.states.iter().zip(reached) {
+            adamw(&step, gradient, &self.norm, state.param.value(), &state.m, &state.v)?;
+        }
+        Ok(())
+    }
+
+    /// The global gradient norm of the last step; 0 if nothing clips. Waits for the device.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn gradient_norm(&self) -> Result<f32, AutogradError> {
+        Ok(self.norm.to_vec()?.first().map_or(0.0, |sum| sum.sqrt()))
+    }
+
+    /// The parameters it trains.
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        self.states.iter().map(|state| &state.param)
+    }
+}

@@ -1,0 +1,147 @@
+//! The tape: what was computed from trained parameters, in order, each with its vjp.
+
+use crate::{AutogradError, Gradients, Param, Sink};
+use mode_tensor::Tensor;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Sends the gradient of an operation's output to its parents.
+pub(crate) type Vjp = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<(), AutogradError>>;
+
+pub(crate) struct Node {
+    pub(crate) op: &'static str,
+    /// Nodes of the operands; none for an operand that wants no gradient.
+    pub(crate) parents: Vec<Option<usize>>,
+    /// None for a parameter.
+    pub(crate) vjp: Option<Vjp>,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: Vec<Node>,
+    params: HashMap<u64, usize>,
+}
+
+/// The record of one forward pass. Clones are the same tape.
+#[derive(Clone, Default)]
+pub struct Tape(Rc<RefCell<Inner>>);
+
+/// A tensor that may have a place on a tape.
+#[derive(Clone)]
+pub struct Var {
+    value: Tensor,
+    node: Option<(Tape, usize)>,
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A parameter as an operand: a node if it is trained, else a constant. Asked twice, the same node.
+    pub fn param(&self, param: &Param) -> Var {
+        if !param.is_trained() {
+            return Var::constant(param.value().clone());
+        }
+        let mut inner = self.0.borrow_mut();
+        let next = inner.nodes.len();
+        let node = *inner.params.entry(param.id()).or_insert(next);
+        if node == next {
+            inner.nodes.push(Node { op: "param", parents: Vec::new(), vjp: None });
+        }
+        Var { value: param.value().clone(), node: Some((self.clone(), node)) }
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.0.borrow().nodes.len()
+    }
+
+    /// True if nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Walks the tape back from `output`, whose gradient is `seed`, and empties it.
+    ///
+    /// # Errors
+    /// An output that no trained parameter leads to, or what a vjp's launches report.
+    pub fn backward(&self, output: &Var, seed: Tensor) -> Result<Gradients, AutogradError> {
+        let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
+        if !Rc::ptr_eq(&tape.0, &self.0) {
+            return Err(AutogradError::TwoTapes { op: "backward" });
+        }
+        let Inner { nodes, params } = std::mem::take(&mut *self.0.borrow_mut());
+        let mut slots: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        slots[*last] = Some(seed);
+        for (i, node) in nodes.into_iter().enumerate().take(last + 1).rev() {
+            let Some(vjp) = node.vjp else { continue };
+            // Taken, not borrowed: the memory goes back to the pool as soon as this node has sent it on.
+            let Some(gradient) = slots[i].take() else { continue };
+            vjp(&gradient, &mut Sink { op: node.op, parents: &node.parents, slots: &mut slots })?;
+        }
+        Ok(Gradients::new(params, slots))
+    }
+}
+
+impl Var {
+    /// A tensor that wants no gradient.
+    pub fn constant(value: Tensor) -> Self {
+        Self { value, node: None }
+    }
+
+    /// The tensor.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// True if a trained parameter leads to it.
+    pub fn requires_grad(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// A shape of another number of elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self, AutogradError> {
+        let before = self.value.shape().to_vec();
+        let value = self.value.reshape(shape)?;
+        Self::record("reshape", value, &[self], |_| {
+            Box::new(move |g, sink| sink.add(0, g.reshape(&before)?))
+        })
+    }
+
+    /// The result of an operation on `operands`. Its vjp is made, with whatever it keeps, only if an operand wants a
+    /// gradient.
+    pub(crate) fn record(
+        op: &'static str,
+        value: Tensor,
+        operands: &[&Var],
+        vjp: impl FnOnce(&Tensor) -> Vjp,
+    ) -> Result<Self, AutogradError> {
+        let mut tape: Option<&Tape> = None;
+        for (other, _) in operands.iter().filter_map(|var| var.node.as_ref()) {
+            if tape.is_some_and(|tape| !Rc::ptr_eq(&tape.0, &other.0)) {
+                return Err(AutogradError::TwoTapes { op });
+            }
+            tape = Some(other);
+        }
+        let Some(tape) = tape else { return Ok(Self::constant(value)) };
+        let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
+        let node = Node { op, parents, vjp: Some(vjp(&value)) };
+        let mut inner = tape.0.borrow_mut();
+        inner.nodes.push(node);
+        let index = inner.nodes.len() - 1;
+        drop(inner);
+        Ok(Self { value, node: Some((tape.clone(), index)) })
+    }
+}
+
+impl std::fmt::Debug for Var {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Var{:?}{}", self.value.shape(), if self.requires_grad() { "*" } else { "" })
+    }
+}

@@ -1,0 +1,148 @@
+//! One step of AdamW (Loshchilov and Hutter, arXiv 1711.05101), in place.
+//!
+//! With g scaled by min(1, clip / norm): m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2,
+//! p -= rate (m / bias1 / (sqrt(v / bias2) + epsilon) + decay p), where bias_i = 1 - b_i^step. All `[count]` but norm `[1]`,
+//! the sum of squares of *all* gradients, which stays on the device. Moves 7 units.
+
+use crate::add::TASK;
+use crate::simd::simd;
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`AdamW`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Elements.
+    pub count: u32,
+    /// Learning rate.
+    pub rate: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Keeps the step finite where the gradient is zero.
+    pub epsilon: f32,
+    /// Decoupled weight decay.
+    pub decay: f32,
+    /// 1 - beta1^step.
+    pub bias1: f32,
+    /// 1 - beta2^step.
+    pub bias2: f32,
+    /// Greatest gradient norm, 0 for any.
+    pub clip: f32,
+}
+
+/// The kernel.
+pub struct AdamW;
+
+/// Steps parameter `p` with moments `m` and `v` along gradient `g`.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn adamw(
+    device: &Device,
+    params: Params,
+    g: &View,
+    norm: &View,
+    p: &View,
+    m: &View,
+    v: &View,
+) -> Result<(), KernelError> {
+    launch::<AdamW>(device, &params, &[g, norm], &[p, m, v])
+}
+
+impl Kernel for AdamW {
+    type Params = Params;
+    const NAME: &'static str = "adamw";
+    const WGSL: &'static str = mode_shaders::ADAMW;
+    const INPUTS: &'static [&'static str] = &["g", "norm"];
+    const OUTPUTS: &'static [&'static str] = &["p", "m", "v"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(a: &Params, bindings: Bindings<f32>) {
+        let ([g, norm], [p, m, v]) = bindings.take();
+        let factor = if a.clip > 0.0 { (a.clip / (norm[0].sqrt() + 1e-6)).min(1.0) } else { 1.0 };
+        let state = p.par_chunks_mut(TASK).zip(m.par_chunks_mut(TASK)).zip(v.par_chunks_mut(TASK));
+        state.zip(g.par_chunks(TASK)).for_each(|(((p, m), v), g)| {
+            let len = g.len();
+            let (p, m, v) = (&mut p[..len], &mut m[..len], &mut v[..len]);
+            simd(|| {
+                for i in 0..len {
+                    let g = g[i] * factor;
+                    m[i] = a.beta1 * m[i] + (1.0 - a.beta1) * g;
+                    v[i] = a.beta2 * v[i] + (1.0 - a.beta2) * g * g;
+                    let step = m[i] / a.bias1 / ((v[i] / a.bias2).sqrt() + a.epsilon);
+                    p[i] -= a.rate * (step + a.decay * p[i]);
+                }
+            });
+        });
+    }
+
+    fn reference(a: &Params, bindings: Bindings<f64>) {
+        let ([g, norm], [p, m, v]) = bindings.take();
+        let (beta1, beta2) = (f64::from(a.beta1), f64::from(a.beta2));
+        let factor = if a.clip > 0.0 { (f64::from(a.clip) / (norm[0].sqrt() + 1e-6)).min(1.0) } else { 1.0 };
+        for i in 0..a.count as usize {
+            let g = g[i] * factor;
+            m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+            v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+            let step = m[i] / f64::from(a.bias1) / ((v[i] / f64::from(a.bias2)).sqrt() + f64::from(a.epsilon));
+            p[i] -= f64::from(a.rate) * (step + f64::from(a.decay) * p[i]);
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 16.0 * f64::from(p.count), bytes: 28.0 * f64::from(p.count) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(n, clip): (usize, f32)| Case {
+            params: Params {
+                count: n as u32,
+                rate: 0.01,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                decay: 0.1,
+                bias1: 0.271,
+                bias2: 0.142,
+                clip,
+            },
+            inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(vec![9.0])],
+            outputs: vec![
+                Data::F32(fill(seed + 1, n, 1.0)),
+                Data::F32(fill(seed + 2, n, 1.0)),
+                Data::F32(fill(seed + 3, n, 1.0).iter().map(|v| v * v).collect()),
+            ],
+        };
+        [(1, 0.0), (257, 1.0), (40_001, 100.0)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // The first step moves by the rate times the gradient's sign, and decays by rate * decay.
+        let params = Params {
+            count: 1,
+            rate: 0.5,
+            beta1: 0.5,
+            beta2: 0.75,
+            epsilon: 0.0,
+            decay: 0.25,
+            bias1: 0.5,
+            bias2: 0.25,
+            clip: 0.0,
+        };
+        let (mut p, mut m, mut v) = ([8.0], [0.0], [0.0]);
+        AdamW::reference(&params, Bindings::new(vec![&[-3.0], &[0.0]], vec![&mut p, &mut m, &mut v]));
+        assert_eq!((p, m, v), ([8.0 + 0.5 - 1.0], [-1.5], [2.25]));
+    }
+}

@@ -1,0 +1,208 @@
+//! Causal attention, forward, without a stored length x length matrix (Dao et al., arXiv 2205.14135).
+//!
+//! o = softmax(scale q k^T + mask) v for each window and head, where a token sees itself and what came before it; q, o
+//! `[batch, length, heads, width]`, k, v `[batch, length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum exp
+//! of each row of scores, kept for the backward kernel. heads / kv_heads query heads share a key head (grouped queries).
+//! The CPU body holds the scores of [`TILE`] queries at a time, the WGSL those of 16 x 16.
+
+use crate::matmul::{Matrix, gemm};
+use crate::simd::{exp, max, simd, sum};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Queries whose scores the CPU bodies hold at once.
+pub(crate) const TILE: usize = 64;
+
+/// Parameters of [`Attention`] and of its backward kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Windows.
+    pub batch: u32,
+    /// Tokens a window.
+    pub length: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key and value heads, a divisor of `heads`.
+    pub kv_heads: u32,
+    /// Factor of the scores, usually 1 / sqrt(width).
+    pub scale: f32,
+    /// Width of a head. In the WGSL a constant of the pipeline.
+    pub width: u32,
+}
+
+impl Params {
+    pub(crate) fn sizes(&self) -> [usize; 5] {
+        [self.batch, self.length, self.heads, self.kv_heads, self.width].map(|v| v as usize)
+    }
+
+    /// Query rows a workgroup: wide heads get fewer, so that their tiles fit 32 KiB of workgroup memory.
+    pub(crate) fn rows(&self) -> u32 {
+        if self.width > 128 { 8 } else { 16 }
+    }
+
+    /// The shader's constants.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("HEAD", self.width), ("ROWS", self.rows())]
+    }
+
+    /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
+    pub(crate) fn flop(&self) -> f64 {
+        let [batch, length, heads, _, width] = self.sizes().map(|v| v as f64);
+        4.0 * batch * heads * length * length * width
+    }
+}
+
+/// The kernel.
+pub struct Attention;
+
+/// o and lse.
+///
+/// # Errors
+/// As [`crate::launch`]; a head so wide that its tiles do not fit the GPU's workgroup memory.
+pub fn attention(
+    device: &Device,
+    params: Params,
+    q: &View,
+    k: &View,
+    v: &View,
+    o: &View,
+    lse: &View,
+) -> Result<(), KernelError> {
+    launch::<Attention>(device, &params, &[q, k, v], &[o, lse])
+}
+
+impl Kernel for Attention {
+    type Params = Params;
+    const NAME: &'static str = "attention";
+    const WGSL: &'static str = mode_shaders::ATTENTION;
+    const INPUTS: &'static [&'static str] = &["q", "k", "v"];
+    const OUTPUTS: &'static [&'static str] = &["o", "lse"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass { entry: "main", groups: [p.length.div_ceil(p.rows()), p.batch * p.heads, 1] }]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([q, k, v], [o, lse]) = bindings.take();
+        let [_, length, heads, kv_heads, width] = p.sizes();
+        let (q_row, kv_row) = (heads * width, kv_heads * width);
+        let windows = o.par_chunks_mut(length * q_row).zip(lse.par_chunks_mut(length * heads)).enumerate();
+        windows.for_each(|(window, (o, lse))| {
+            let q = &q[window * length * q_row..][..length * q_row];
+            let k = &k[window * length * kv_row..][..length * kv_row];
+            let v = &v[window * length * kv_row..][..length * kv_row];
+            let tiles = o.par_chunks_mut(TILE * q_row).zip(lse.par_chunks_mut(TILE * heads)).enumerate();
+            tiles.for_each_init(
+                || vec![0.0; TILE * length],
+                |scores, (tile, (o, lse))| {
+                    let first = tile * TILE;
+                    let rows = lse.len() / heads;
+                    let seen = first + rows;
+                    for head in 0..heads {
+                        let kv_head = head / (heads / kv_heads) * width;
+                        let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
+                        let k = Matrix { data: &k[kv_head..], row: 1, column: kv_row };
+                        gemm([rows, seen, width], scores, seen, q, k, p.scale, false, false);
+                        for row in 0..rows {
+                            let scores = &mut scores[row * seen..][..seen];
+                            lse[row * heads + head] = softmax(scores, first + row + 1);
+                        }
+                        let p = Matrix { data: scores, row: seen, column: 1 };
+                        let v = Matrix { data: &v[kv_head..], row: kv_row, column: 1 };
+                        gemm([rows, width, seen], &mut o[head * width..], q_row, p, v, 1.0, false, false);
+                    }
+                },
+            );
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([q, k, v], [o, lse]) = bindings.take();
+        let [batch, length, heads, kv_heads, width] = p.sizes();
+        for (b, h, t) in (0..batch).flat_map(|b| (0..heads).flat_map(move |h| (0..length).map(move |t| (b, h, t)))) {
+            let q_at = ((b * length + t) * heads + h) * width;
+            let kv_at = |s: usize| ((b * length + s) * kv_heads + h / (heads / kv_heads)) * width;
+            let dot = |s: usize| (0..width).map(|i| q[q_at + i] * k[kv_at(s) + i]).sum::<f64>();
+            let scores: Vec<f64> = (0..=t).map(|s| f64::from(p.scale) * dot(s)).collect();
+            let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let log_sum = greatest + scores.iter().map(|s| (s - greatest).exp()).sum::<f64>().ln();
+            lse[(b * length + t) * heads + h] = log_sum;
+            for i in 0..width {
+                o[q_at + i] = (0..=t).map(|s| (scores[s] - log_sum).exp() * v[kv_at(s) + i]).sum();
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
+        Cost { flop: p.flop(), bytes: 4.0 * batch * length * width * (2.0 * heads + 2.0 * kv_heads) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |p: Params| {
+            let [batch, length, heads, kv_heads, width] = p.sizes();
+            let (n, kv) = (batch * length * heads * width, batch * length * kv_heads * width);
+            Case {
+                params: p,
+                inputs: vec![
+                    Data::F32(fill(seed, n, 2.0)),
+                    Data::F32(fill(seed + 1, kv, 2.0)),
+                    Data::F32(fill(seed + 2, kv, 1.0)),
+                ],
+                outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
+            }
+        };
+        odd_shapes().into_iter().map(case).collect()
+    }
+}
+
+/// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads.
+pub(crate) fn odd_shapes() -> Vec<Params> {
+    let shape = |(batch, length, heads, kv_heads, width): (u32, u32, u32, u32, u32)| Params {
+        batch,
+        length,
+        heads,
+        kv_heads,
+        scale: 1.0 / (width as f32).sqrt(),
+        width,
+    };
+    [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)].map(shape).into()
+}
+
+/// The first `seen` scores become weights that sum to 1, the rest 0; returns their log sum exp.
+#[inline]
+pub(crate) fn softmax(scores: &mut [f32], seen: usize) -> f32 {
+    simd(|| {
+        let (seen, masked) = scores.split_at_mut(seen);
+        masked.fill(0.0);
+        let greatest = max(seen);
+        seen.iter_mut().for_each(|s| *s = exp(*s - greatest));
+        let total = sum(seen);
+        let inverse = 1.0 / total;
+        seen.iter_mut().for_each(|s| *s *= inverse);
+        greatest + total.ln()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
+        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, width: 1 };
+        let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
+        let k = [0.0, 3f64.ln()];
+        let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);
+        Attention::reference(&params, bindings);
+        assert_eq!(o[0], 8.0);
+        approx::assert_relative_eq!(o[1], 14.0, epsilon = 1e-12);
+        approx::assert_relative_eq!(lse[1], 4f64.ln(), epsilon = 1e-12);
+    }
+}

@@ -1,0 +1,219 @@
+//! Causal attention, backward, with the scores recomputed rather than stored (Dao et al., arXiv 2205.14135, section B.4).
+//!
+//! With p = exp(scale q k^T - lse) and delta = <do, o> per row: ds = p (do v^T - delta) scale, dq = ds k, dk = ds^T q,
+//! dv = p^T do; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
+//! and dv like k.
+
+use crate::attention::{Params, TILE, odd_shapes};
+use crate::matmul::{Matrix, gemm};
+use crate::simd::{dot, exp, simd};
+use crate::attention::Attention;
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// The kernel.
+pub struct AttentionBackward;
+
+/// Gradients of q, k and v.
+///
+/// # Errors
+/// As [`crate::attention::attention`].
+pub fn attention_backward(
+    device: &Device,
+    params: Params,
+    [q, k, v, o, lse, dout]: [&View; 6],
+    [dq, dk, dv]: [&View; 3],
+) -> Result<(), KernelError> {
+    let delta = View::whole(device.alloc(lse.len)?);
+    launch::<AttentionBackward>(device, &params, &[q, k, v, o, lse, dout], &[dq, dk, dv, &delta])
+}
+
+impl Kernel for AttentionBackward {
+    type Params = Params;
+    const NAME: &'static str = "attention_backward";
+    const WGSL: &'static str = mode_shaders::ATTENTION_BACKWARD;
+    const INPUTS: &'static [&'static str] = &["q", "k", "v", "o", "lse", "dout"];
+    const OUTPUTS: &'static [&'static str] = &["dq", "dk", "dv", "delta"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        let tiles = p.length.div_ceil(p.rows());
+        vec![
+            Pass { entry: "queries", groups: [tiles, p.batch * p.heads, 1] },
+            Pass { entry: "keys", groups: [tiles, p.batch * p.kv_heads, 1] },
+        ]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([q, k, v, o, lse, dout], [dq, dk, dv, _]) = bindings.take();
+        let [batch, length, heads, kv_heads, width] = p.sizes();
+        let inputs = Inputs { p, q, k, v, o, lse, dout };
+        // A key head's gradients interleave with its neighbours' in memory, so each is made apart and copied into place.
+        let parts: Vec<Part> =
+            (0..batch * kv_heads).into_par_iter().map(|i| inputs.part(i / kv_heads, i % kv_heads)).collect();
+        let shared_by = heads / kv_heads;
+        let windows = dq.par_chunks_mut(length * heads * width);
+        let windows = windows.zip(dk.par_chunks_mut(length * kv_heads * width));
+        let windows = windows.zip(dv.par_chunks_mut(length * kv_heads * width));
+        windows.zip(parts.par_chunks(kv_heads)).for_each(|(((dq, dk), dv), parts)| {
+            for (head, part) in parts.iter().enumerate() {
+                copy_columns(dq, heads * width, head * shared_by * width, &part.dq, shared_by * width);
+                copy_columns(dk, kv_heads * width, head * width, &part.dk, width);
+                copy_columns(dv, kv_heads * width, head * width, &part.dv, width);
+            }
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([q, k, v, o, lse, dout], [dq, dk, dv, _]) = bindings.take();
+        let [batch, length, heads, kv_heads, width] = p.sizes();
+        let scale = f64::from(p.scale);
+        dq.fill(0.0);
+        dk.fill(0.0);
+        dv.fill(0.0);
+        for (b, h, t) in (0..batch).flat_map(|b| (0..heads).flat_map(move |h| (0..length).map(move |t| (b, h, t)))) {
+            let row = (b * length + t) * heads + h;
+            let q_at = row * width;
+            let delta: f64 = (0..width).map(|i| dout[q_at + i] * o[q_at + i]).sum();
+            for s in 0..=t {
+                let kv_at = ((b * length + s) * kv_heads + h / (heads / kv_heads)) * width;
+                let score: f64 = (0..width).map(|i| q[q_at + i] * k[kv_at + i]).sum();
+                let weight = (scale * score - lse[row]).exp();
+                let slope: f64 = (0..width).map(|i| dout[q_at + i] * v[kv_at + i]).sum();
+                let ds = weight * (slope - delta) * scale;
+                for i in 0..width {
+                    dq[q_at + i] += ds * k[kv_at + i];
+                    dk[kv_at + i] += ds * q[q_at + i];
+                    dv[kv_at + i] += weight * dout[q_at + i];
+                }
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
+        // Five products where the forward has two.
+        Cost { flop: 2.5 * p.flop(), bytes: 4.0 * batch * length * width * (4.0 * heads + 4.0 * kv_heads) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        odd_shapes().into_iter().map(|p| case(p, seed)).collect()
+    }
+}
+
+/// A case whose o and lse are what the forward gives, without which the gradients mean nothing.
+fn case(p: Params, seed: u32) -> Case<Params> {
+    let [batch, length, heads, kv_heads, width] = p.sizes();
+    let (n, kv, rows) = (batch * length * heads * width, batch * length * kv_heads * width, batch * length * heads);
+    let (q, k, v) = (fill(seed, n, 2.0), fill(seed + 1, kv, 2.0), fill(seed + 2, kv, 1.0));
+    let [q64, k64, v64] = [&q, &k, &v].map(|x| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+    let (mut o, mut lse) = (vec![0.0; n], vec![0.0; rows]);
+    Attention::reference(&p, Bindings::new(vec![&q64, &k64, &v64], vec![&mut o, &mut lse]));
+    let [o, lse] = [o, lse].map(|x| x.into_iter().map(|v| v as f32).collect::<Vec<_>>());
+    let inputs = [q, k, v, o, lse, fill(seed + 3, n, 1.0)].map(Data::F32).into();
+    Case { params: p, inputs, outputs: vec![Data::Out(n), Data::Out(kv), Data::Out(kv), Data::Scratch(rows)] }
+}
+
+struct Inputs<'a> {
+    p: &'a Params,
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    o: &'a [f32],
+    lse: &'a [f32],
+    dout: &'a [f32],
+}
+
+/// The gradients of one key head: dq `[length, heads sharing it, width]`, dk and dv `[length, width]`.
+struct Part {
+    dq: Vec<f32>,
+    dk: Vec<f32>,
+    dv: Vec<f32>,
+}
+
+impl Inputs<'_> {
+    fn part(&self, window: usize, kv_head: usize) -> Part {
+        let [_, length, heads, kv_heads, width] = self.p.sizes();
+        let (shared_by, q_row, kv_row) = (heads / kv_heads, heads * width, kv_heads * width);
+        let kv_at = window * length * kv_row + kv_head * width;
+        let (k, v) = (&self.k[kv_at..], &self.v[kv_at..]);
+        let mut part = Part {
+            dq: vec![0.0; length * shared_by * width],
+            dk: vec![0.0; length * width],
+            dv: vec![0.0; length * width],
+        };
+        let (mut weights, mut slopes) = (vec![0.0; TILE * length], vec![0.0; TILE * length]);
+        for first in (0..length).step_by(TILE) {
+            let rows = TILE.min(length - first);
+            let seen = first + rows;
+            for sharing in 0..shared_by {
+                let head = kv_head * shared_by + sharing;
+                let q_at = (window * length + first) * q_row + head * width;
+                let lse_at = (window * length + first) * heads + head;
+                let rows_of = |data| Matrix { data, row: q_row, column: 1 };
+                let (q, dout, o) = (&self.q[q_at..], &self.dout[q_at..], &self.o[q_at..]);
+                let across = |data| Matrix { data, row: 1, column: kv_row };
+                gemm([rows, seen, width], &mut weights, seen, rows_of(q), across(k), self.p.scale, false, false);
+                gemm([rows, seen, width], &mut slopes, seen, rows_of(dout), across(v), 1.0, false, false);
+                for row in 0..rows {
+                    let delta = simd(|| dot(&dout[row * q_row..][..width], &o[row * q_row..][..width]));
+                    let lse = self.lse[lse_at + row * heads];
+                    let (weights, slopes) = (&mut weights[row * seen..][..seen], &mut slopes[row * seen..][..seen]);
+                    score_gradients(weights, slopes, first + row + 1, lse, delta, self.p.scale);
+                }
+                let (ds, p) = (&slopes[..], &weights[..]);
+                let down = |data| Matrix { data, row: 1, column: seen };
+                let keys = Matrix { data: k, row: kv_row, column: 1 };
+                let dq = &mut part.dq[(first * shared_by + sharing) * width..];
+                let scores = Matrix { data: ds, row: seen, column: 1 };
+                gemm([rows, width, seen], dq, shared_by * width, scores, keys, 1.0, false, false);
+                gemm([seen, width, rows], &mut part.dk, width, down(ds), rows_of(q), 1.0, true, false);
+                gemm([seen, width, rows], &mut part.dv, width, down(p), rows_of(dout), 1.0, true, false);
+            }
+        }
+        part
+    }
+}
+
+/// One row: scores become weights, slopes become gradients of the scores; both 0 past what the row sees.
+#[inline]
+fn score_gradients(weights: &mut [f32], slopes: &mut [f32], seen: usize, lse: f32, delta: f32, scale: f32) {
+    simd(|| {
+        weights[seen..].fill(0.0);
+        slopes[seen..].fill(0.0);
+        for (weight, slope) in weights[..seen].iter_mut().zip(&mut slopes[..seen]) {
+            *weight = exp(*weight - lse);
+            *slope = *weight * (*slope - delta) * scale;
+        }
+    });
+}
+
+/// Writes the rows of `from`, `width` wide, to column `at` of the rows of `to`, `row` wide.
+fn copy_columns(to: &mut [f32], row: usize, at: usize, from: &[f32], width: usize) {
+    for (to, from) in to.chunks_exact_mut(row).zip(from.chunks_exact(width)) {
+        to[at..at + width].copy_from_slice(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
+        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, width: 1 };
+        let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
+        let ln3 = 3f64.ln();
+        let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);
+        let inputs: Vec<&[f64]> = vec![&[5.0, 1.0], &k, &[8.0, 16.0], &[8.0, 14.0], &lse, &[0.0, 1.0]];
+        AttentionBackward::reference(&params, Bindings::new(inputs, vec![&mut dq, &mut dk, &mut dv, &mut delta]));
+        approx::assert_relative_eq!(dq[1], 1.5 * ln3, epsilon = 1e-12);
+        approx::assert_relative_eq!(dk[0], -1.5, epsilon = 1e-12);
+        approx::assert_relative_eq!(dk[1], 1.5, epsilon = 1e-12);
+        approx::assert_relative_eq!(dv[1], 0.75, epsilon = 1e-12);
+    }
+}

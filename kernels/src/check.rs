@@ -1,0 +1,109 @@
+//! Agreement of a device's kernels with the f64 reference, over each kernel's odd-sized cases.
+
+use crate::{Bindings, Case, Data, Device, Kernel, KernelError, View, launch};
+
+/// Greatest accepted error: |got - want| / (|want| + root mean square of want).
+pub const TOLERANCE: f64 = 3e-5;
+
+/// How one kernel fared.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Cases that ran.
+    pub cases: usize,
+    /// Worst error over all outputs of all cases; infinite where an output was not written or is NaN.
+    pub worst: f64,
+    /// Where the worst error was.
+    pub at: String,
+}
+
+impl Outcome {
+    /// True if every output was within [`TOLERANCE`].
+    pub fn agrees(&self) -> bool {
+        self.worst <= TOLERANCE
+    }
+}
+
+/// Runs each case of kernel `K` on `device` with contents from `seed`, against the reference.
+///
+/// # Errors
+/// What a launch reports.
+pub fn kernel<K: Kernel>(device: &Device, seed: u32) -> Result<Outcome, KernelError> {
+    let mut outcome = Outcome { kernel: K::NAME, cases: 0, worst: 0.0, at: String::new() };
+    for (number, case) in K::cases(seed).into_iter().enumerate() {
+        let want = reference::<K>(&case);
+        let got = run::<K>(device, &case)?;
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            if matches!(case.outputs[i], Data::Scratch(_)) {
+                continue;
+            }
+            let (error, element) = worst_error(got, want);
+            if error > outcome.worst {
+                outcome.worst = error;
+                outcome.at = format!("case {number}, {}[{element}]", K::OUTPUTS[i]);
+            }
+        }
+        outcome.cases += 1;
+    }
+    Ok(outcome)
+}
+
+/// The worst error and its element; infinite for NaN.
+fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
+    let mean_square = want.iter().map(|v| v * v).sum::<f64>() / want.len().max(1) as f64;
+    let floor = mean_square.sqrt().max(1e-30);
+    let mut worst = (0.0, 0);
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got - want).abs() / (want.abs() + floor);
+        let error = if error.is_nan() { f64::INFINITY } else { error };
+        if error > worst.0 {
+            worst = (error, i);
+        }
+    }
+    worst
+}
+
+/// What the reference makes of a case.
+fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
+    let widen = |data: &Data| match data {
+        Data::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
+        Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
+        Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
+    };
+    let inputs: Vec<Vec<f64>> = case.inputs.iter().map(widen).collect();
+    let mut outputs: Vec<Vec<f64>> = case.outputs.iter().map(widen).collect();
+    let bindings =
+        Bindings::new(inputs.iter().map(Vec::as_slice).collect(), outputs.iter_mut().map(Vec::as_mut_slice).collect());
+    K::reference(&case.params, bindings);
+    outputs
+}
+
+/// What the device makes of it.
+fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64>>, KernelError> {
+    let place = |data: &Data| -> Result<View, KernelError> {
+        let view = View::whole(device.alloc(data.count())?);
+        match data {
+            Data::F32(values) => device.write(&view, values)?,
+            Data::U32(ids) => device.write_ids(&view, ids)?,
+            Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
+        }
+        Ok(view)
+    };
+    let inputs = case.inputs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let outputs = case.outputs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    launch::<K>(device, &case.params, &inputs.iter().collect::<Vec<_>>(), &outputs.iter().collect::<Vec<_>>())?;
+    outputs.iter().map(|view| device.read_f64(view)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritten_output_is_infinitely_wrong() {
+        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0]), (f64::INFINITY, 1));
+        assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0]), (0.0, 0));
+        assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0]).0 > TOLERANCE);
+    }
+}

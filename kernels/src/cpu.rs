@@ -1,0 +1,143 @@
+//! The CPU device and the reference device: buffers in main memory, kernels run when they are launched.
+
+use crate::buffer::Storage;
+use crate::{Bindings, Kernel, KernelError, View};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Buffers that are free to be used again, by size class. Reuse keeps pages mapped: a fresh 8 MB buffer a step costs
+/// more in page faults than most kernels do.
+pub(crate) struct Pool<T>(Mutex<HashMap<usize, Vec<T>>>);
+
+impl<T> Pool<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    /// A free item of size class `class`.
+    pub(crate) fn take(&self, class: usize) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class)?.pop()
+    }
+
+    /// Gives an item back.
+    pub(crate) fn put(&self, class: usize, item: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default().push(item);
+    }
+
+    /// Frees everything that is not in use.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The size class of `len` elements: rounded up to one of eight sizes per power of two, and to 64 elements.
+pub(crate) fn size_class(len: usize) -> usize {
+    let step = (len.next_power_of_two() / 16).max(64);
+    len.div_ceil(step) * step
+}
+
+/// A device in main memory whose elements are `T`.
+pub(crate) struct Host<T> {
+    pool: Pool<Vec<T>>,
+}
+
+/// The CPU device: f32, the fast bodies.
+pub(crate) type Cpu = Host<f32>;
+/// The reference device: f64, the oracle.
+pub(crate) type Reference = Host<f64>;
+
+/// How a host device's elements are stored in a buffer, and which body of a kernel it runs.
+pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+    fn storage(data: Vec<Self>) -> Storage;
+    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>>;
+    fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>);
+}
+
+impl Element for f32 {
+    fn storage(data: Vec<Self>) -> Storage {
+        Storage::Cpu(RwLock::new(data))
+    }
+    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+        if let Storage::Cpu(lock) = storage { Some(lock) } else { None }
+    }
+    fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>) {
+        K::cpu(params, bindings);
+    }
+}
+
+impl Element for f64 {
+    fn storage(data: Vec<Self>) -> Storage {
+        Storage::Reference(RwLock::new(data))
+    }
+    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+        if let Storage::Reference(lock) = storage { Some(lock) } else { None }
+    }
+    fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>) {
+        K::reference(params, bindings);
+    }
+}
+
+impl<T: Element> Host<T> {
+    pub(crate) fn new() -> Self {
+        Self { pool: Pool::new() }
+    }
+
+    /// Storage for `len` elements with undefined contents.
+    pub(crate) fn alloc(&self, len: usize) -> Storage {
+        let class = size_class(len);
+        T::storage(self.pool.take(class).unwrap_or_else(|| vec![T::default(); class]))
+    }
+
+    /// Takes a buffer's storage back into the pool.
+    pub(crate) fn recycle(&self, data: Vec<T>) {
+        self.pool.put(data.len(), data);
+    }
+
+    /// Frees unused memory.
+    pub(crate) fn trim(&self) {
+        self.pool.clear();
+    }
+
+    pub(crate) fn launch<K: Kernel>(
+        &self,
+        params: &K::Params,
+        inputs: &[&View],
+        outputs: &[&View],
+    ) -> Result<(), KernelError> {
+        let busy = || KernelError::Launch { kernel: K::NAME, what: "a buffer is in use by another thread".into() };
+        let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
+        let mut read: Vec<(RwLockReadGuard<Vec<T>>, &View)> = Vec::with_capacity(inputs.len());
+        for view in inputs {
+            let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
+            read.push((lock.read().map_err(|_| busy())?, view));
+        }
+        let mut write: Vec<(RwLockWriteGuard<Vec<T>>, &View)> = Vec::with_capacity(outputs.len());
+        for view in outputs {
+            let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
+            write.push((lock.write().map_err(|_| busy())?, view));
+        }
+        let bindings = Bindings::new(
+            read.iter().map(|(data, view)| &data[view.offset..view.offset + view.len]).collect(),
+            write.iter_mut().map(|(data, view)| &mut data[view.offset..view.offset + view.len]).collect(),
+        );
+        T::run::<K>(params, bindings);
+        Ok(())
+    }
+
+    /// Copies elements in.
+    pub(crate) fn write(&self, view: &View, values: &[T]) -> Result<(), KernelError> {
+        let lock = T::lock(&view.buffer.storage)
+            .ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let mut data = lock.write().unwrap_or_else(PoisonError::into_inner);
+        data[view.offset..view.offset + view.len].copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Copies elements out.
+    pub(crate) fn read(&self, view: &View) -> Result<Vec<T>, KernelError> {
+        let lock = T::lock(&view.buffer.storage)
+            .ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let data = lock.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(data[view.offset..view.offset + view.len].to_vec())
+    }
+}

@@ -1,0 +1,148 @@
+//! Cross-entropy of the next token, and whether it is the likeliest one; per row and as means over rows.
+//!
+//! nll_t = lse_t - logits_t[target_t] with lse_t = log sum exp(logits_t); hit_t = 1 where the target has the greatest logit
+//! (the first of equals). logits `[rows, vocabulary]`, targets, nll, hit, lse `[rows]`, mean `[2]` = (mean nll, mean hit):
+//! the loss and the paper's next-token accuracy. Moves 1 unit of logits.
+
+use crate::bindings::as_ids;
+use crate::fill_hash::{fill, ids};
+use crate::simd::{exp, max, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`CrossEntropy`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Rows.
+    pub rows: u32,
+    /// Logits a row.
+    pub vocabulary: u32,
+}
+
+impl Params {
+    /// Of `rows` rows of logits.
+    pub fn new(logits: &View, targets: &View) -> Self {
+        Self { rows: targets.len as u32, vocabulary: (logits.len / targets.len.max(1)) as u32 }
+    }
+}
+
+/// The kernel.
+pub struct CrossEntropy;
+
+/// nll, hit, lse and the means.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn cross_entropy(
+    device: &Device,
+    logits: &View,
+    targets: &View,
+    [nll, hit, lse, mean]: [&View; 4],
+) -> Result<(), KernelError> {
+    launch::<CrossEntropy>(device, &Params::new(logits, targets), &[logits, targets], &[nll, hit, lse, mean])
+}
+
+impl Kernel for CrossEntropy {
+    type Params = Params;
+    const NAME: &'static str = "cross_entropy";
+    const WGSL: &'static str = mode_shaders::CROSS_ENTROPY;
+    const INPUTS: &'static [&'static str] = &["logits", "targets"];
+    const OUTPUTS: &'static [&'static str] = &["nll", "hit", "lse", "mean"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("rows", p.rows as usize), Pass::new("means", 1)]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([logits, targets], [nll, hit, lse, mean]) = bindings.take();
+        let outputs = nll.par_iter_mut().zip(hit.par_iter_mut()).zip(lse.par_iter_mut());
+        let rows = logits.par_chunks(p.vocabulary as usize).zip(as_ids(targets)).with_min_len(8);
+        outputs.zip(rows).for_each(|(((nll, hit), lse), (logits, &target))| {
+            simd(|| {
+                let greatest = max(logits);
+                let total = simd_sum_exp(logits, greatest);
+                *lse = greatest + total.ln();
+                let own = logits[target as usize];
+                *nll = *lse - own;
+                let first_of_equals = own == greatest && !logits[..target as usize].contains(&greatest);
+                *hit = if first_of_equals { 1.0 } else { 0.0 };
+            });
+        });
+        mean[0] = (nll.iter().map(|&v| f64::from(v)).sum::<f64>() / f64::from(p.rows)) as f32;
+        mean[1] = (hit.iter().map(|&v| f64::from(v)).sum::<f64>() / f64::from(p.rows)) as f32;
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([logits, targets], [nll, hit, lse, mean]) = bindings.take();
+        let (rows, vocabulary) = (p.rows as usize, p.vocabulary as usize);
+        for row in 0..rows {
+            let logits = &logits[row * vocabulary..][..vocabulary];
+            let target = targets[row] as usize;
+            let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            lse[row] = greatest + logits.iter().map(|z| (z - greatest).exp()).sum::<f64>().ln();
+            nll[row] = lse[row] - logits[target];
+            hit[row] = if logits.iter().position(|&z| z == greatest) == Some(target) { 1.0 } else { 0.0 };
+        }
+        mean[0] = nll.iter().sum::<f64>() / rows as f64;
+        mean[1] = hit.iter().sum::<f64>() / rows as f64;
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let n = f64::from(p.rows) * f64::from(p.vocabulary);
+        Cost { flop: 4.0 * n, bytes: 4.0 * n }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(rows, vocabulary): (usize, usize)| Case {
+            params: Params { rows: rows as u32, vocabulary: vocabulary as u32 },
+            inputs: vec![
+                Data::F32(fill(seed, rows * vocabulary, 9.0)),
+                Data::U32(ids(seed + 1, rows, vocabulary as u32)),
+            ],
+            outputs: vec![Data::Out(rows), Data::Out(rows), Data::Out(rows), Data::Out(2)],
+        };
+        let mut ties = case((4, 5));
+        ties.inputs = vec![Data::F32([2.0, 7.0, 7.0, 1.0, 7.0].repeat(4)), Data::U32(vec![0, 1, 2, 4])];
+        let mut cases: Vec<_> = [(1, 1), (3, 2), (65, 63), (7, 1001), (130, 257)].map(case).into();
+        cases.push(ties);
+        cases
+    }
+}
+
+/// Sum over i of e^(x_i - shift), in lanes of fixed number.
+#[inline(always)]
+fn simd_sum_exp(x: &[f32], shift: f32) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (sum, &v) in sums.iter_mut().zip(chunk) {
+            *sum += exp(v - shift);
+        }
+    }
+    for (sum, &v) in sums.iter_mut().zip(rest) {
+        *sum += exp(v - shift);
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // softmax(0, ln 3) = (1/4, 3/4).
+        let (mut nll, mut hit, mut lse, mut mean) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
+        let ln3 = 3f64.ln();
+        let logits = [0.0, ln3, 0.0, ln3];
+        let bindings =
+            Bindings::new(vec![&logits, &[0.0, 1.0]], vec![&mut nll, &mut hit, &mut lse, &mut mean]);
+        CrossEntropy::reference(&Params { rows: 2, vocabulary: 2 }, bindings);
+        approx::assert_relative_eq!(nll[0], 4f64.ln(), epsilon = 1e-12);
+        approx::assert_relative_eq!(nll[1], (4.0f64 / 3.0).ln(), epsilon = 1e-12);
+        assert_eq!(hit, [0.0, 1.0]);
+        assert_eq!(mean[1], 0.5);
+    }
+}

@@ -1,0 +1,254 @@
+//! Devices behind one type: the CPU, a GPU through wgpu, and the f64 reference.
+
+use crate::buffer::Storage;
+use crate::cpu::{Cpu, Host, Reference};
+use crate::gpu::{self, Gpu};
+use crate::{Buffer, KernelError, View};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use crate::gpu::AdapterSummary;
+
+pub(crate) enum Backend {
+    Cpu(Cpu),
+    Gpu(Box<Gpu>),
+    Reference(Reference),
+}
+
+struct Inner {
+    backend: Backend,
+    tracing: AtomicBool,
+    trace: Mutex<Vec<&'static str>>,
+}
+
+/// Something that holds buffers and runs kernels. Cheap to clone.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+impl Device {
+    /// Windows of a buffer start at multiples of this many elements, which every GPU can bind.
+    pub const ALIGNMENT: usize = 64;
+
+    fn new(backend: Backend) -> Self {
+        Self(Arc::new(Inner { backend, tracing: AtomicBool::new(false), trace: Mutex::default() }))
+    }
+
+    /// The CPU: f32, vectorised, rows over rayon's threads.
+    pub fn cpu() -> Self {
+        Self::new(Backend::Cpu(Host::new()))
+    }
+
+    /// The oracle: every kernel's naive f64 loop. Slow and exact.
+    pub fn reference() -> Self {
+        Self::new(Backend::Reference(Host::new()))
+    }
+
+    /// GPU number `index` of [`Device::adapters`].
+    ///
+    /// # Errors
+    /// There is no such adapter, or its driver refuses.
+    pub fn gpu(index: usize) -> Result<Self, KernelError> {
+        Ok(Self::new(Backend::Gpu(Box::new(Gpu::open(index)?))))
+    }
+
+    /// The GPU adapters of this machine, hardware and software, in the order of their numbers.
+    pub fn adapters() -> Vec<AdapterSummary> {
+        gpu::adapters()
+    }
+
+    /// The device that `spec` names: `cpu`, `reference`, `gpu` (the first hardware adapter, else a software one) or
+    /// `gpu:N`. None: a hardware GPU if there is one, else the CPU.
+    ///
+    /// # Errors
+    /// An unknown word, or no such adapter.
+    pub fn choose(spec: Option<&str>) -> Result<Self, KernelError> {
+        let Some(spec) = spec else {
+            return match Self::adapters().iter().position(|a| a.hardware) {
+                Some(index) => Self::gpu(index),
+                None => Ok(Self::cpu()),
+            };
+        };
+        match spec {
+            "cpu" => Ok(Self::cpu()),
+            "reference" => Ok(Self::reference()),
+            "gpu" => {
+                let adapters = Self::adapters();
+                let hardware = adapters.iter().position(|a| a.hardware);
+                match hardware.or(if adapters.is_empty() { None } else { Some(0) }) {
+                    Some(index) => Self::gpu(index),
+                    None => Err(KernelError::NoAdapter { wanted: "at all".into(), found: "none".into() }),
+                }
+            }
+            _ => match spec.strip_prefix("gpu:").and_then(|n| n.parse().ok()) {
+                Some(index) => Self::gpu(index),
+                None => Err(KernelError::UnknownDevice(spec.into())),
+            },
+        }
+    }
+
+    /// One line for people: what runs the kernels.
+    pub fn name(&self) -> String {
+        match self.backend() {
+            Backend::Cpu(_) => format!("CPU, {} threads", rayon::current_num_threads()),
+            Backend::Gpu(gpu) => gpu.name(),
+            Backend::Reference(_) => "reference (f64, slow)".into(),
+        }
+    }
+
+    /// True for a GPU that is a program on the CPU (lavapipe, WARP).
+    pub fn is_software_gpu(&self) -> bool {
+        matches!(self.backend(), Backend::Gpu(gpu) if !gpu.is_hardware())
+    }
+
+    /// True for a GPU.
+    pub fn is_gpu(&self) -> bool {
+        matches!(self.backend(), Backend::Gpu(_))
+    }
+
+    /// True if both are the same device.
+    pub fn same(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.0.backend
+    }
+
+    /// Memory for `len` elements, contents undefined.
+    ///
+    /// # Errors
+    /// A GPU that can't hold a buffer of that size.
+    pub fn alloc(&self, len: usize) -> Result<Arc<Buffer>, KernelError> {
+        let storage = match self.backend() {
+            Backend::Cpu(cpu) => cpu.alloc(len),
+            Backend::Gpu(gpu) => Storage::Gpu(gpu.alloc(len)?),
+            Backend::Reference(reference) => reference.alloc(len),
+        };
+        Ok(Arc::new(Buffer { storage, len, device: self.clone() }))
+    }
+
+    pub(crate) fn recycle(&self, buffer: &mut Buffer) {
+        match (self.backend(), &mut buffer.storage) {
+            (Backend::Cpu(cpu), Storage::Cpu(data)) => {
+                cpu.recycle(std::mem::take(data.get_mut().unwrap_or_else(PoisonError::into_inner)));
+            }
+            (Backend::Reference(reference), Storage::Reference(data)) => {
+                reference.recycle(std::mem::take(data.get_mut().unwrap_or_else(PoisonError::into_inner)));
+            }
+            (Backend::Gpu(gpu), Storage::Gpu(data)) => gpu.recycle(data.clone()),
+            _ => {}
+        }
+    }
+
+    /// Copies numbers into a view.
+    ///
+    /// # Errors
+    /// Another length than the view's, or what a GPU reports.
+    pub fn write(&self, view: &View, values: &[f32]) -> Result<(), KernelError> {
+        view.check("write", self)?;
+        same_length(view, values.len())?;
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.write(view, values),
+            Backend::Gpu(gpu) => gpu.write(view, bytemuck::cast_slice(values)),
+            Backend::Reference(reference) => {
+                reference.write(view, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Copies ids into a view.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    pub fn write_ids(&self, view: &View, ids: &[u32]) -> Result<(), KernelError> {
+        view.check("write", self)?;
+        same_length(view, ids.len())?;
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.write(view, bytemuck::cast_slice(ids)),
+            Backend::Gpu(gpu) => gpu.write(view, bytemuck::cast_slice(ids)),
+            Backend::Reference(reference) => {
+                reference.write(view, &ids.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Copies numbers in at double precision: only the reference keeps more than f32 holds.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    pub fn write_f64(&self, view: &View, values: &[f64]) -> Result<(), KernelError> {
+        if let Backend::Reference(reference) = self.backend() {
+            view.check("write", self)?;
+            same_length(view, values.len())?;
+            return reference.write(view, values);
+        }
+        self.write(view, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())
+    }
+
+    /// Copies numbers out of a view; waits for the GPU.
+    ///
+    /// # Errors
+    /// What a GPU reports.
+    pub fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
+        view.check("read", self)?;
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.read(view),
+            Backend::Gpu(gpu) => gpu.read(view),
+            Backend::Reference(reference) => Ok(reference.read(view)?.into_iter().map(|v| v as f32).collect()),
+        }
+    }
+
+    /// Copies numbers out at the device's own precision.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    pub fn read_f64(&self, view: &View) -> Result<Vec<f64>, KernelError> {
+        if let Backend::Reference(reference) = self.backend() {
+            view.check("read", self)?;
+            return reference.read(view);
+        }
+        Ok(self.read(view)?.into_iter().map(f64::from).collect())
+    }
+
+    /// Waits until everything that was launched has run.
+    ///
+    /// # Errors
+    /// What a GPU reports.
+    pub fn synchronize(&self) -> Result<(), KernelError> {
+        if let Backend::Gpu(gpu) = self.backend() { gpu.synchronize() } else { Ok(()) }
+    }
+
+    /// Frees the memory that no buffer uses.
+    pub fn trim(&self) {
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.trim(),
+            Backend::Gpu(gpu) => gpu.trim(),
+            Backend::Reference(reference) => reference.trim(),
+        }
+    }
+
+    pub(crate) fn count_launch(&self, kernel: &'static str) {
+        if self.0.tracing.load(Ordering::Relaxed) {
+            self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).push(kernel);
+        }
+    }
+
+    /// Starts to write down the name of every kernel that is launched.
+    pub fn start_trace(&self) {
+        self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.tracing.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops the trace and returns the names, in launch order.
+    pub fn stop_trace(&self) -> Vec<&'static str> {
+        self.0.tracing.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.0.trace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn same_length(view: &View, len: usize) -> Result<(), KernelError> {
+    if view.len == len {
+        return Ok(());
+    }
+    Err(KernelError::Launch { kernel: "write", what: format!("{len} elements for a view of {}", view.len) })
+}

@@ -1,0 +1,85 @@
+//! y_t = table[ids_t]: one row of the table a token. ids `[tokens]`, table `[rows, width]`, y `[tokens, width]`.
+//! Also picks rows of any matrix, such as the last token's. Moves 2 units.
+
+use crate::bindings::as_ids;
+use crate::fill_hash::{fill, ids};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`Embedding`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Tokens.
+    pub tokens: u32,
+    /// Elements a row.
+    pub width: u32,
+}
+
+/// The kernel.
+pub struct Embedding;
+
+/// y = rows of `table` by `ids`, each of which the caller knows to be below the number of rows.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn embedding(device: &Device, width: usize, ids: &View, table: &View, y: &View) -> Result<(), KernelError> {
+    launch::<Embedding>(device, &Params { tokens: ids.len as u32, width: width as u32 }, &[ids, table], &[y])
+}
+
+impl Kernel for Embedding {
+    type Params = Params;
+    const NAME: &'static str = "embedding";
+    const WGSL: &'static str = mode_shaders::EMBEDDING;
+    const INPUTS: &'static [&'static str] = &["ids", "table"];
+    const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.tokens as usize * p.width as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([ids, table], [y]) = bindings.take();
+        let width = p.width as usize;
+        y.par_chunks_mut(width).zip(as_ids(ids)).with_min_len(64).for_each(|(y, &id)| {
+            y.copy_from_slice(&table[id as usize * width..][..width]);
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([ids, table], [y]) = bindings.take();
+        let width = p.width as usize;
+        for token in 0..p.tokens as usize {
+            for i in 0..width {
+                y[token * width + i] = table[ids[token] as usize * width + i];
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 0.0, bytes: 8.0 * f64::from(p.tokens) * f64::from(p.width) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(tokens, width, rows): (usize, usize, usize)| Case {
+            params: Params { tokens: tokens as u32, width: width as u32 },
+            inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::F32(fill(seed + 1, rows * width, 1.0))],
+            outputs: vec![Data::Out(tokens * width)],
+        };
+        [(1, 1, 1), (7, 33, 5), (130, 65, 11)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let mut y = [0.0; 4];
+        let table = [1.0, 2.0, 3.0, 4.0];
+        let bindings = Bindings::new(vec![&[1.0, 0.0], &table], vec![&mut y]);
+        Embedding::reference(&Params { tokens: 2, width: 2 }, bindings);
+        assert_eq!(y, [3.0, 4.0, 1.0, 2.0]);
+    }
+}

@@ -1,0 +1,102 @@
+//! dtable[id] += sum of dy_t over the tokens t with ids_t = id, in token order: deterministic without atomics.
+//!
+//! ids, order `[tokens]`, dy `[tokens, width]`, dtable `[rows, width]`. `order` lists the tokens sorted by id, equal ids in
+//! token order; whoever meets the first token of an id adds up the whole run. Moves 1 unit, and 2 of the rows touched.
+
+use crate::bindings::as_ids;
+use crate::fill_hash::{fill, ids};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+
+pub use crate::embedding::Params;
+
+/// The kernel.
+pub struct EmbeddingBackward;
+
+/// The tokens sorted by id, equal ids in token order: what the kernel takes as `order`.
+pub fn order_by_id(ids: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+    order.sort_by_key(|&token| ids[token as usize]);
+    order
+}
+
+/// Adds each token's row of `dy` to its id's row of `dtable`.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn embedding_backward(
+    device: &Device,
+    width: usize,
+    ids: &View,
+    order: &View,
+    dy: &View,
+    dtable: &View,
+) -> Result<(), KernelError> {
+    let params = Params { tokens: ids.len as u32, width: width as u32 };
+    launch::<EmbeddingBackward>(device, &params, &[ids, order, dy], &[dtable])
+}
+
+impl Kernel for EmbeddingBackward {
+    type Params = Params;
+    const NAME: &'static str = "embedding_backward";
+    const WGSL: &'static str = mode_shaders::EMBEDDING_BACKWARD;
+    const INPUTS: &'static [&'static str] = &["ids", "order", "dy"];
+    const OUTPUTS: &'static [&'static str] = &["dtable"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", p.tokens as usize)]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([ids, order, dy], [dtable]) = bindings.take();
+        let (ids, width) = (as_ids(ids), p.width as usize);
+        for &token in as_ids(order) {
+            let row = &mut dtable[ids[token as usize] as usize * width..][..width];
+            row.iter_mut().zip(&dy[token as usize * width..][..width]).for_each(|(sum, v)| *sum += v);
+        }
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([ids, _, dy], [dtable]) = bindings.take();
+        let width = p.width as usize;
+        for token in 0..p.tokens as usize {
+            for i in 0..width {
+                dtable[ids[token] as usize * width + i] += dy[token * width + i];
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let n = f64::from(p.tokens) * f64::from(p.width);
+        Cost { flop: n, bytes: 12.0 * n }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(tokens, width, rows): (usize, usize, usize)| {
+            let tokens_ids = ids(seed, tokens, rows as u32);
+            Case {
+                params: Params { tokens: tokens as u32, width: width as u32 },
+                inputs: vec![
+                    Data::U32(tokens_ids.clone()),
+                    Data::U32(order_by_id(&tokens_ids)),
+                    Data::F32(fill(seed + 1, tokens * width, 1.0)),
+                ],
+                outputs: vec![Data::F32(fill(seed + 2, rows * width, 1.0))],
+            }
+        };
+        [(1, 1, 1), (7, 33, 5), (130, 65, 11), (64, 3, 200)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        assert_eq!(order_by_id(&[5, 2, 5, 0]), [3, 1, 0, 2]);
+        let mut dtable = [100.0, 200.0];
+        let bindings = Bindings::new(vec![&[1.0, 1.0], &[0.0, 1.0], &[3.0, 4.0]], vec![&mut dtable]);
+        EmbeddingBackward::reference(&Params { tokens: 2, width: 1 }, bindings);
+        assert_eq!(dtable, [100.0, 207.0]);
+    }
+}

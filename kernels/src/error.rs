@@ -1,0 +1,51 @@
+//! What can go wrong below the tensors: devices, memory, and launches that do not fit their kernel.
+
+/// An error of a device or of a kernel launch.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KernelError {
+    /// The device string is not one that exists.
+    #[error("unknown device '{0}': use cpu, gpu, gpu:N or reference")]
+    UnknownDevice(String),
+    /// No such GPU adapter.
+    #[error("no GPU adapter {wanted}: {found} found; use --device cpu, or install a Vulkan, Metal or DX12 driver")]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// What the machine has.
+        found: String,
+    },
+    /// The adapter refused to open.
+    #[error("the GPU '{name}' can't be opened: {why}; use --device cpu")]
+    OpenAdapter {
+        /// The adapter's name.
+        name: String,
+        /// The driver's words.
+        why: String,
+    },
+    /// The driver reported an error after work had been submitted.
+    #[error("the GPU failed: {0}; use a smaller batch if it ran out of memory, or --device cpu")]
+    Gpu(String),
+    /// A kernel was launched with the wrong number or sizes of buffers.
+    #[error("kernel {kernel}: {what}")]
+    Launch {
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// What does not fit.
+        what: String,
+    },
+    /// The adapter can't run a kernel of this size.
+    #[error("kernel {kernel} needs {needs} {what} and the adapter has {has}; use --device cpu")]
+    Limit {
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// Which limit.
+        what: &'static str,
+        /// What the kernel needs.
+        needs: u64,
+        /// What the adapter has.
+        has: u64,
+    },
+    /// Two devices met in one operation.
+    #[error("a buffer of device {0} was used on another device; copy it there first")]
+    WrongDevice(String),
+}

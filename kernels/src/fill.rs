@@ -1,0 +1,73 @@
+//! y = value, everywhere: gradients start at zero. Moves 1 unit.
+
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+
+/// Parameters of [`Fill`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Elements.
+    pub count: u32,
+    /// What each becomes.
+    pub value: f32,
+}
+
+/// The kernel.
+pub struct Fill;
+
+/// y = value.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn fill(device: &Device, value: f32, y: &View) -> Result<(), KernelError> {
+    launch::<Fill>(device, &Params { count: y.len as u32, value }, &[], &[y])
+}
+
+impl Kernel for Fill {
+    type Params = Params;
+    const NAME: &'static str = "fill";
+    const WGSL: &'static str = mode_shaders::FILL;
+    const INPUTS: &'static [&'static str] = &[];
+    const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([], [y]) = bindings.take();
+        y.fill(p.value);
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([], [y]) = bindings.take();
+        for i in 0..p.count as usize {
+            y[i] = f64::from(p.value);
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 0.0, bytes: 4.0 * f64::from(p.count) }
+    }
+
+    fn cases(_: u32) -> Vec<Case<Params>> {
+        let case = |n: usize| Case {
+            params: Params { count: n as u32, value: -1.5 },
+            inputs: vec![],
+            outputs: vec![Data::Out(n)],
+        };
+        [1, 255, 40_001].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let mut y = [0.0; 2];
+        Fill::reference(&Params { count: 2, value: 3.0 }, Bindings::new(vec![], vec![&mut y]));
+        assert_eq!(y, [3.0, 3.0]);
+    }
+}

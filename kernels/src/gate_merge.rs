@@ -1,0 +1,150 @@
+//! The fused gate merge, forward: y = sum_k p_k f_k with p = softmax(x W^T + b), per token (arXiv 2410.10181, section 2;
+//! branch 0 is the backbone).
+//!
+//! x, y `[tokens, width]`, weight `[branches, width]`, bias `[branches]`, p `[tokens, branches]`, and f the K branches'
+//! outputs in one buffer, branch k from element k * stride on. One pass moves K + 2 units of tokens x width; a gate, a
+//! softmax and a multiply-add chain launched apart move 5K - 2.
+
+use crate::simd::{dot, exp, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// The most branches that the kernels take, the backbone included.
+pub const MOST_BRANCHES: usize = 32;
+
+/// Parameters of [`GateMerge`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Tokens.
+    pub tokens: u32,
+    /// Width of the residual stream.
+    pub width: u32,
+    /// Branches, K.
+    pub branches: u32,
+    /// Elements from one branch's output to the next's.
+    pub stride: u32,
+}
+
+/// The kernel.
+pub struct GateMerge;
+
+/// Merges the branches and keeps the weights p.
+///
+/// # Errors
+/// As [`crate::launch`]; more than [`MOST_BRANCHES`] branches.
+pub fn gate_merge(
+    device: &Device,
+    params: Params,
+    [x, weight, bias, f]: [&View; 4],
+    [y, p]: [&View; 2],
+) -> Result<(), KernelError> {
+    limit(device, GateMerge::NAME, params.branches)?;
+    launch::<GateMerge>(device, &params, &[x, weight, bias, f], &[y, p])
+}
+
+/// The shaders keep the branches' weights in workgroup memory of fixed size.
+pub(crate) fn limit(_: &Device, kernel: &'static str, branches: u32) -> Result<(), KernelError> {
+    if branches as usize > MOST_BRANCHES {
+        let (needs, has) = (u64::from(branches), MOST_BRANCHES as u64);
+        return Err(KernelError::Limit { kernel, what: "branches", needs, has });
+    }
+    Ok(())
+}
+
+impl Kernel for GateMerge {
+    type Params = Params;
+    const NAME: &'static str = "gate_merge";
+    const WGSL: &'static str = mode_shaders::GATE_MERGE;
+    const INPUTS: &'static [&'static str] = &["x", "weight", "bias", "f"];
+    const OUTPUTS: &'static [&'static str] = &["y", "p"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", p.tokens as usize)]
+    }
+
+    fn cpu(params: &Params, bindings: Bindings<f32>) {
+        let ([x, weight, bias, f], [y, p]) = bindings.take();
+        let [width, branches, stride] = [params.width, params.branches, params.stride].map(|v| v as usize);
+        let rows = y.par_chunks_mut(width).zip(p.par_chunks_mut(branches)).zip(x.par_chunks(width)).enumerate();
+        rows.with_min_len(16).for_each(|(token, ((y, p), x))| {
+            simd(|| {
+                for (k, p) in p.iter_mut().enumerate() {
+                    *p = dot(x, &weight[k * width..][..width]) + bias[k];
+                }
+                let greatest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                p.iter_mut().for_each(|p| *p = exp(*p - greatest));
+                let total: f32 = p.iter().sum();
+                p.iter_mut().for_each(|p| *p /= total);
+                let branch = |k: usize| &f[k * stride + token * width..][..width];
+                y.iter_mut().zip(branch(0)).for_each(|(y, f)| *y = p[0] * f);
+                for k in 1..branches {
+                    y.iter_mut().zip(branch(k)).for_each(|(y, f)| *y += p[k] * f);
+                }
+            });
+        });
+    }
+
+    fn reference(params: &Params, bindings: Bindings<f64>) {
+        let ([x, weight, bias, f], [y, p]) = bindings.take();
+        let [tokens, width, branches, stride] =
+            [params.tokens, params.width, params.branches, params.stride].map(|v| v as usize);
+        for token in 0..tokens {
+            let x = &x[token * width..][..width];
+            let logit = |k: usize| bias[k] + (0..width).map(|i| x[i] * weight[k * width + i]).sum::<f64>();
+            let logits: Vec<f64> = (0..branches).map(logit).collect();
+            let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = logits.iter().map(|z| (z - greatest).exp()).sum();
+            for k in 0..branches {
+                p[token * branches + k] = (logits[k] - greatest).exp() / total;
+            }
+            for i in 0..width {
+                y[token * width + i] =
+                    (0..branches).map(|k| p[token * branches + k] * f[k * stride + token * width + i]).sum();
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let (n, k) = (f64::from(p.tokens) * f64::from(p.width), f64::from(p.branches));
+        Cost { flop: n * (4.0 * k - 1.0), bytes: 4.0 * n * (k + 2.0) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(tokens, width, branches, gap): (usize, usize, usize, usize)| {
+            let stride = tokens * width + gap;
+            Case {
+                params: Params {
+                    tokens: tokens as u32,
+                    width: width as u32,
+                    branches: branches as u32,
+                    stride: stride as u32,
+                },
+                inputs: vec![
+                    Data::F32(fill(seed, tokens * width, 1.0)),
+                    Data::F32(fill(seed + 1, branches * width, (3.0 / width as f32).sqrt())),
+                    Data::F32(fill(seed + 2, branches, 0.1)),
+                    Data::F32(fill(seed + 3, branches * stride, 1.0)),
+                ],
+                outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
+            }
+        };
+        [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 32, 64)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // Logits ln 3 and 0: weights 3/4 and 1/4 of branches 8 and 4.
+        let (mut y, mut p) = ([0.0], [0.0; 2]);
+        let params = Params { tokens: 1, width: 1, branches: 2, stride: 1 };
+        let inputs: Vec<&[f64]> = vec![&[1.0], &[1.0, 0.0], &[0.098_612_288_668_109_78, 0.0], &[8.0, 4.0]];
+        GateMerge::reference(&params, Bindings::new(inputs, vec![&mut y, &mut p]));
+        approx::assert_relative_eq!(p[0], 0.75, epsilon = 1e-12);
+        approx::assert_relative_eq!(y[0], 7.0, epsilon = 1e-12);
+    }
+}

@@ -1,0 +1,262 @@
+//! The fused gate merge, backward. With g = dL/dy, p the merge weights and s_k = <g, f_k>:
+//!
+//!     df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW (+)= dz^T x,   db (+)= sum of dz.
+//!
+//! Shapes as in [`crate::gate_merge`]; df like f, dz like p. Branches that want no gradient are not written, nor is dx
+//! where nothing below is trained. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
+
+use crate::gate_merge::limit;
+use crate::simd::{dot, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Tokens a partial sum of dW.
+const CHUNK: usize = 64;
+
+/// Parameters of [`GateMergeBackward`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Tokens.
+    pub tokens: u32,
+    /// Width of the residual stream.
+    pub width: u32,
+    /// Branches, K.
+    pub branches: u32,
+    /// Elements from one branch's output to the next's.
+    pub stride: u32,
+    /// Bit k is set if branch k wants its gradient.
+    pub df_mask: u32,
+    /// 1 if x wants its gradient.
+    pub want_dx: u32,
+    /// Tokens a partial sum of dW.
+    pub chunk: u32,
+    /// 1 to add to what `dweight` and `dbias` hold.
+    pub accumulate: u32,
+}
+
+/// The gradients to write.
+pub struct Gradients<'a> {
+    /// Of the branches, laid out like f.
+    pub df: &'a View,
+    /// Of the gate's logits `[tokens, branches]`.
+    pub dz: &'a View,
+    /// Of x.
+    pub dx: &'a View,
+    /// Of the gate's weight.
+    pub dweight: &'a View,
+    /// Of the gate's bias.
+    pub dbias: &'a View,
+}
+
+/// The kernel.
+pub struct GateMergeBackward;
+
+/// All gradients of a merge that kept `p`. `params.chunk` is set here.
+///
+/// # Errors
+/// As [`crate::gate_merge::gate_merge`].
+pub fn gate_merge_backward(
+    device: &Device,
+    params: Params,
+    [x, weight, f, p, g]: [&View; 5],
+    to: &Gradients,
+) -> Result<(), KernelError> {
+    limit(device, GateMergeBackward::NAME, params.branches)?;
+    let params = Params { chunk: CHUNK as u32, ..params };
+    let partial = View::whole(device.alloc(partial_len(&params))?);
+    let outputs = [to.df, to.dz, to.dx, &partial, to.dweight, to.dbias];
+    launch::<GateMergeBackward>(device, &params, &[x, weight, f, p, g], &outputs)
+}
+
+fn partial_len(p: &Params) -> usize {
+    p.tokens.div_ceil(p.chunk) as usize * p.branches as usize * (p.width as usize + 1)
+}
+
+impl Kernel for GateMergeBackward {
+    type Params = Params;
+    const NAME: &'static str = "gate_merge_backward";
+    const WGSL: &'static str = mode_shaders::GATE_MERGE_BACKWARD;
+    const INPUTS: &'static [&'static str] = &["x", "weight", "f", "p", "g"];
+    const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![
+            Pass::new("rows", p.tokens as usize),
+            Pass::new("chunks", partial_len(p).div_ceil(64)),
+            Pass::new("finish", (p.branches as usize * (p.width as usize + 1)).div_ceil(64)),
+        ]
+    }
+
+    fn cpu(params: &Params, bindings: Bindings<f32>) {
+        let ([x, weight, f, p, g], [df, dz, dx, partial, dweight, dbias]) = bindings.take();
+        let [width, branches, stride, chunk] =
+            [params.width, params.branches, params.stride, params.chunk].map(|v| v as usize);
+        let n = params.tokens as usize * width;
+        let rows = dz.par_chunks_mut(branches).zip(p.par_chunks(branches)).zip(g.par_chunks(width)).enumerate();
+        rows.with_min_len(16).for_each(|(token, ((dz, p), g))| {
+            simd(|| {
+                let mut mean = 0.0;
+                for k in 0..branches {
+                    dz[k] = dot(g, &f[k * stride + token * width..][..width]);
+                    mean += p[k] * dz[k];
+                }
+                dz.iter_mut().zip(p).for_each(|(dz, p)| *dz = p * (*dz - mean));
+            });
+        });
+        for (k, df) in df.chunks_mut(stride).take(branches).enumerate() {
+            if params.df_mask & (1 << k) != 0 {
+                let rows = df[..n].par_chunks_mut(width).zip(g.par_chunks(width)).zip(p.par_chunks(branches));
+                rows.with_min_len(16).for_each(|((df, g), p)| {
+                    simd(|| df.iter_mut().zip(g).for_each(|(df, g)| *df = p[k] * g));
+                });
+            }
+        }
+        let dz = &dz[..];
+        if params.want_dx != 0 {
+            dx.par_chunks_mut(width).zip(dz.par_chunks(branches)).with_min_len(16).for_each(|(dx, dz)| {
+                simd(|| {
+                    dx.fill(0.0);
+                    for (dz, weight) in dz.iter().zip(weight.chunks_exact(width)) {
+                        dx.iter_mut().zip(weight).for_each(|(dx, w)| *dx += dz * w);
+                    }
+                });
+            });
+        }
+        let sums = partial.par_chunks_mut(branches * (width + 1));
+        sums.zip(x.par_chunks(chunk * width)).zip(dz.par_chunks(chunk * branches)).for_each(|((sum, x), dz)| {
+            simd(|| {
+                sum.fill(0.0);
+                for (x, dz) in x.chunks_exact(width).zip(dz.chunks_exact(branches)) {
+                    for (sum, dz) in sum.chunks_exact_mut(width + 1).zip(dz) {
+                        sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += dz * x);
+                        sum[width] += dz;
+                    }
+                }
+            });
+        });
+        if params.accumulate == 0 {
+            dweight.fill(0.0);
+            dbias.fill(0.0);
+        }
+        for sum in partial.chunks_exact(branches * (width + 1)) {
+            for (k, sum) in sum.chunks_exact(width + 1).enumerate() {
+                dweight[k * width..][..width].iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
+                dbias[k] += sum[width];
+            }
+        }
+    }
+
+    fn reference(params: &Params, bindings: Bindings<f64>) {
+        let ([x, weight, f, p, g], [df, dz, dx, _, dweight, dbias]) = bindings.take();
+        let [tokens, width, branches, stride] =
+            [params.tokens, params.width, params.branches, params.stride].map(|v| v as usize);
+        if params.accumulate == 0 {
+            dweight.fill(0.0);
+            dbias.fill(0.0);
+        }
+        for t in 0..tokens {
+            let p = &p[t * branches..][..branches];
+            let slope = |k: usize| (0..width).map(|i| g[t * width + i] * f[k * stride + t * width + i]).sum::<f64>();
+            let s: Vec<f64> = (0..branches).map(slope).collect();
+            let mean: f64 = (0..branches).map(|k| p[k] * s[k]).sum();
+            for k in 0..branches {
+                let d = p[k] * (s[k] - mean);
+                dz[t * branches + k] = d;
+                dbias[k] += d;
+                for i in 0..width {
+                    dweight[k * width + i] += d * x[t * width + i];
+                    if params.df_mask & (1 << k) != 0 {
+                        df[k * stride + t * width + i] = p[k] * g[t * width + i];
+                    }
+                }
+            }
+            if params.want_dx != 0 {
+                for i in 0..width {
+                    dx[t * width + i] = (0..branches).map(|k| dz[t * branches + k] * weight[k * width + i]).sum();
+                }
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let (n, k) = (f64::from(p.tokens) * f64::from(p.width), f64::from(p.branches));
+        let (written, dx) = (f64::from(p.df_mask.count_ones()), f64::from(p.want_dx));
+        Cost {
+            flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k),
+            bytes: 4.0 * n * (1.0 + k + written + 1.0 + dx),
+        }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(tokens, width, branches, gap, df_mask, want_dx): (usize, usize, usize, usize, u32, u32)| {
+            let stride = tokens * width + gap;
+            let keep = want_dx == 1;
+            let gradient = |seed: u32, n: usize| if keep { Data::F32(fill(seed, n, 1.0)) } else { Data::Out(n) };
+            let params = Params {
+                tokens: tokens as u32,
+                width: width as u32,
+                branches: branches as u32,
+                stride: stride as u32,
+                df_mask,
+                want_dx,
+                chunk: CHUNK as u32,
+                accumulate: keep.into(),
+            };
+            Case {
+                params,
+                inputs: vec![
+                    Data::F32(fill(seed, tokens * width, 1.0)),
+                    Data::F32(fill(seed + 1, branches * width, 1.0)),
+                    Data::F32(fill(seed + 2, branches * stride, 1.0)),
+                    Data::F32(fill(seed + 3, tokens * branches, 1.0)),
+                    Data::F32(fill(seed + 4, tokens * width, 1.0)),
+                ],
+                outputs: vec![
+                    // What is not wanted, and gaps, must stay as they were.
+                    Data::F32(fill(seed + 5, branches * stride, 1.0)),
+                    Data::Out(tokens * branches),
+                    Data::F32(fill(seed + 6, tokens * width, 1.0)),
+                    Data::Scratch(partial_len(&params)),
+                    gradient(seed + 7, branches * width),
+                    gradient(seed + 8, branches),
+                ],
+            }
+        };
+        [
+            (1, 1, 2, 0, 0b11, 1),
+            (3, 63, 2, 5, 0b10, 0),
+            (65, 65, 3, 0, 0b111, 1),
+            (130, 33, 5, 1, 0b10110, 1),
+            (2, 17, 32, 64, u32::MAX, 0),
+        ]
+        .map(case)
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // p = (3/4, 1/4), f = (8, 4), g = 2: s = (16, 8), mean 14, dz = (3/2, -3/2).
+        let params = Params {
+            tokens: 1,
+            width: 1,
+            branches: 2,
+            stride: 1,
+            df_mask: 3,
+            want_dx: 1,
+            chunk: 64,
+            accumulate: 0,
+        };
+        let inputs: Vec<&[f64]> = vec![&[5.0], &[2.0, 1.0], &[8.0, 4.0], &[0.75, 0.25], &[2.0]];
+        let (mut df, mut dz, mut dx, mut partial) = ([0.0; 2], [0.0; 2], [0.0], [0.0; 4]);
+        let (mut dw, mut db) = ([9.0; 2], [9.0; 2]);
+        let outputs: Vec<&mut [f64]> = vec![&mut df, &mut dz, &mut dx, &mut partial, &mut dw, &mut db];
+        GateMergeBackward::reference(&params, Bindings::new(inputs, outputs));
+        assert_eq!((df, dz, dx, dw, db), ([1.5, 0.5], [1.5, -1.5], [1.5], [7.5, -7.5], [1.5, -1.5]));
+    }
+}

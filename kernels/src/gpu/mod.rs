@@ -1,0 +1,197 @@
+//! The GPU device: wgpu on Vulkan, Metal or DX12.
+//!
+//! Launches are recorded into one open compute pass and submitted many at a time; wgpu orders dispatches that share a
+//! buffer. Each launch's parameters get a slot of their own in a ring of uniforms, bound by a dynamic offset: one slot
+//! reused would give every dispatch of a submission the last values. Buffers, pipelines and bind groups are kept, so that
+//! a steady training step creates none.
+
+mod adapters;
+mod pipeline;
+mod recorder;
+
+pub use adapters::{AdapterSummary, adapters};
+
+use crate::buffer::Storage;
+use crate::cpu::{Pool, size_class};
+use crate::{Kernel, KernelError, View};
+use pipeline::Pipelines;
+use recorder::{Bound, Recorder};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A GPU that has been opened.
+pub(crate) struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    pipelines: Pipelines,
+    recorder: Mutex<Recorder>,
+    pool: Pool<wgpu::Buffer>,
+    error: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens adapter number `index` with the limits that it has, rather than WebGPU's defaults (128 MiB a binding).
+    pub(crate) fn open(index: usize) -> Result<Self, KernelError> {
+        let (adapter, info) = adapters::nth(index)?;
+        let limits = adapter.limits();
+        let request = wgpu::DeviceDescriptor {
+            label: Some("mode"),
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&request))
+            .map_err(|e| KernelError::OpenAdapter { name: info.name.clone(), why: e.to_string() })?;
+        let error = Arc::new(Mutex::new(None));
+        let slot = error.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(one_line(&e.to_string()));
+        }));
+        let slot = error.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device also ends here; there is nobody left to tell then.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let text = format!("device lost: {}", one_line(&message));
+                slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+            }
+        });
+        let recorder = Mutex::new(Recorder::new(&device, &limits));
+        Ok(Self { device, queue, info, limits, pipelines: Pipelines::default(), recorder, pool: Pool::new(), error })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let software = if self.is_hardware() { "" } else { " (software, slow)" };
+        format!("{} through {}{software}", self.info.name, self.info.backend)
+    }
+
+    pub(crate) fn is_hardware(&self) -> bool {
+        self.info.device_type != wgpu::DeviceType::Cpu
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first error since the last call, if any.
+    fn take_error(&self) -> Result<(), KernelError> {
+        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(text) => Err(KernelError::Gpu(text)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn alloc(&self, len: usize) -> Result<wgpu::Buffer, KernelError> {
+        let size = 4 * size_class(len) as u64;
+        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        if size > most {
+            return Err(KernelError::Limit { kernel: "buffer", what: "bytes in one buffer", needs: size, has: most });
+        }
+        if let Some(buffer) = self.pool.take(size as usize) {
+            return Ok(buffer);
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.take_error()?;
+        Ok(buffer)
+    }
+
+    /// Takes a buffer back. The queue runs in order, so a later launch may overwrite it at once.
+    pub(crate) fn recycle(&self, buffer: wgpu::Buffer) {
+        self.pool.put(buffer.size() as usize, buffer);
+    }
+
+    pub(crate) fn trim(&self) {
+        self.pool.clear();
+        self.recorder().forget_bind_groups();
+    }
+
+    pub(crate) fn launch<K: Kernel>(
+        &self,
+        params: &K::Params,
+        inputs: &[&View],
+        outputs: &[&View],
+    ) -> Result<(), KernelError> {
+        let views: Vec<&View> = inputs.iter().chain(outputs).copied().collect();
+        for pass in K::passes(params) {
+            let pipeline = self.pipelines.get::<K>(&self.device, &self.limits, params, pass.entry)?;
+            let bound = pipeline
+                .bindings
+                .iter()
+                .map(|&binding| bound::<K>(views[binding as usize - 1], binding))
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut recorder = self.recorder();
+            recorder.dispatch(&self.device, &self.queue, &pipeline, bytemuck::bytes_of(params), &bound, pass.groups);
+        }
+        Ok(())
+    }
+
+    /// Writes are ordered before the next submission as a whole, so what has been recorded must go first.
+    pub(crate) fn write(&self, view: &View, bytes: &[u8]) -> Result<(), KernelError> {
+        self.recorder().submit(&self.device, &self.queue);
+        self.queue.write_buffer(storage(view)?, 4 * view.offset as u64, bytes);
+        self.take_error()
+    }
+
+    pub(crate) fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
+        let size = 4 * view.len as u64;
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        {
+            let mut recorder = self.recorder();
+            recorder.copy(&self.device, storage(view)?, 4 * view.offset as u64, &staging, size);
+            recorder.submit(&self.device, &self.queue);
+        }
+        let (send, receive) = std::sync::mpsc::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only if this function has already returned an error.
+            let _ = send.send(result);
+        });
+        self.wait()?;
+        let failed = |e: &dyn std::fmt::Display| KernelError::Gpu(one_line(&e.to_string()));
+        receive.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        let mapped = staging.slice(..).get_mapped_range().map_err(|e| failed(&e))?;
+        Ok(bytemuck::pod_collect_to_vec(&mapped))
+    }
+
+    pub(crate) fn synchronize(&self) -> Result<(), KernelError> {
+        self.recorder().submit(&self.device, &self.queue);
+        self.wait()
+    }
+
+    fn wait(&self) -> Result<(), KernelError> {
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| KernelError::Gpu(one_line(&e.to_string())))?;
+        self.take_error()
+    }
+}
+
+fn storage(view: &View) -> Result<&wgpu::Buffer, KernelError> {
+    match &view.buffer.storage {
+        Storage::Gpu(buffer) => Ok(buffer),
+        _ => Err(KernelError::WrongDevice(view.buffer.device.name())),
+    }
+}
+
+fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError> {
+    if view.offset % crate::Device::ALIGNMENT != 0 {
+        let what = format!("binding {binding} starts at element {}, not at a multiple of 64", view.offset);
+        return Err(KernelError::Launch { kernel: K::NAME, what });
+    }
+    Ok(Bound { binding, buffer: storage(view)?, offset: 4 * view.offset as u64, size: 4 * view.len as u64 })
+}
+
+/// Drivers and wgpu report over many lines; ours have one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,124 @@
+//! Compute pipelines, compiled once per kernel, entry point and constants.
+
+use super::one_line;
+use crate::{Kernel, KernelError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A compiled entry point and the bindings (1 is the kernel's first) that it uses.
+pub(super) struct Pipeline {
+    pub(super) id: usize,
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) bindings: Vec<u32>,
+    pub(super) params_size: u64,
+}
+
+type Key = (&'static str, &'static str, Vec<(&'static str, u32)>);
+
+/// The pipelines compiled so far.
+#[derive(Default)]
+pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
+
+impl Pipelines {
+    /// The pipeline of kernel `K`'s entry point, compiled now if this is its first use.
+    pub(super) fn get<K: Kernel>(
+        &self,
+        device: &wgpu::Device,
+        limits: &wgpu::Limits,
+        params: &K::Params,
+        entry: &'static str,
+    ) -> Result<Arc<Pipeline>, KernelError> {
+        let key = (K::NAME, entry, K::constants(params));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = known.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(compile::<K>(device, limits, params, entry, known.len())?);
+        known.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
+fn compile<K: Kernel>(
+    device: &wgpu::Device,
+    limits: &wgpu::Limits,
+    params: &K::Params,
+    entry: &'static str,
+    id: usize,
+) -> Result<Pipeline, KernelError> {
+    let invalid = |what: String| KernelError::Launch { kernel: K::NAME, what };
+    let source = mode_shaders::specialise(K::WGSL, &K::constants(params))
+        .map_err(|name| invalid(format!("the shader has no const {name}")))?;
+    let reflection = reflect(&source, entry).map_err(|e| invalid(one_line(&e)))?;
+    let has = u64::from(limits.max_compute_workgroup_storage_size);
+    if reflection.workgroup_bytes > has {
+        let (what, needs) = ("bytes of workgroup memory", reflection.workgroup_bytes);
+        return Err(KernelError::Limit { kernel: K::NAME, what, needs, has });
+    }
+    let params_size = size_of::<K::Params>() as u64;
+    let entry_of = |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry_of(0, wgpu::BufferBindingType::Uniform, true)];
+    for &binding in &reflection.bindings {
+        let read_only = binding as usize <= K::INPUTS.len();
+        entries.push(entry_of(binding, wgpu::BufferBindingType::Storage { read_only }, false));
+    }
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(K::NAME),
+        entries: &entries,
+    });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(K::NAME),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(K::NAME),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(K::NAME),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Every kernel writes its workgroup memory before it reads it.
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    Ok(Pipeline { id, pipeline, layout, bindings: reflection.bindings, params_size })
+}
+
+struct Reflection {
+    bindings: Vec<u32>,
+    workgroup_bytes: u64,
+}
+
+/// The storage bindings and the workgroup memory that an entry point uses.
+fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
+    let index = module.entry_points.iter().position(|e| e.name == entry).ok_or(format!("no entry point {entry}"))?;
+    let uses = info.get_entry_point(index);
+    let mut reflection = Reflection { bindings: Vec::new(), workgroup_bytes: 0 };
+    for (handle, global) in module.global_variables.iter().filter(|(handle, _)| !uses[*handle].is_empty()) {
+        let _ = handle;
+        match (&global.binding, global.space) {
+            (Some(resource), naga::AddressSpace::Storage { .. }) => reflection.bindings.push(resource.binding),
+            (_, naga::AddressSpace::WorkGroup) => {
+                reflection.workgroup_bytes += u64::from(module.types[global.ty].inner.size(module.to_ctx()));
+            }
+            _ => {}
+        }
+    }
+    reflection.bindings.sort_unstable();
+    Ok(reflection)
+}

@@ -1,0 +1,118 @@
+//! The open command encoder: dispatches and copies in order, submitted many at a time.
+
+use super::pipeline::Pipeline;
+use std::collections::HashMap;
+
+/// Launches per submission at the most. Bounded, so that a slow GPU never trips the driver's time-out.
+const SLOTS: u64 = 128;
+/// Bind groups kept; past this all are forgotten, for buffers that are never used again would pile up.
+const MOST_BIND_GROUPS: usize = 8_192;
+
+/// A buffer range at a binding.
+pub(super) struct Bound<'a> {
+    pub(super) binding: u32,
+    pub(super) buffer: &'a wgpu::Buffer,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+type Key = (usize, Vec<(wgpu::Buffer, u64, u64)>);
+
+/// What has been recorded and not yet submitted.
+pub(super) struct Recorder {
+    // Declared before the encoder, so that it is dropped first: a pass must end before its encoder.
+    pass: Option<wgpu::ComputePass<'static>>,
+    encoder: Option<wgpu::CommandEncoder>,
+    slot_size: u64,
+    ring: wgpu::Buffer,
+    staged: Vec<u8>,
+    bind_groups: HashMap<Key, wgpu::BindGroup>,
+}
+
+impl Recorder {
+    pub(super) fn new(device: &wgpu::Device, limits: &wgpu::Limits) -> Self {
+        let slot_size = u64::from(limits.min_uniform_buffer_offset_alignment).max(256);
+        let ring = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: SLOTS * slot_size,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self { pass: None, encoder: None, slot_size, ring, staged: Vec::new(), bind_groups: HashMap::new() }
+    }
+
+    /// Records one dispatch.
+    pub(super) fn dispatch(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        pipeline: &Pipeline,
+        params: &[u8],
+        bound: &[Bound],
+        groups: [u32; 3],
+    ) {
+        if self.staged.len() as u64 == SLOTS * self.slot_size {
+            self.submit(device, queue);
+        }
+        let offset = self.staged.len() as u32;
+        self.staged.extend_from_slice(params);
+        self.staged.resize(offset as usize + self.slot_size as usize, 0);
+        let bind_group = self.bind_group(device, pipeline, bound);
+        let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+        let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &bind_group, &[offset]);
+        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+    }
+
+    fn bind_group(&mut self, device: &wgpu::Device, pipeline: &Pipeline, bound: &[Bound]) -> wgpu::BindGroup {
+        let key = (pipeline.id, bound.iter().map(|b| (b.buffer.clone(), b.offset, b.size)).collect());
+        if let Some(known) = self.bind_groups.get(&key) {
+            return known.clone();
+        }
+        let range = |buffer, offset, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
+        };
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: range(&self.ring, 0, pipeline.params_size) }];
+        entries.extend(bound.iter().map(|b| wgpu::BindGroupEntry {
+            binding: b.binding,
+            resource: range(b.buffer, b.offset, b.size),
+        }));
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        if self.bind_groups.len() >= MOST_BIND_GROUPS {
+            self.bind_groups.clear();
+        }
+        self.bind_groups.insert(key, group.clone());
+        group
+    }
+
+    /// Records a copy between buffers.
+    pub(super) fn copy(&mut self, device: &wgpu::Device, from: &wgpu::Buffer, at: u64, to: &wgpu::Buffer, size: u64) {
+        self.pass = None;
+        let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+        encoder.copy_buffer_to_buffer(from, at, to, 0, size);
+    }
+
+    /// Hands everything recorded to the queue.
+    pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
+        self.pass = None;
+        let Some(encoder) = self.encoder.take() else { return };
+        if !self.staged.is_empty() {
+            queue.write_buffer(&self.ring, 0, &self.staged);
+            self.staged.clear();
+        }
+        queue.submit([encoder.finish()]);
+        // Frees finished submissions' resources; an error here shows again at the next wait.
+        let _ = device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Drops the kept bind groups and with them the buffers that only they hold.
+    pub(super) fn forget_bind_groups(&mut self) {
+        self.bind_groups.clear();
+    }
+}

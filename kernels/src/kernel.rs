@@ -1,0 +1,145 @@
+//! What a kernel is, and how one is launched.
+
+use crate::{Bindings, Device, KernelError, View, device::Backend};
+
+/// The floating-point operations and the bytes that a launch must move at the least.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Floating-point operations.
+    pub flop: f64,
+    /// Bytes read and written once each.
+    pub bytes: f64,
+}
+
+/// One dispatch of a launch: an entry point of the WGSL and its number of workgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Name of the entry point.
+    pub entry: &'static str,
+    /// Workgroups in x, y and z.
+    pub groups: [u32; 3],
+}
+
+impl Pass {
+    /// The entry point `entry` on `groups` workgroups, folded into two dimensions where one does not hold them.
+    pub fn new(entry: &'static str, groups: usize) -> Self {
+        Self { entry, groups: grid(groups) }
+    }
+}
+
+/// `groups` workgroups as a grid: a dimension holds at most 65,535. A shader finds its number as
+/// `group.y * group_count.x + group.x` and stops where that is past the end.
+pub fn grid(groups: usize) -> [u32; 3] {
+    const MOST: usize = 65_535;
+    let rows = groups.div_ceil(MOST).max(1);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+
+/// The contents of one buffer in a [`Case`].
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// Numbers.
+    F32(Vec<f32>),
+    /// Ids.
+    U32(Vec<u32>),
+    /// An output of so many elements, poisoned with NaN before the launch.
+    Out(usize),
+    /// An output whose contents no one reads: scratch memory of the launch.
+    Scratch(usize),
+}
+
+impl Data {
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::U32(ids) => ids.len(),
+            Self::Out(count) | Self::Scratch(count) => *count,
+        }
+    }
+}
+
+/// One launch on which all bodies must agree: parameters, inputs, and outputs with what they hold beforehand.
+pub struct Case<P> {
+    /// Parameters of the launch.
+    pub params: P,
+    /// Inputs in binding order.
+    pub inputs: Vec<Data>,
+    /// Outputs in binding order.
+    pub outputs: Vec<Data>,
+}
+
+/// A kernel: one operation with its three bodies.
+///
+/// In the WGSL, binding 0 of group 0 is the uniform `Params`, then come the inputs, then the outputs. An entry point
+/// need not use all of them.
+pub trait Kernel: Send + Sync + 'static {
+    /// Parameters of a launch: u32 and f32 fields, laid out like the WGSL's `struct Params`.
+    type Params: bytemuck::Pod + Send + Sync;
+    /// Name in traces, errors and tables.
+    const NAME: &'static str;
+    /// The shader's text.
+    const WGSL: &'static str;
+    /// Names of the read-only bindings.
+    const INPUTS: &'static [&'static str];
+    /// Names of the read-write bindings.
+    const OUTPUTS: &'static [&'static str];
+
+    /// Values for the shader's top-level `const`s: part of the compiled pipeline.
+    fn constants(_params: &Self::Params) -> Vec<(&'static str, u32)> {
+        Vec::new()
+    }
+
+    /// The dispatches of a launch, in order.
+    fn passes(params: &Self::Params) -> Vec<Pass>;
+
+    /// The fast body, on the CPU.
+    fn cpu(params: &Self::Params, bindings: Bindings<f32>);
+
+    /// The oracle: a naive loop in f64.
+    fn reference(params: &Self::Params, bindings: Bindings<f64>);
+
+    /// What a launch costs.
+    fn cost(params: &Self::Params) -> Cost;
+
+    /// Odd-sized launches for the checks, with random contents from `seed`.
+    fn cases(seed: u32) -> Vec<Case<Self::Params>>;
+}
+
+/// Launches kernel `K` on `device`: synchronously on the CPU, recorded in order on a GPU.
+///
+/// # Errors
+/// The wrong number of views, a view of another device or past its buffer's end, one buffer bound for reading and
+/// writing at once, or what a GPU reports.
+pub fn launch<K: Kernel>(
+    device: &Device,
+    params: &K::Params,
+    inputs: &[&View],
+    outputs: &[&View],
+) -> Result<(), KernelError> {
+    let fail = |what: String| KernelError::Launch { kernel: K::NAME, what };
+    if inputs.len() != K::INPUTS.len() || outputs.len() != K::OUTPUTS.len() {
+        return Err(fail(format!(
+            "{} inputs and {} outputs given, {} and {} expected",
+            inputs.len(),
+            outputs.len(),
+            K::INPUTS.len(),
+            K::OUTPUTS.len()
+        )));
+    }
+    for view in inputs.iter().chain(outputs) {
+        view.check(K::NAME, device)?;
+    }
+    for (i, output) in outputs.iter().enumerate() {
+        let written_twice = outputs[..i].iter().any(|o| std::sync::Arc::ptr_eq(&o.buffer, &output.buffer));
+        if written_twice || inputs.iter().any(|x| std::sync::Arc::ptr_eq(&x.buffer, &output.buffer)) {
+            return Err(fail(format!("the buffer of output {} is bound twice", K::OUTPUTS[i])));
+        }
+    }
+    device.count_launch(K::NAME);
+    match device.backend() {
+        Backend::Cpu(cpu) => cpu.launch::<K>(params, inputs, outputs),
+        Backend::Gpu(gpu) => gpu.launch::<K>(params, inputs, outputs),
+        Backend::Reference(reference) => reference.launch::<K>(params, inputs, outputs),
+    }
+}

@@ -1,0 +1,49 @@
+//! The kernels of MoDE: every numerical operation, three times.
+//!
+//! Each file named after an operation holds, in this order: its maths and shapes, its parameters, the [`Kernel`]
+//! definition with the launch geometry of its WGSL, a fast CPU body, a naive f64 reference that reads like the maths, the
+//! odd-sized cases on which all three must agree, and a hand-worked test that guards the reference itself.
+//!
+//! A [`Device`] runs kernels: a GPU through wgpu, the CPU, or the reference (f64, slow, the oracle of the other two).
+//! This is the only crate that names wgpu.
+//!
+//! To add a kernel: one `.wgsl` file in `shaders/`, one file here, one word in [`registry`].
+
+mod bindings;
+mod buffer;
+mod cpu;
+mod device;
+mod error;
+mod gpu;
+mod kernel;
+pub mod check;
+pub mod fill_hash;
+pub mod registry;
+mod simd;
+
+pub mod adamw;
+pub mod add;
+pub mod attention;
+pub mod attention_backward;
+pub mod cross_entropy;
+pub mod cross_entropy_backward;
+pub mod embedding;
+pub mod embedding_backward;
+pub mod fill;
+pub mod gate_merge;
+pub mod gate_merge_backward;
+pub mod matmul;
+pub mod rms_norm;
+pub mod rms_norm_dw;
+pub mod rms_norm_dx;
+pub mod rotary;
+pub mod scale;
+pub mod sum_of_squares;
+pub mod swiglu;
+pub mod swiglu_backward;
+
+pub use bindings::Bindings;
+pub use buffer::{Buffer, View};
+pub use device::{AdapterSummary, Device};
+pub use error::KernelError;
+pub use kernel::{Case, Cost, Data, Kernel, Pass, grid, launch};

@@ -1,0 +1,91 @@
+//! Every kernel, once. A new kernel is one word here.
+
+use crate::{Case, Cost, Device, Kernel, KernelError, check};
+
+/// What the checks and tables need of a kernel whose parameters' type they don't know.
+pub trait AnyKernel: Send + Sync {
+    /// Name in traces, errors and tables.
+    fn name(&self) -> &'static str;
+    /// The shader's text.
+    fn wgsl(&self) -> &'static str;
+    /// Names of the read-only, then of the read-write bindings.
+    fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]);
+    /// Bytes of the parameters.
+    fn params_size(&self) -> usize;
+    /// For each odd-sized case: the shader's constants, the entry points, the cost.
+    fn launches(&self) -> Vec<Launch>;
+    /// Runs every case on `device` against the reference.
+    ///
+    /// # Errors
+    /// What a launch reports; disagreement is in the result, not an error.
+    fn check(&self, device: &Device, seed: u32) -> Result<check::Outcome, KernelError>;
+}
+
+/// What one case would launch.
+pub struct Launch {
+    /// Values of the shader's constants.
+    pub constants: Vec<(&'static str, u32)>,
+    /// Entry points.
+    pub entries: Vec<&'static str>,
+    /// FLOP and bytes.
+    pub cost: Cost,
+}
+
+struct Entry<K>(std::marker::PhantomData<fn() -> K>);
+
+impl<K: Kernel> AnyKernel for Entry<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+    fn wgsl(&self) -> &'static str {
+        K::WGSL
+    }
+    fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]) {
+        (K::INPUTS, K::OUTPUTS)
+    }
+    fn params_size(&self) -> usize {
+        size_of::<K::Params>()
+    }
+    fn launches(&self) -> Vec<Launch> {
+        let launch = |case: Case<K::Params>| Launch {
+            constants: K::constants(&case.params),
+            entries: K::passes(&case.params).iter().map(|pass| pass.entry).collect(),
+            cost: K::cost(&case.params),
+        };
+        K::cases(1).into_iter().map(launch).collect()
+    }
+    fn check(&self, device: &Device, seed: u32) -> Result<check::Outcome, KernelError> {
+        check::kernel::<K>(device, seed)
+    }
+}
+
+macro_rules! registry {
+    ($($module:ident :: $kernel:ident),* $(,)?) => {
+        $(pub use crate::$module::$kernel;)*
+        /// All kernels.
+        pub const ALL: &[&dyn AnyKernel] = &[$(&Entry::<$kernel>(std::marker::PhantomData)),*];
+    };
+}
+
+registry!(
+    adamw::AdamW,
+    add::Add,
+    attention::Attention,
+    attention_backward::AttentionBackward,
+    cross_entropy::CrossEntropy,
+    cross_entropy_backward::CrossEntropyBackward,
+    embedding::Embedding,
+    embedding_backward::EmbeddingBackward,
+    fill::Fill,
+    gate_merge::GateMerge,
+    gate_merge_backward::GateMergeBackward,
+    matmul::Matmul,
+    rms_norm::RmsNorm,
+    rms_norm_dw::RmsNormDw,
+    rms_norm_dx::RmsNormDx,
+    rotary::Rotary,
+    scale::Scale,
+    sum_of_squares::SumOfSquares,
+    swiglu::Swiglu,
+    swiglu_backward::SwigluBackward,
+);

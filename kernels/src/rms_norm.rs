@@ -1,0 +1,104 @@
+//! RMSNorm (Zhang and Sennrich, arXiv 1910.07467): y = x r weight with r = 1 / sqrt(mean(x^2) + epsilon), a row at a time.
+//!
+//! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
+
+use crate::simd::{dot, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`RmsNorm`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Rows.
+    pub rows: u32,
+    /// Elements a row.
+    pub width: u32,
+    /// Keeps a row of zeros finite.
+    pub epsilon: f32,
+}
+
+/// The kernel.
+pub struct RmsNorm;
+
+/// y = x r weight, and r.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn rms_norm(
+    device: &Device,
+    epsilon: f32,
+    x: &View,
+    weight: &View,
+    y: &View,
+    r: &View,
+) -> Result<(), KernelError> {
+    let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon };
+    launch::<RmsNorm>(device, &params, &[x, weight], &[y, r])
+}
+
+impl Kernel for RmsNorm {
+    type Params = Params;
+    const NAME: &'static str = "rms_norm";
+    const WGSL: &'static str = mode_shaders::RMS_NORM;
+    const INPUTS: &'static [&'static str] = &["x", "weight"];
+    const OUTPUTS: &'static [&'static str] = &["y", "r"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", p.rows as usize)]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([x, weight], [y, r]) = bindings.take();
+        let width = p.width as usize;
+        let rows = y.par_chunks_mut(width).zip(x.par_chunks(width)).zip(r).with_min_len(32);
+        rows.for_each(|((y, x), r)| {
+            simd(|| {
+                *r = 1.0 / (dot(x, x) / width as f32 + p.epsilon).sqrt();
+                y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * *r * w);
+            });
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x, weight], [y, r]) = bindings.take();
+        let width = p.width as usize;
+        for row in 0..p.rows as usize {
+            let x = &x[row * width..][..width];
+            let mean: f64 = x.iter().map(|v| v * v).sum::<f64>() / width as f64;
+            r[row] = 1.0 / (mean + f64::from(p.epsilon)).sqrt();
+            for i in 0..width {
+                y[row * width + i] = x[i] * r[row] * weight[i];
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let n = f64::from(p.rows) * f64::from(p.width);
+        Cost { flop: 4.0 * n, bytes: 8.0 * n }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(rows, width): (usize, usize)| Case {
+            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5 },
+            inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
+            outputs: vec![Data::Out(rows * width), Data::Out(rows)],
+        };
+        [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // mean(3^2, 4^2) = 12.5.
+        let (mut y, mut r) = ([0.0; 2], [0.0]);
+        let params = Params { rows: 1, width: 2, epsilon: 0.0 };
+        RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0]], vec![&mut y, &mut r]));
+        approx::assert_relative_eq!(y[0], 3.0 / 12.5f64.sqrt(), epsilon = 1e-12);
+        approx::assert_relative_eq!(y[1], 8.0 / 12.5f64.sqrt(), epsilon = 1e-12);
+    }
+}

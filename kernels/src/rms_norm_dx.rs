@@ -1,0 +1,106 @@
+//! Gradient of [RMSNorm](crate::rms_norm) with respect to its input: dx = r (w dy - x r^2 mean(w dy x)), a row at a time.
+//!
+//! x, dy, dx `[rows, width]`, weight `[width]`, r `[rows]`. Moves 3 units.
+
+use crate::simd::{dot3, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`RmsNormDx`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Rows.
+    pub rows: u32,
+    /// Elements a row.
+    pub width: u32,
+}
+
+/// The kernel.
+pub struct RmsNormDx;
+
+/// dx of a norm whose forward kept `r`.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn rms_norm_dx(
+    device: &Device,
+    x: &View,
+    weight: &View,
+    r: &View,
+    dy: &View,
+    dx: &View,
+) -> Result<(), KernelError> {
+    let params = Params { rows: r.len as u32, width: weight.len as u32 };
+    launch::<RmsNormDx>(device, &params, &[x, weight, r, dy], &[dx])
+}
+
+impl Kernel for RmsNormDx {
+    type Params = Params;
+    const NAME: &'static str = "rms_norm_dx";
+    const WGSL: &'static str = mode_shaders::RMS_NORM_DX;
+    const INPUTS: &'static [&'static str] = &["x", "weight", "r", "dy"];
+    const OUTPUTS: &'static [&'static str] = &["dx"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", p.rows as usize)]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([x, weight, r, dy], [dx]) = bindings.take();
+        let width = p.width as usize;
+        let rows = dx.par_chunks_mut(width).zip(x.par_chunks(width)).zip(dy.par_chunks(width)).zip(r);
+        rows.with_min_len(32).for_each(|(((dx, x), dy), &r)| {
+            simd(|| {
+                let pull = dot3(weight, dy, x) / width as f32 * r * r;
+                let inputs = x.iter().zip(dy).zip(weight);
+                dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * (w * dy - x * pull));
+            });
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x, weight, r, dy], [dx]) = bindings.take();
+        let width = p.width as usize;
+        for row in 0..p.rows as usize {
+            let at = row * width;
+            let mean = (0..width).map(|i| weight[i] * dy[at + i] * x[at + i]).sum::<f64>() / width as f64;
+            for i in 0..width {
+                dx[at + i] = r[row] * (weight[i] * dy[at + i] - x[at + i] * r[row] * r[row] * mean);
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let n = f64::from(p.rows) * f64::from(p.width);
+        Cost { flop: 7.0 * n, bytes: 12.0 * n }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(rows, width): (usize, usize)| Case {
+            params: Params { rows: rows as u32, width: width as u32 },
+            inputs: vec![
+                Data::F32(fill(seed, rows * width, 1.0)),
+                Data::F32(fill(seed + 1, width, 1.0)),
+                Data::F32(fill(seed + 2, rows, 2.0)),
+                Data::F32(fill(seed + 3, rows * width, 1.0)),
+            ],
+            outputs: vec![Data::Out(rows * width)],
+        };
+        [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // x = (1, 1), r = 1, w = (1, 1), dy = (1, 0): mean = 1/2, dx = (1/2, -1/2).
+        let mut dx = [0.0; 2];
+        let bindings = Bindings::new(vec![&[1.0, 1.0], &[1.0, 1.0], &[1.0], &[1.0, 0.0]], vec![&mut dx]);
+        RmsNormDx::reference(&Params { rows: 1, width: 2 }, bindings);
+        assert_eq!(dx, [0.5, -0.5]);
+    }
+}

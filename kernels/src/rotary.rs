@@ -1,0 +1,117 @@
+//! Rotary position embedding (Su et al., arXiv 2104.09864), half-split as in Hugging Face's Llama.
+//!
+//! Each head's pairs (i, i + width/2) of a token at position t turn by the angle t * theta^(-2i/width):
+//! `y_i = x_i cos - x_{i+h} sin`, `y_{i+h} = x_{i+h} cos + x_i sin`. The gradient turns back (sign -1). x, y
+//! `[tokens, heads, width]`; cosine, sine `[length, width / 2]`, and token n has position n mod length. Moves 2 units.
+
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Parameters of [`Rotary`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Tokens, over all windows.
+    pub tokens: u32,
+    /// Tokens a window.
+    pub length: u32,
+    /// Heads.
+    pub heads: u32,
+    /// Width of a head, even.
+    pub width: u32,
+    /// 1 to turn, -1 to turn back.
+    pub sign: f32,
+}
+
+/// The kernel.
+pub struct Rotary;
+
+/// y = x turned by each token's angle.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn rotary(device: &Device, p: Params, x: &View, cosine: &View, sine: &View, y: &View) -> Result<(), KernelError> {
+    launch::<Rotary>(device, &p, &[x, cosine, sine], &[y])
+}
+
+impl Kernel for Rotary {
+    type Params = Params;
+    const NAME: &'static str = "rotary";
+    const WGSL: &'static str = mode_shaders::ROTARY;
+    const INPUTS: &'static [&'static str] = &["x", "cosine", "sine"];
+    const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", ((p.tokens * p.heads * p.width / 2) as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([x, cosine, sine], [y]) = bindings.take();
+        let (width, half, length) = (p.width as usize, p.width as usize / 2, p.length as usize);
+        let row = p.heads as usize * width;
+        y.par_chunks_mut(row).zip(x.par_chunks(row)).with_min_len(16).enumerate().for_each(|(token, (y, x))| {
+            let at = token % length * half;
+            let (cosine, sine) = (&cosine[at..at + half], &sine[at..at + half]);
+            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
+                for i in 0..half {
+                    let s = sine[i] * p.sign;
+                    low[i] = a[i] * cosine[i] - b[i] * s;
+                    high[i] = b[i] * cosine[i] + a[i] * s;
+                }
+            }
+        });
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x, cosine, sine], [y]) = bindings.take();
+        let (heads, width, half) = (p.heads as usize, p.width as usize, p.width as usize / 2);
+        for token in 0..p.tokens as usize {
+            let position = token % p.length as usize;
+            for head in 0..heads {
+                let low = (token * heads + head) * width;
+                for i in 0..half {
+                    let (c, s) = (cosine[position * half + i], sine[position * half + i] * f64::from(p.sign));
+                    y[low + i] = x[low + i] * c - x[low + half + i] * s;
+                    y[low + half + i] = x[low + half + i] * c + x[low + i] * s;
+                }
+            }
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        let n = f64::from(p.tokens) * f64::from(p.heads) * f64::from(p.width);
+        Cost { flop: 3.0 * n, bytes: 8.0 * n }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(windows, length, heads, width, sign): (usize, usize, usize, usize, f32)| {
+            let n = windows * length * heads * width;
+            let tokens = (windows * length) as u32;
+            Case {
+                params: Params { tokens, length: length as u32, heads: heads as u32, width: width as u32, sign },
+                inputs: vec![
+                    Data::F32(fill(seed, n, 1.0)),
+                    Data::F32(fill(seed + 1, length * width / 2, 1.0)),
+                    Data::F32(fill(seed + 2, length * width / 2, 1.0)),
+                ],
+                outputs: vec![Data::Out(n)],
+            }
+        };
+        [(1, 1, 1, 2, 1.0), (2, 7, 3, 6, -1.0), (3, 33, 5, 20, 1.0)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // A quarter turn takes (1, 2) to (-2, 1).
+        let mut y = [0.0; 2];
+        let params = Params { tokens: 1, length: 1, heads: 1, width: 2, sign: 1.0 };
+        Rotary::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[0.0], &[1.0]], vec![&mut y]));
+        assert_eq!(y, [-2.0, 1.0]);
+    }
+}

@@ -1,0 +1,90 @@
+//! sum (+)= sum of x_i^2: gradient norms. x `[count]`, sum `[1]`. Chunks first, then the chunks in order, so that the bits
+//! do not depend on the number of threads. Moves 1 unit.
+
+use crate::simd::{dot, simd};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Elements a chunk.
+const CHUNK: usize = 8_192;
+
+/// Parameters of [`SumOfSquares`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Elements.
+    pub count: u32,
+    /// Elements a partial sum.
+    pub chunk: u32,
+    /// 1 to add to what `sum` holds.
+    pub accumulate: u32,
+}
+
+/// The kernel.
+pub struct SumOfSquares;
+
+/// sum = sum of squares of `x`, or sum += it.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn sum_of_squares(device: &Device, x: &View, sum: &View, accumulate: bool) -> Result<(), KernelError> {
+    let params = Params { count: x.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into() };
+    let partial = View::whole(device.alloc(x.len.div_ceil(CHUNK))?);
+    launch::<SumOfSquares>(device, &params, &[x], &[&partial, sum])
+}
+
+impl Kernel for SumOfSquares {
+    type Params = Params;
+    const NAME: &'static str = "sum_of_squares";
+    const WGSL: &'static str = mode_shaders::SUM_OF_SQUARES;
+    const INPUTS: &'static [&'static str] = &["x"];
+    const OUTPUTS: &'static [&'static str] = &["partial", "sum"];
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("chunks", p.count.div_ceil(p.chunk) as usize), Pass::new("finish", 1)]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        let ([x], [partial, sum]) = bindings.take();
+        partial.par_iter_mut().zip(x.par_chunks(p.chunk as usize)).for_each(|(partial, x)| {
+            *partial = simd(|| dot(x, x));
+        });
+        let before = if p.accumulate != 0 { sum[0] } else { 0.0 };
+        sum[0] = before + partial.iter().sum::<f32>();
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x], [_, sum]) = bindings.take();
+        let before = if p.accumulate != 0 { sum[0] } else { 0.0 };
+        sum[0] = before + x.iter().map(|v| v * v).sum::<f64>();
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 2.0 * f64::from(p.count), bytes: 4.0 * f64::from(p.count) }
+    }
+
+    fn cases(seed: u32) -> Vec<Case<Params>> {
+        let case = |(n, keep): (usize, bool)| Case {
+            params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+            inputs: vec![Data::F32(fill(seed, n, 1.0))],
+            outputs: vec![
+                Data::Scratch(n.div_ceil(CHUNK)),
+                if keep { Data::F32(fill(seed + 1, 1, 9.0)) } else { Data::Out(1) },
+            ],
+        };
+        [(1, false), (8_191, true), (8_193, false), (100_001, true)].map(case).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let (mut partial, mut sum) = ([0.0], [1.0]);
+        let params = Params { count: 2, chunk: 64, accumulate: 1 };
+        SumOfSquares::reference(&params, Bindings::new(vec![&[3.0, 4.0]], vec![&mut partial, &mut sum]));
+        assert_eq!(sum, [26.0]);
+    }
+}

@@ -1,0 +1,133 @@
+//! `mode eval`.
+
+use super::{DeviceArguments, print_json};
+use crate::data::Tokenizer;
+use crate::model::{Model, base_of, open, open_with_experts};
+use crate::train::{Evaluation, evaluate, gate_rule};
+use crate::{Error, files};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Windows that `--text` is cut into are no longer than this.
+const WINDOW: usize = 1_024;
+
+/// Loss and accuracy on text or tokens.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// A JSON file of token ids: a list, or a list of lists
+    #[arg(long, conflicts_with = "text", required_unless_present = "text")]
+    ids: Option<PathBuf>,
+    /// A text file, for the model's tokenizer
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Also the norm of each parameter's gradient
+    #[arg(long)]
+    grad_norms: bool,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// Which model.
+#[derive(clap::Args)]
+pub(crate) struct ModelArguments {
+    /// Folder of a model: plain, composed or with a LoRA
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// Expert folder to put beside a plain model; several are composed, untrained
+    #[arg(long)]
+    expert: Vec<PathBuf>,
+}
+
+impl ModelArguments {
+    /// Opens the model on the device.
+    pub(crate) fn open(&self, device: &mode_tensor::Device) -> Result<Model, Error> {
+        if self.expert.is_empty() {
+            return open(&self.model, device);
+        }
+        open_with_experts(&self.model, &self.expert, gate_rule(), device)
+    }
+
+    /// The tokenizer beside the model or its base, if there is one.
+    pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Error> {
+        for folder in [self.model.clone(), base_of(&self.model)?] {
+            let file = folder.join("tokenizer.json");
+            if file.exists() {
+                return Ok(Some(Tokenizer::open(&file)?));
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let device = arguments.device.open()?;
+    let windows = match (&arguments.ids, &arguments.text) {
+        (Some(file), _) => read_windows(file)?,
+        (None, Some(file)) => text_windows(&arguments.model, file)?,
+        (None, None) => return Err(Error::Setting("give --ids FILE.json or --text FILE".into())),
+    };
+    let model = arguments.model.open(&device)?;
+    let config = &model.backbone.config;
+    let windows = match arguments.text {
+        Some(_) => windows.concat().chunks(config.positions.min(WINDOW)).map(<[u32]>::to_vec).collect(),
+        None => windows,
+    };
+    // A text's last window may hold one token, which predicts nothing.
+    let windows: Vec<Vec<u32>> = match arguments.text {
+        Some(_) => windows.into_iter().filter(|window| window.len() > 1).collect(),
+        None => windows,
+    };
+    if let Some(long) = windows.iter().find(|window| window.len() > config.positions) {
+        let what = format!("a window of {} tokens is over the model's {} positions", long.len(), config.positions);
+        return Err(Error::Setting(what + "; cut it"));
+    }
+    let evaluation = evaluate(&model, &windows, arguments.grad_norms)?;
+    if arguments.json { print_json(&evaluation) } else { print(&evaluation) }
+}
+
+fn print(evaluation: &Evaluation) -> Result<(), Error> {
+    println!("loss      {:.6} nats a token", evaluation.mean_nll);
+    println!("accuracy  {:.2} % of next tokens", 100.0 * evaluation.next_token_accuracy);
+    println!("tokens    {}", evaluation.tokens);
+    for (i, block) in evaluation.gate_means.iter().enumerate() {
+        let weights: Vec<String> = block.iter().map(|weight| format!("{weight:.4}")).collect();
+        println!("gate {i}    {}", weights.join(" "));
+    }
+    for (name, norm) in evaluation.grad_l2.iter().flatten() {
+        println!("gradient  {norm:.6e}  {name}");
+    }
+    Ok(())
+}
+
+fn text_windows(model: &ModelArguments, file: &Path) -> Result<Vec<Vec<u32>>, Error> {
+    let text = files::read_text(file)?;
+    let missing = || Error::content(&model.model, "has no tokenizer.json for --text; use --ids");
+    let tokenizer = model.tokenizer()?.ok_or_else(missing)?;
+    Ok(vec![tokenizer.encode(&text, true)?])
+}
+
+/// Token ids of a JSON file: a list of ids, or a list of lists.
+pub(crate) fn read_windows(path: &Path) -> Result<Vec<Vec<u32>>, Error> {
+    let value: Value = files::read_json(path)?;
+    let fail = |what: &str| Error::content(path, format!("{what}; it holds a list of ids, or a list of such lists"));
+    let list = value.as_array().ok_or_else(|| fail("is no list"))?;
+    let id = |value: &Value| -> Result<u32, Error> {
+        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| fail(&format!("{value} is no token id")))
+    };
+    if list.is_empty() {
+        return Err(fail("is empty"));
+    }
+    if list.iter().all(Value::is_array) {
+        let window = |list: &Value| list.as_array().into_iter().flatten().map(id).collect::<Result<Vec<_>, _>>();
+        return list.iter().map(window).collect();
+    }
+    if list.iter().any(Value::is_array) {
+        return Err(fail("mixes ids and lists"));
+    }
+    Ok(vec![list.iter().map(id).collect::<Result<_, _>>()?])
+}

@@ -1,0 +1,102 @@
+//! The program: one file a command, which parses, calls one function and prints.
+//!
+//! Exit codes: 0 done, 1 a check or a run failed, 2 bad input. `--json` prints one object on the last line of stdout; all
+//! else goes to stderr.
+
+mod bench;
+mod demo;
+mod eval;
+mod generate;
+mod run;
+
+use crate::Error;
+use clap::{Args, Parser, Subcommand};
+use mode_tensor::Device;
+use std::process::ExitCode;
+
+/// Modular Domain Experts: adapt a frozen language model to several domains, and keep what it knew.
+#[derive(Parser)]
+#[command(name = "mode", version, max_term_width = 100)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Pre-train a small model, adapt it to Code and Math with every method, and compare
+    Demo(demo::Arguments),
+    /// Carry out a recipe: pretrain, full, lora or expert (stage 1)
+    Train(run::Arguments),
+    /// Carry out a recipe that composes experts (stage 2)
+    Compose(run::Arguments),
+    /// Loss, next-token accuracy, gate weights and gradient norms on text or tokens
+    Eval(eval::Arguments),
+    /// Continue a prompt, greedily
+    Generate(generate::Arguments),
+    /// Time the standard workloads
+    Bench(bench::Arguments),
+}
+
+/// Where to compute.
+#[derive(Args, Clone)]
+pub(crate) struct DeviceArguments {
+    /// cpu, gpu, gpu:N or reference [default: a hardware GPU if there is one, else the CPU]
+    #[arg(long)]
+    device: Option<String>,
+    /// Threads of the CPU [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl DeviceArguments {
+    /// Opens the device and says which in one line on stderr.
+    fn open(&self) -> Result<Device, Error> {
+        if let Some(threads) = self.threads {
+            if threads == 0 || threads > 4_096 {
+                return Err(Error::Setting(format!("--threads {threads}: give 1 to 4096")));
+            }
+            // Fails only where threads exist already, which nothing before this line starts.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        }
+        let device = Device::choose(self.device.as_deref())?;
+        eprintln!("device: {}", device.name());
+        Ok(device)
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let result = match Program::parse().command {
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Train(arguments) => run::main(arguments, false),
+        Command::Compose(arguments) => run::main(arguments, true),
+        Command::Eval(arguments) => eval::main(arguments),
+        Command::Generate(arguments) => generate::main(arguments),
+        Command::Bench(arguments) => bench::main(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line: Vec<String> = error.to_string().split_whitespace().map(String::from).collect();
+            eprintln!("error: {}", line.join(" "));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Prints a value as one line of JSON on stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string(value).map_err(|source| Error::Json { path: "stdout".into(), source })?;
+    println!("{text}");
+    Ok(())
+}
+
+/// A bar for `steps` on stderr, hidden where that is no terminal.
+fn bar(name: &str, steps: u64) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(steps);
+    let style = indicatif::ProgressStyle::with_template("{prefix:14} {bar:30} {pos}/{len}  {msg}  {eta}");
+    bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
+    bar.set_prefix(name.to_string());
+    bar
+}

@@ -1,0 +1,114 @@
+//! What can go wrong, and with which exit code the program says so.
+
+use mode_autograd::AutogradError;
+use mode_kernels::KernelError;
+use mode_tensor::TensorError;
+use std::path::{Path, PathBuf};
+
+/// An error of the program. Its text is one line that says what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor, a file of tensors or a device.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// Gradients.
+    #[error(transparent)]
+    Autograd(AutogradError),
+    /// A device.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Text, tokens or their sources.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+    /// A file or folder that can't be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A JSON file that is broken or lacks a field.
+    #[error("{}: {source}", .path.display())]
+    Json {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A file whose contents make no sense.
+    #[error("{}: {what}", .path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// An adapter made for another base model.
+    #[error(
+        "{}: made for the base model with hash {wanted:.12}.., but {} has {found:.12}..; use the base model that it was \
+         trained on",
+        .adapter.display(), .base.display()
+    )]
+    OtherBase {
+        /// The expert, composed model or LoRA.
+        adapter: PathBuf,
+        /// The base that was given.
+        base: PathBuf,
+        /// Hash that the adapter names.
+        wanted: String,
+        /// Hash of the base.
+        found: String,
+    },
+    /// A setting or an argument that can't be.
+    #[error("{0}")]
+    Setting(String),
+    /// A run's loss stopped being a number.
+    #[error("the loss is {loss} at step {step}; lower learning_rate, or set clip")]
+    NotFinite {
+        /// Step, from 1.
+        step: u64,
+        /// NaN or infinite.
+        loss: f32,
+    },
+    /// Frozen weights that are not the same bits after training: a defect of the program.
+    #[error("frozen weights changed while training {0}; please report this")]
+    FrozenChanged(String),
+    /// A check that failed.
+    #[error("{0}")]
+    CheckFailed(String),
+}
+
+impl From<AutogradError> for Error {
+    fn from(error: AutogradError) -> Self {
+        match error {
+            AutogradError::Tensor(error) => Self::Tensor(error),
+            error => Self::Autograd(error),
+        }
+    }
+}
+
+impl Error {
+    /// A file or folder and what the system said of it.
+    pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::File { path, source }
+    }
+
+    /// A file whose contents make no sense.
+    pub fn content(path: &Path, what: impl Into<String>) -> Self {
+        Self::Content { path: path.into(), what: what.into() }
+    }
+
+    /// 1 for a run or check that failed, 2 for bad input.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFinite { .. } | Self::FrozenChanged(_) | Self::CheckFailed(_) => 1,
+            Self::Kernel(KernelError::Gpu(_)) | Self::Tensor(TensorError::Kernel(KernelError::Gpu(_))) => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The program `mode`.
+
+fn main() -> std::process::ExitCode {
+    mode::cli::main()
+}

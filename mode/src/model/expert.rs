@@ -1,0 +1,167 @@
+//! An expert: for each block of the backbone, a stack of l layers, trained on one domain.
+
+use super::backbone::stream_start;
+use super::config::Config;
+use super::decoder::check_blocks;
+use super::gate::Gate;
+use super::init::{ExpertInit, Random};
+use super::layer::Layer;
+use super::weights::{Maker, Start, Weights, to_file};
+use super::Backbone;
+use crate::{Error, files};
+use mode_autograd::Param;
+use mode_tensor::{Device, SafeTensors, write_safetensors};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+pub(crate) const INFO: &str = "expert.json";
+const WEIGHTS: &str = "expert.safetensors";
+/// Version of the expert folder's format.
+const FORMAT: u32 = 1;
+
+/// `expert.json`. Fields that this version does not know are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpertInfo {
+    /// Version of the format, 1.
+    pub format: u32,
+    /// Name, which becomes a folder's: letters, digits, `_` and `-`.
+    pub name: String,
+    /// What it was trained on, in a word.
+    pub domain: String,
+    /// Hash of the base model's weights.
+    pub base_sha256: String,
+    /// Blocks m that the backbone is cut into.
+    pub blocks: usize,
+    /// Layers l that the expert has in each block.
+    pub layers_per_block: usize,
+    /// Provenance and whatever else.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ExpertInfo {
+    /// Information on a new expert.
+    ///
+    /// # Errors
+    /// A name that can't be a folder's.
+    pub fn new(name: &str, domain: &str, base: &str, blocks: usize, layers_per_block: usize) -> Result<Self, Error> {
+        check_name(name).map_err(Error::Setting)?;
+        let (name, domain, base_sha256) = (name.into(), domain.into(), base.into());
+        Ok(Self { format: FORMAT, name, domain, base_sha256, blocks, layers_per_block, more: Default::default() })
+    }
+
+    /// Reads an expert folder's `expert.json`.
+    ///
+    /// # Errors
+    /// No such folder, a broken file, another format, or a name that can't be a folder's.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(INFO);
+        if !path.exists() {
+            return Err(Error::content(folder, "no such expert; an expert is a folder with expert.json"));
+        }
+        let info: Self = files::read_json(&path)?;
+        if info.format != FORMAT {
+            let what = format!("format {} is newer than this program, which reads format {FORMAT}", info.format);
+            return Err(Error::content(&path, what));
+        }
+        check_name(&info.name).map_err(|what| Error::content(&path, what))?;
+        Ok(info)
+    }
+}
+
+/// An error unless `name` can be a folder's.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(fine) {
+        return Ok(());
+    }
+    Err(format!("the name '{name}' can't be a folder's; use letters, digits, _ and -"))
+}
+
+/// An expert on a device.
+pub struct Expert {
+    /// What its folder says.
+    pub info: ExpertInfo,
+    /// Layers by block.
+    pub blocks: Vec<Vec<Layer>>,
+    /// What stands before its parameters' names in the model, and not in its own file.
+    prefix: String,
+}
+
+impl Expert {
+    /// A new expert beside `backbone`.
+    ///
+    /// # Errors
+    /// Blocks that do not divide the backbone, more layers to copy than a block has, or what the device reports.
+    pub fn new(backbone: &Backbone, info: ExpertInfo, init: ExpertInit, random: &mut Random) -> Result<Self, Error> {
+        let config = &backbone.config;
+        check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
+        let output = match init {
+            ExpertInit::ZeroOutput => Start::Constant(0.0),
+            ExpertInit::Random | ExpertInit::Copy => stream_start(config),
+        };
+        let expert = Self::build(config, backbone.device(), info, Weights::Random(random), output, String::new())?;
+        if init == ExpertInit::Copy {
+            let per_block = config.layers / expert.info.blocks;
+            let l = expert.info.layers_per_block;
+            if l > per_block {
+                let what = format!("expert.init = \"copy\" needs at most {per_block} layers a block, not {l}");
+                return Err(Error::Setting(what));
+            }
+            for (i, layers) in expert.blocks.iter().enumerate() {
+                let last = &backbone.layers[(i + 1) * per_block - l..(i + 1) * per_block];
+                for (to, from) in layers.iter().zip(last) {
+                    to.copy_from(from)?;
+                }
+            }
+        }
+        Ok(expert)
+    }
+
+    /// Reads an expert folder; in the model its parameters are named after `prefix`.
+    pub(crate) fn open(folder: &Path, config: &Config, device: &Device, prefix: &str) -> Result<Self, Error> {
+        let info = ExpertInfo::read(folder)?;
+        check_blocks(config, info.blocks, info.layers_per_block)
+            .map_err(|what| Error::content(&folder.join(INFO), what))?;
+        let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
+        let weights = Weights::File { tensors: &tensors, prefix: "" };
+        Self::build(config, device, info, weights, Start::Constant(0.0), prefix.into())
+    }
+
+    /// The two-way gates that stage 1 trained beside it.
+    pub(crate) fn open_gates(folder: &Path, info: &ExpertInfo, width: usize, device: &Device) -> Result<Vec<Gate>, Error> {
+        let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
+        Gate::read_all(&tensors, info.blocks, 2, width, device)
+    }
+
+    fn build(
+        config: &Config,
+        device: &Device,
+        info: ExpertInfo,
+        weights: Weights,
+        output: Start,
+        prefix: String,
+    ) -> Result<Self, Error> {
+        let mut maker = Maker { device, weights, name: prefix.clone() };
+        let mut block = |i: usize| {
+            (0..info.layers_per_block)
+                .map(|k| Layer::new(config, &mut maker, &format!("blocks.{i}.layers.{k}."), output))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let blocks = (0..info.blocks).map(&mut block).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { info, blocks, prefix })
+    }
+
+    /// All its parameters.
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        self.blocks.iter().flatten().flat_map(Layer::params)
+    }
+}
+
+/// Writes an expert folder, which exists, with `gates` if it has its own.
+pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
+    let bare = |name: &str| name.strip_prefix(&expert.prefix).unwrap_or(name).to_string();
+    let params = expert.params().chain(gates.iter().flat_map(Gate::params));
+    write_safetensors(&folder.join(WEIGHTS), &to_file(params, bare)?)?;
+    files::write_json(&folder.join(INFO), &expert.info)
+}

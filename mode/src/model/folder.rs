@@ -1,0 +1,174 @@
+//! Opening what a folder holds: a plain model, a composed model, or a model with a LoRA.
+
+use super::backbone::{Backbone, base_sha256};
+use super::decoder::Model;
+use super::expert::{self, Expert, ExpertInfo, check_name};
+use super::gate::{Gate, GateRule};
+use super::lora;
+use crate::{Error, files};
+use mode_tensor::{Device, SafeTensors};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+const COMPOSED: &str = "mode.json";
+const GATES: &str = "gates.safetensors";
+
+/// `mode.json` of a composed model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ComposedInfo {
+    /// Version of the format, 1.
+    pub format: u32,
+    /// The base model's folder, relative to this one.
+    pub base: PathBuf,
+    /// Hash of the base model's weights.
+    pub base_sha256: String,
+    /// Blocks m.
+    pub blocks: usize,
+    /// Layers l an expert has in each block.
+    pub layers_per_block: usize,
+    /// Names of the experts, in gate order.
+    pub experts: Vec<String>,
+    /// Whatever else.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The base model's folder of a model's folder: itself, or what its file names.
+pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
+    let named = if folder.join(COMPOSED).exists() {
+        files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base
+    } else if folder.join(lora::CONFIG).exists() {
+        lora::read_info(folder)?.base_model_name_or_path.into()
+    } else {
+        return Ok(folder.to_path_buf());
+    };
+    let base = folder.join(named);
+    if base.is_dir() {
+        return Ok(base);
+    }
+    Err(Error::content(folder, format!("its base model is gone: {} is no folder; put it back there", base.display())))
+}
+
+/// Opens any model's folder.
+///
+/// # Errors
+/// A file that is missing, broken or does not fit, or a base model that is gone or another.
+pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
+    if folder.join(COMPOSED).exists() {
+        return open_composed(folder, device);
+    }
+    if folder.join(lora::CONFIG).exists() {
+        let info = lora::read_info(folder)?;
+        let base = base_of(folder)?;
+        if let Some(wanted) = &info.base_sha256 {
+            check_base(folder, wanted, &base)?;
+        }
+        let mut model = Model::plain(Backbone::open(&base, device)?);
+        lora::load(&mut model, folder, &info)?;
+        return Ok(model);
+    }
+    Ok(Model::plain(Backbone::open(folder, device)?))
+}
+
+/// Opens a plain model with experts beside it: one as stage 1 left it, several composed by `rule`.
+///
+/// # Errors
+/// As [`open`]; experts of another base or of different shapes, or two of one name.
+pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, device: &Device) -> Result<Model, Error> {
+    let backbone = Backbone::open(base, device)?;
+    let found = base_sha256(base)?;
+    let infos = experts.iter().map(|folder| ExpertInfo::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    for (folder, info) in experts.iter().zip(&infos) {
+        if info.base_sha256 != found {
+            let (adapter, base, wanted) = (folder.clone(), base.into(), info.base_sha256.clone());
+            return Err(Error::OtherBase { adapter, base, wanted, found });
+        }
+        if (info.blocks, info.layers_per_block) != (infos[0].blocks, infos[0].layers_per_block) {
+            let what = format!("its blocks or layers a block are not those of {}", infos[0].name);
+            return Err(Error::content(folder, format!("{what}; experts of one model share both")));
+        }
+        if infos.iter().filter(|other| other.name == info.name).count() > 1 {
+            let what = format!("two experts are named '{}'; rename one in its expert.json", info.name);
+            return Err(Error::content(folder, what));
+        }
+    }
+    let config = &backbone.config;
+    let mut opened = Vec::new();
+    let mut gates = Vec::new();
+    for (folder, info) in experts.iter().zip(&infos) {
+        let prefix = if experts.len() == 1 { String::new() } else { format!("experts.{}.", info.name) };
+        opened.push(Expert::open(folder, config, device, &prefix)?);
+        gates.push(Expert::open_gates(folder, info, config.width, device)?);
+    }
+    let gates = match gates.len() {
+        0 => Vec::new(),
+        1 => gates.remove(0),
+        _ => (0..infos[0].blocks)
+            .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(Model { backbone, experts: opened, gates })
+}
+
+fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
+    let path = folder.join(COMPOSED);
+    let info: ComposedInfo = files::read_json(&path)?;
+    if info.format != 1 {
+        let what = format!("format {} is newer than this program, which reads format 1", info.format);
+        return Err(Error::content(&path, what));
+    }
+    if info.experts.is_empty() {
+        return Err(Error::content(&path, "it has no experts; compose at least one"));
+    }
+    for name in &info.experts {
+        check_name(name).map_err(|what| Error::content(&path, what))?;
+    }
+    let base = base_of(folder)?;
+    check_base(folder, &info.base_sha256, &base)?;
+    let backbone = Backbone::open(&base, device)?;
+    let mut experts = Vec::new();
+    for name in &info.experts {
+        let part = folder.join("experts").join(name);
+        let expert = Expert::open(&part, &backbone.config, device, &format!("experts.{name}."))?;
+        if (expert.info.blocks, expert.info.layers_per_block) != (info.blocks, info.layers_per_block) {
+            return Err(Error::content(&part, "its blocks are not those of mode.json; compose the model anew"));
+        }
+        if expert.info.base_sha256 != info.base_sha256 {
+            let (wanted, found) = (expert.info.base_sha256, info.base_sha256);
+            return Err(Error::OtherBase { adapter: part, base, wanted, found });
+        }
+        experts.push(expert);
+    }
+    let tensors = SafeTensors::open(&[folder.join(GATES)])?;
+    let gates = Gate::read_all(&tensors, info.blocks, experts.len() + 1, backbone.config.width, device)?;
+    Ok(Model { backbone, experts, gates })
+}
+
+fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {
+    let found = base_sha256(base)?;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::OtherBase { adapter: adapter.into(), base: base.into(), wanted: wanted.into(), found })
+}
+
+/// Writes a composed model's folder, which exists. `base` is as the folder will name it.
+pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sha256: &str) -> Result<(), Error> {
+    let first = &model.experts[0].info;
+    let info = ComposedInfo {
+        format: 1,
+        base,
+        base_sha256: base_sha256.into(),
+        blocks: first.blocks,
+        layers_per_block: first.layers_per_block,
+        experts: model.experts.iter().map(|expert| expert.info.name.clone()).collect(),
+        more: Default::default(),
+    };
+    for expert in &model.experts {
+        let part = folder.join("experts").join(&expert.info.name);
+        std::fs::create_dir_all(&part).map_err(Error::file(&part))?;
+        expert::save(expert, &part, &[])?;
+    }
+    Gate::write_all(&model.gates, &folder.join(GATES))?;
+    files::write_json(&folder.join(COMPOSED), &info)
+}

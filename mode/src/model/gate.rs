@@ -1,0 +1,158 @@
+//! A block's gate, and how N two-way gates become one of N + 1 ways.
+//!
+//! Logits z = x W^T + b, row 0 the backbone's. A softmax sees only differences of logits, so stage 1's gate of expert j is
+//! the one number u_j(x) = z_j - z_bb. The paper does not say how gates are composed; ours are affine in those numbers and
+//! so stay gates. [`GateRule::Relative`] keeps every u_j: the composed gate's rows are 0 and u_1 .. u_N, so experts that
+//! were each sure of themselves crowd the backbone out. [`GateRule::Diluted`] takes ln N off every u_j, which keeps the
+//! backbone's share as great as it was beside one expert wherever the experts agree. With N = 1 both are the stage-1 gate,
+//! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
+
+use super::weights::{Maker, Start, Weights, to_file};
+use crate::Error;
+use mode_autograd::Param;
+use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// How gates of single experts become the gate of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateRule {
+    /// Each expert keeps its logit relative to the backbone.
+    Relative,
+    /// The same, less ln N.
+    Diluted,
+    /// All zero: every branch weighs 1 / (N + 1) at first.
+    Fresh,
+}
+
+/// A gate of K = N + 1 ways.
+pub struct Gate {
+    /// `[branches, width]`.
+    pub weight: Param,
+    /// `[branches]`.
+    pub bias: Param,
+}
+
+impl Gate {
+    /// A stage-1 gate that gives the expert `share` of every token, whatever the token.
+    ///
+    /// # Errors
+    /// A share outside (0, 1), or what the device reports.
+    pub fn with_share(device: &Device, block: usize, width: usize, share: f64) -> Result<Self, Error> {
+        if !(share > 0.0 && share < 1.0) {
+            return Err(Error::Setting(format!("expert.share is {share}; it lies between 0 and 1, both excluded")));
+        }
+        let logit = (share / (1.0 - share)).ln() as f32;
+        Self::from_values(device, block, width, &vec![0.0; 2 * width], &[0.0, logit])
+    }
+
+    fn from_values(device: &Device, block: usize, width: usize, weight: &[f32], bias: &[f32]) -> Result<Self, Error> {
+        let param = |name: &str, values: &[f32], shape: &[usize]| {
+            Ok::<_, Error>(Param::new(format!("blocks.{block}.gate.{name}"), Tensor::from_slice(device, values, shape)?))
+        };
+        let branches = bias.len();
+        Ok(Self { weight: param("weight", weight, &[branches, width])?, bias: param("bias", bias, &[branches])? })
+    }
+
+    /// Reads the gates of all blocks.
+    pub(crate) fn read_all(
+        tensors: &SafeTensors,
+        blocks: usize,
+        branches: usize,
+        width: usize,
+        device: &Device,
+    ) -> Result<Vec<Self>, Error> {
+        let mut maker = Maker { device, weights: Weights::File { tensors, prefix: "" }, name: String::new() };
+        let mut gate = |i: usize| {
+            let start = Start::Constant(0.0);
+            Ok(Self {
+                weight: maker.param(&format!("blocks.{i}.gate.weight"), &[branches, width], start)?,
+                bias: maker.param(&format!("blocks.{i}.gate.bias"), &[branches], start)?,
+            })
+        };
+        (0..blocks).map(&mut gate).collect()
+    }
+
+    /// Writes the gates of all blocks.
+    pub(crate) fn write_all(gates: &[Gate], path: &Path) -> Result<(), Error> {
+        Ok(write_safetensors(path, &to_file(gates.iter().flat_map(Gate::params), str::to_string)?)?)
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> [&Param; 2] {
+        [&self.weight, &self.bias]
+    }
+
+    /// The gate of block `block` for N experts, from the two-way gate of each.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn compose(gates: &[&Gate], block: usize, rule: GateRule) -> Result<Self, Error> {
+        let n = gates.len();
+        let device = gates[0].weight.value().device();
+        let width = gates[0].weight.value().width();
+        let read = |pick: fn(&Gate) -> &Param| {
+            gates.iter().map(|gate| pick(gate).value().to_vec()).collect::<Result<Vec<_>, _>>()
+        };
+        let (mut weight, mut bias) = (rows(&read(|g| &g.weight)?), rows(&read(|g| &g.bias)?));
+        match rule {
+            GateRule::Relative => {}
+            GateRule::Diluted => bias[1..].iter_mut().for_each(|logit| *logit -= (n as f32).ln()),
+            GateRule::Fresh => {
+                weight.fill(0.0);
+                bias.fill(0.0);
+            }
+        }
+        Self::from_values(device, block, width, &weight, &bias)
+    }
+}
+
+/// N + 1 rows out of N pairs of rows (backbone, expert): the mean of the backbones', then each expert's moved by what its
+/// own backbone row lacks to that mean. For N = 1 nothing moves.
+fn rows(pairs: &[Vec<f32>]) -> Vec<f32> {
+    let width = pairs[0].len() / 2;
+    let mut all: Vec<f32> =
+        (0..width).map(|i| pairs.iter().map(|pair| pair[i]).sum::<f32>() / pairs.len() as f32).collect();
+    for pair in pairs {
+        let moved: Vec<f32> = (0..width).map(|i| pair[width + i] + (all[i] - pair[i])).collect();
+        all.extend(moved);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn composed_rows_keep_each_experts_margin() {
+        let all = rows(&[vec![1.0, 5.0], vec![3.0, 4.0]]);
+        assert_eq!(all, [2.0, 6.0, 3.0]);
+        assert_eq!(rows(&[vec![0.1, 0.7]]), [0.1, 0.7]);
+    }
+
+    #[test]
+    fn one_gate_composes_to_itself() -> Result<(), Error> {
+        let device = Device::cpu();
+        let gate = Gate::from_values(&device, 0, 2, &[0.3, -0.2, 0.9, 1e-3], &[0.7, -0.1])?;
+        for rule in [GateRule::Relative, GateRule::Diluted] {
+            let composed = Gate::compose(&[&gate], 0, rule)?;
+            assert_eq!(composed.weight.value().to_vec()?, gate.weight.value().to_vec()?);
+            assert_eq!(composed.bias.value().to_vec()?, gate.bias.value().to_vec()?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn dilution_keeps_the_backbones_share() -> Result<(), Error> {
+        // Three experts that each took half beside the backbone take half together.
+        let device = Device::cpu();
+        let gate = Gate::with_share(&device, 0, 1, 0.5)?;
+        let composed = Gate::compose(&[&gate, &gate, &gate], 0, GateRule::Diluted)?;
+        let logits = composed.bias.value().to_vec()?;
+        let total: f32 = logits.iter().map(|z| z.exp()).sum();
+        approx::assert_relative_eq!(logits[0].exp() / total, 0.5, epsilon = 1e-6);
+        Ok(())
+    }
+}

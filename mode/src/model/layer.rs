@@ -1,0 +1,119 @@
+//! One decoder layer of the Llama family: h = x + O attention(norm x), y = h + down (silu(gate norm h) * up norm h).
+//!
+//! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
+
+use super::config::Config;
+use super::lora::Lora;
+use super::weights::{Maker, Start};
+use crate::Error;
+use mode_autograd::{Param, Tape, Var, add, add_at, attention, linear, rms_norm, rotary, swiglu};
+use mode_tensor::{AttentionShape, Rotation, Tensor};
+
+/// What all layers of a forward pass share.
+pub struct Stream<'a> {
+    /// Where trained parameters are recorded.
+    pub tape: &'a Tape,
+    /// Rotary angles.
+    pub rotation: &'a Rotation,
+    /// Tokens a window.
+    pub length: usize,
+}
+
+/// A weight matrix `[out, in]`, with a LoRA beside it if there is one.
+pub struct Projection {
+    /// The matrix.
+    pub weight: Param,
+    /// What a LoRA adds.
+    pub(crate) lora: Option<Lora>,
+}
+
+impl Projection {
+    fn apply(&self, stream: &Stream, x: &Var) -> Result<Var, Error> {
+        let y = linear(x, &stream.tape.param(&self.weight))?;
+        match &self.lora {
+            Some(lora) => Ok(add(&y, &lora.apply(stream, x)?)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// A decoder layer.
+pub struct Layer {
+    pub(crate) input_norm: Param,
+    /// Query, key, value and output projections: those that a LoRA adapts.
+    pub(crate) attention: [Projection; 4],
+    pub(crate) post_norm: Param,
+    pub(crate) gate: Param,
+    pub(crate) up: Param,
+    pub(crate) down: Param,
+    shape: (usize, usize),
+    epsilon: f32,
+}
+
+/// Names of the attention projections, as in Hugging Face's files.
+pub(crate) const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+
+impl Layer {
+    /// A layer whose parameters are named after `at`; `output` is how the matrices that write to the stream start.
+    pub(crate) fn new(config: &Config, maker: &mut Maker, at: &str, output: Start) -> Result<Self, Error> {
+        let (d, f) = (config.width, config.hidden);
+        let (q, kv) = (config.heads * config.head_width, config.kv_heads * config.head_width);
+        let normal = |width: usize| Start::Normal((width as f64).powf(-0.5));
+        let mut param = |name: &str, shape: &[usize], start| maker.param(&format!("{at}{name}.weight"), shape, start);
+        let mut attention = |i: usize, shape: [usize; 2], start| {
+            let weight = param(&format!("self_attn.{}", ATTENTION[i]), &shape, start)?;
+            Ok::<_, Error>(Projection { weight, lora: None })
+        };
+        let attention = [
+            attention(0, [q, d], normal(d))?,
+            attention(1, [kv, d], normal(d))?,
+            attention(2, [kv, d], normal(d))?,
+            attention(3, [d, q], output)?,
+        ];
+        Ok(Self {
+            attention,
+            input_norm: param("input_layernorm", &[d], Start::Constant(1.0))?,
+            post_norm: param("post_attention_layernorm", &[d], Start::Constant(1.0))?,
+            gate: param("mlp.gate_proj", &[f, d], normal(d))?,
+            up: param("mlp.up_proj", &[f, d], normal(d))?,
+            down: param("mlp.down_proj", &[d, f], output)?,
+            shape: (config.heads, config.kv_heads),
+            epsilon: config.epsilon as f32,
+        })
+    }
+
+    /// The layer's output; its last sum is written to `out` if one is given.
+    pub(crate) fn forward(&self, stream: &Stream, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
+        let tape = stream.tape;
+        let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
+        let [q, k, v, o] = &self.attention;
+        let q = rotary(&q.apply(stream, &normed)?, stream.rotation, stream.length)?;
+        let k = rotary(&k.apply(stream, &normed)?, stream.rotation, stream.length)?;
+        let v = v.apply(stream, &normed)?;
+        let shape = AttentionShape { length: stream.length, heads: self.shape.0, kv_heads: self.shape.1 };
+        let h = add(x, &o.apply(stream, &attention(&q, &k, &v, shape)?)?)?;
+        let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
+        let gate = linear(&normed, &tape.param(&self.gate))?;
+        let up = linear(&normed, &tape.param(&self.up))?;
+        Ok(add_at(&h, &linear(&swiglu(&gate, &up)?, &tape.param(&self.down))?, out)?)
+    }
+
+    /// All its parameters but a LoRA's.
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        let rest = [&self.gate, &self.up, &self.down, &self.input_norm, &self.post_norm];
+        self.attention.iter().map(|projection| &projection.weight).chain(rest)
+    }
+
+    /// The parameters of its LoRAs.
+    pub fn lora_params(&self) -> impl Iterator<Item = &Param> {
+        self.attention.iter().filter_map(|projection| projection.lora.as_ref()).flat_map(Lora::params)
+    }
+
+    /// Copies another layer's values.
+    pub(crate) fn copy_from(&self, other: &Layer) -> Result<(), Error> {
+        for (to, from) in self.params().zip(other.params()) {
+            mode_tensor::copy(from.value(), to.value())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! The model: a decoder of the Llama family as the frozen backbone, experts beside its blocks, and gates.
+//!
+//! A decoder of L layers is cut into m blocks of L/m layers. In block i, x being the stream that enters it,
+//!
+//!     y = a_bb f_bb(x) + sum_j a_j f_j(x),   (a_bb, a_1 .. a_N) = softmax(x W_i^T + b_i)   per token
+//!
+//! (arXiv 2410.10181, section 2). f_bb are the block's own layers, f_j the layers of expert j; all branches read the same
+//! x, and meet nowhere else. Every branch carries the residual stream, f = x + Delta, and the weights sum to 1, so the
+//! stream itself passes unscaled: y = x + a_bb Delta_bb + sum_j a_j Delta_j.
+
+mod backbone;
+mod config;
+mod decoder;
+mod expert;
+mod folder;
+mod gate;
+mod init;
+mod layer;
+mod lora;
+mod weights;
+
+pub use backbone::Backbone;
+pub(crate) use backbone::base_sha256;
+pub use config::Config;
+pub use decoder::{Model, Output, Trained};
+pub(crate) use expert::save as save_expert;
+pub use expert::{Expert, ExpertInfo};
+pub(crate) use folder::{base_of, save_composed};
+pub use folder::{open, open_with_experts};
+pub use gate::{Gate, GateRule};
+pub use init::{ExpertInit, Random};
+pub use layer::{Layer, Projection, Stream};
+pub(crate) use lora::save as lora_save;
+pub use lora::{LoraInfo, add_lora};

@@ -1,0 +1,55 @@
+//! Where parameters come from: a file, an initialisation, or another model's values.
+
+use super::init::Random;
+use crate::Error;
+use mode_autograd::Param;
+use mode_tensor::{Device, SafeTensors, Tensor};
+use std::collections::BTreeMap;
+
+/// Gives each parameter its first values.
+pub(crate) enum Weights<'a> {
+    /// From a file, whose names carry `prefix` where ours carry nothing.
+    File {
+        tensors: &'a SafeTensors,
+        prefix: &'a str,
+    },
+    /// At random.
+    Random(&'a mut Random),
+}
+
+/// How a parameter starts when it is not read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// All the same.
+    Constant(f32),
+}
+
+/// Makes parameters one after the other.
+pub(crate) struct Maker<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) weights: Weights<'a>,
+    /// Put before each parameter's name.
+    pub(crate) name: String,
+}
+
+impl Maker<'_> {
+    /// The parameter `name` of `shape`.
+    pub(crate) fn param(&mut self, name: &str, shape: &[usize], start: Start) -> Result<Param, Error> {
+        let values = match &mut self.weights {
+            Weights::File { tensors, prefix } => tensors.read(&format!("{prefix}{name}"), shape)?,
+            Weights::Random(random) => random.values(shape.iter().product(), start),
+        };
+        Ok(Param::new(format!("{}{name}", self.name), Tensor::from_slice(self.device, &values, shape)?))
+    }
+}
+
+/// Parameters as a file wants them, named by `name` from the parameter's own.
+pub(crate) fn to_file<'a>(
+    params: impl IntoIterator<Item = &'a Param>,
+    name: impl Fn(&str) -> String,
+) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, Error> {
+    let entry = |param: &Param| Ok((name(param.name()), (param.value().shape().to_vec(), param.value().to_vec()?)));
+    params.into_iter().map(entry).collect()
+}

@@ -1,0 +1,52 @@
+//! The report: everything a run of `mode demo` measured, on one HTML page.
+//!
+//! Plain data goes in ([`Report`]), one string comes out ([`html`]). The page needs nothing beside itself: no network,
+//! no scripts, no fonts, its style and drawings inline, so that it can be mailed, printed and opened years later.
+//! Each section lives in a file of its own and is left out when there is nothing to say in it.
+
+mod choices;
+mod curves;
+mod data;
+mod frozen;
+mod gates;
+mod methods;
+mod nullable;
+mod page;
+mod results;
+mod samples;
+mod table;
+mod text;
+mod tradeoff;
+
+pub use data::{
+    ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row,
+    Sample, Verdict,
+};
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The plotting library refused to draw the loss curves.
+    #[error("cannot draw the loss curves: {0}")]
+    Plot(#[from] plotters::drawing::DrawingAreaErrorKind<std::io::Error>),
+}
+
+/// Renders `report` as one self-contained HTML page.
+pub fn html(report: &Report) -> Result<String, ReportError> {
+    let sections = [
+        results::section(&report.rows),
+        tradeoff::section(&report.rows),
+        curves::section(&report.curves)?,
+        gates::section(&report.gates),
+        frozen::section(&report.frozen),
+        choices::grid(&report.grid),
+        choices::defaults(&report.defaults),
+        samples::section(&report.samples),
+        page::environment(&report.environment),
+    ];
+    let sections: Vec<_> = sections.into_iter().flatten().collect();
+    Ok(page::page(report, &sections))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! The loop: batches, losses, gradients, steps.
+
+use super::eval::shifted;
+use super::recipe::TrainSettings;
+use crate::Error;
+use crate::data::Mixture;
+use crate::model::Model;
+use mode_autograd::{AdamW, AdamWSettings, Tape, cross_entropy};
+use mode_tensor::Ids;
+
+/// What the loop needs of a recipe.
+pub type FitSettings = TrainSettings;
+
+/// A finished loop.
+#[derive(Debug, Clone, Default)]
+pub struct Fit {
+    /// The loss before each step, from step 1.
+    pub losses: Vec<f32>,
+    /// Tokens predicted.
+    pub tokens_seen: u64,
+}
+
+/// Trains what is set to be trained; calls `progress` with each step and its loss.
+///
+/// # Errors
+/// Nothing is trained, a trained parameter that no gradient reaches, or a loss that is not finite.
+pub fn fit(
+    model: &Model,
+    settings: &FitSettings,
+    data: &mut Mixture,
+    progress: &mut dyn FnMut(u64, f32),
+) -> Result<Fit, Error> {
+    let mut optimizer = AdamW::new(
+        model.params(),
+        AdamWSettings {
+            beta1: settings.beta1,
+            beta2: settings.beta2,
+            epsilon: 1e-8,
+            decay: settings.decay,
+            clip: settings.clip,
+        },
+    )?;
+    let mut done = Fit::default();
+    for step in 1..=settings.steps {
+        let windows = data.batch(settings.batch);
+        let rate = settings.learning_rate * settings.schedule.factor(step, settings.steps, settings.warmup);
+        let loss = one_step(model, &mut optimizer, &windows, rate, step)?;
+        done.tokens_seen += (settings.batch * settings.length) as u64;
+        done.losses.push(loss);
+        progress(step, loss);
+    }
+    Ok(done)
+}
+
+/// One step on windows of equal length; the loss before it.
+pub(crate) fn one_step(
+    model: &Model,
+    optimizer: &mut AdamW,
+    windows: &[Vec<u32>],
+    rate: f64,
+    step: u64,
+) -> Result<f32, Error> {
+    let device = model.backbone.device();
+    let (inputs, targets) = shifted(windows);
+    let tape = Tape::new();
+    let output = model.forward(&tape, &Ids::new(device, &inputs)?, inputs.len() / windows.len())?;
+    let logits = model.logits(&tape, &output.hidden)?;
+    let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
+    drop((output, logits));
+    let (nll, _) = loss.read()?;
+    if !nll.is_finite() {
+        return Err(Error::NotFinite { step, loss: nll });
+    }
+    let gradients = loss.backward(&tape)?;
+    optimizer.step(&gradients, rate)?;
+    Ok(nll)
+}

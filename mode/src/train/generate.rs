@@ -1,0 +1,69 @@
+//! Greedy generation. Each new token recomputes the whole prefix.
+
+use crate::Error;
+use crate::model::{Model, Trained};
+use mode_autograd::Tape;
+use mode_tensor::Ids;
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The new ids, in order.
+    pub ids: Vec<u32>,
+    /// The five likeliest first tokens with their log-probabilities, best first.
+    pub top: Vec<(u32, f64)>,
+}
+
+/// The `count` likeliest successors of `prompt`, one after the other; ends early only at `stop`.
+///
+/// # Errors
+/// An empty prompt, an id out of range, or more tokens than the model has positions.
+pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) -> Result<Generated, Error> {
+    if prompt.is_empty() {
+        return Err(Error::Setting("the prompt is empty; give at least one token".into()));
+    }
+    let positions = model.backbone.config.positions;
+    if prompt.len() + count > positions + 1 {
+        let what = format!("{} tokens and {count} new ones are over the model's {positions} positions", prompt.len());
+        return Err(Error::Setting(format!("{what}; shorten the prompt or lower --max-new")));
+    }
+    model.set_trained(Trained::Nothing);
+    let mut ids = prompt.to_vec();
+    let mut top = Vec::new();
+    for _ in 0..count {
+        let tape = Tape::new();
+        let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, ids.len())?;
+        let logits = model.logits_after(&output, ids.len() - 1)?;
+        if top.is_empty() {
+            top = likeliest(&logits, 5);
+        }
+        let Some(&(next, _)) = likeliest(&logits, 1).first() else { break };
+        ids.push(next);
+        if stop == Some(next) {
+            break;
+        }
+    }
+    Ok(Generated { ids: ids.split_off(prompt.len()), top })
+}
+
+/// The `count` greatest logits as ids and log-probabilities; the lower id first among equals.
+fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f64)> {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|&z| f64::from(z - greatest).exp()).sum();
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+    order.truncate(count);
+    order.into_iter().map(|id| (id, f64::from(logits[id as usize] - greatest) - total.ln())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn likeliest_are_log_probabilities() {
+        let top = likeliest(&[0.0, 3f32.ln(), 0.0], 2);
+        assert_eq!((top[0].0, top[1].0), (1, 0));
+        approx::assert_relative_eq!(top[0].1, 0.6f64.ln(), epsilon = 1e-6);
+    }
+}

@@ -1,0 +1,89 @@
+// Cross-entropy of the target token and whether it is the likeliest one; then both as means. One workgroup a row.
+
+struct Params { rows: u32, vocabulary: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;         // [rows, vocabulary]
+@group(0) @binding(2) var<storage, read> targets: array<u32>;        // [rows]
+@group(0) @binding(3) var<storage, read_write> nll: array<f32>;      // [rows]
+@group(0) @binding(4) var<storage, read_write> hit: array<f32>;      // [rows], 1 where the greatest logit is the target's
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;      // [rows], log sum exp of the logits
+@group(0) @binding(6) var<storage, read_write> mean: array<f32>;     // [2], of nll and of hit
+
+const LANES: u32 = 64;
+var<workgroup> best: array<f32, LANES>;
+var<workgroup> place: array<u32, LANES>;
+var<workgroup> total: array<f32, LANES>;
+
+@compute @workgroup_size(LANES)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let row = group.y * groups.x + group.x;
+    if row >= params.rows {
+        return;
+    }
+    let start = row * params.vocabulary;
+    // The first of equal logits wins, as in the other bodies: lanes keep the lowest index.
+    var greatest = -3.4e38;
+    var index = 0xffffffffu;
+    for (var i = lane; i < params.vocabulary; i += LANES) {
+        if index == 0xffffffffu || logits[start + i] > greatest {
+            greatest = logits[start + i];
+            index = i;
+        }
+    }
+    best[lane] = greatest;
+    place[lane] = index;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            let other = lane + half;
+            if best[other] > best[lane] || (best[other] == best[lane] && place[other] < place[lane]) {
+                best[lane] = best[other];
+                place[lane] = place[other];
+            }
+        }
+    }
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var i = lane; i < params.vocabulary; i += LANES) {
+        sum += exp(logits[start + i] - best[0]);
+    }
+    total[lane] = sum;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            total[lane] += total[lane + half];
+        }
+    }
+    if lane == 0u {
+        let log_sum = best[0] + log(total[0]);
+        lse[row] = log_sum;
+        nll[row] = log_sum - logits[start + targets[row]];
+        hit[row] = select(0.0, 1.0, place[0] == targets[row]);
+    }
+}
+
+// One workgroup.
+@compute @workgroup_size(LANES)
+fn means(@builtin(local_invocation_index) lane: u32) {
+    var loss = 0.0;
+    var hits = 0.0;
+    for (var row = lane; row < params.rows; row += LANES) {
+        loss += nll[row];
+        hits += hit[row];
+    }
+    best[lane] = loss;
+    total[lane] = hits;
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            best[lane] += best[lane + half];
+            total[lane] += total[lane + half];
+        }
+    }
+    if lane == 0u {
+        mean[0] = best[0] / f32(params.rows);
+        mean[1] = total[0] / f32(params.rows);
+    }
+}

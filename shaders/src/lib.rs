@@ -1,0 +1,95 @@
+//! The WGSL of every kernel, as text, and the one way in which it is specialised.
+//!
+//! Each file is a valid shader on its own. Binding 0 is the uniform `Params`, then come the inputs, then the outputs, in
+//! the order that the kernel's definition lists them.
+
+macro_rules! shaders {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = include_str!(concat!("../", $file));)*
+        /// Every shader: file name and text.
+        pub const ALL: &[(&str, &str)] = &[$(($file, $name)),*];
+    };
+}
+
+shaders! {
+    /// AdamW.
+    ADAMW = "adamw.wgsl";
+    /// c = a + b.
+    ADD = "add.wgsl";
+    /// Causal attention, forward.
+    ATTENTION = "attention.wgsl";
+    /// Causal attention, backward.
+    ATTENTION_BACKWARD = "attention_backward.wgsl";
+    /// Cross-entropy of the next token, forward.
+    CROSS_ENTROPY = "cross_entropy.wgsl";
+    /// Cross-entropy, backward.
+    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward.wgsl";
+    /// Rows of a table by id.
+    EMBEDDING = "embedding.wgsl";
+    /// Rows added to a table by id.
+    EMBEDDING_BACKWARD = "embedding_backward.wgsl";
+    /// One value everywhere.
+    FILL = "fill.wgsl";
+    /// The fused gate merge, forward.
+    GATE_MERGE = "gate_merge.wgsl";
+    /// The fused gate merge, backward.
+    GATE_MERGE_BACKWARD = "gate_merge_backward.wgsl";
+    /// Matrix product.
+    MATMUL = "matmul.wgsl";
+    /// RMSNorm, forward.
+    RMS_NORM = "rms_norm.wgsl";
+    /// RMSNorm, gradient of the weight.
+    RMS_NORM_DW = "rms_norm_dw.wgsl";
+    /// RMSNorm, gradient of the input.
+    RMS_NORM_DX = "rms_norm_dx.wgsl";
+    /// Rotary position embedding and its inverse.
+    ROTARY = "rotary.wgsl";
+    /// y = alpha x, or y += alpha x.
+    SCALE = "scale.wgsl";
+    /// Sum of squares.
+    SUM_OF_SQUARES = "sum_of_squares.wgsl";
+    /// SwiGLU, forward.
+    SWIGLU = "swiglu.wgsl";
+    /// SwiGLU, backward.
+    SWIGLU_BACKWARD = "swiglu_backward.wgsl";
+}
+
+/// `wgsl` with the values of top-level `const NAME: u32 = ..;` replaced. Nothing else of the text changes.
+///
+/// # Errors
+/// The name of a constant that the shader does not declare.
+pub fn specialise(wgsl: &str, constants: &[(&'static str, u32)]) -> Result<String, &'static str> {
+    let mut text = wgsl.to_string();
+    for &(name, value) in constants {
+        let start = text.find(&format!("const {name}: u32 =")).ok_or(name)?;
+        let end = start + text[start..].find(';').ok_or(name)?;
+        text.replace_range(start..end, &format!("const {name}: u32 = {value}u"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specialise_replaces_one_value() {
+        let text = "const HEAD: u32 = 64;\nconst HEADS: u32 = 2;";
+        assert_eq!(specialise(text, &[("HEAD", 8)]).as_deref(), Ok("const HEAD: u32 = 8u;\nconst HEADS: u32 = 2;"));
+        assert_eq!(specialise(text, &[("TILE", 8)]), Err("TILE"));
+    }
+
+    #[test]
+    fn every_file_in_the_folder_is_named_once() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the crate's folder")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".wgsl"))
+            .collect();
+        files.sort();
+        let mut named: Vec<&str> = ALL.iter().map(|(file, _)| *file).collect();
+        named.sort_unstable();
+        assert_eq!(files, named);
+    }
+}

@@ -1,0 +1,79 @@
+//! Causal attention over windows, with grouped queries.
+
+use crate::{Tensor, TensorError};
+use mode_kernels::attention::{self as forward, Params};
+use mode_kernels::attention_backward as backward;
+
+/// Sizes that the operands' shapes do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Tokens a window.
+    pub length: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads, a divisor of `heads`.
+    pub kv_heads: usize,
+}
+
+/// What the forward gives: the output `[tokens, heads * width]` and the log sum exp of each row of scores.
+pub struct Attended {
+    /// The output.
+    pub o: Tensor,
+    /// `[tokens, heads]`.
+    pub lse: Tensor,
+}
+
+impl AttentionShape {
+    fn params(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Params, TensorError> {
+        let misfit = |what| TensorError::shape("attention", what, q.shape(), k.shape());
+        if self.heads == 0 || self.kv_heads == 0 || self.heads % self.kv_heads != 0 || q.width() % self.heads != 0 {
+            return Err(misfit("the heads do not divide the width, or each other"));
+        }
+        let width = q.width() / self.heads;
+        if k.width() != width * self.kv_heads || k.shape() != v.shape() || k.rows() != q.rows() {
+            return Err(misfit("keys or values do not fit the queries"));
+        }
+        if self.length == 0 || q.rows() % self.length != 0 {
+            return Err(misfit("the tokens are not whole windows"));
+        }
+        Ok(Params {
+            batch: (q.rows() / self.length) as u32,
+            length: self.length as u32,
+            heads: self.heads as u32,
+            kv_heads: self.kv_heads as u32,
+            scale: 1.0 / (width as f32).sqrt(),
+            width: width as u32,
+        })
+    }
+}
+
+/// Attention of q `[tokens, heads * width]` over k, v `[tokens, kv_heads * width]`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> Result<Attended, TensorError> {
+    let params = shape.params(q, k, v)?;
+    let o = Tensor::empty(q.device(), q.shape())?;
+    let lse = Tensor::empty(q.device(), &[q.rows(), shape.heads])?;
+    forward::attention(q.device(), params, q.view(), k.view(), v.view(), o.view(), lse.view())?;
+    Ok(Attended { o, lse })
+}
+
+/// Gradients of q, k and v.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn attention_backward(
+    [q, k, v]: [&Tensor; 3],
+    attended: &Attended,
+    dout: &Tensor,
+    shape: AttentionShape,
+) -> Result<[Tensor; 3], TensorError> {
+    let params = shape.params(q, k, v)?;
+    dout.same_shape(&attended.o, "attention_backward")?;
+    let like = |t: &Tensor| Tensor::empty(t.device(), t.shape());
+    let [dq, dk, dv] = [like(q)?, like(k)?, like(v)?];
+    let inputs = [q.view(), k.view(), v.view(), attended.o.view(), attended.lse.view(), dout.view()];
+    backward::attention_backward(q.device(), params, inputs, [dq.view(), dk.view(), dv.view()])?;
+    Ok([dq, dk, dv])
+}

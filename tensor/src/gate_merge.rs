@@ -1,0 +1,134 @@
+//! The fused gate merge of K branches.
+
+use crate::{Tensor, TensorError, copy};
+use mode_kernels::View;
+use mode_kernels::gate_merge::{self as forward, Params};
+use mode_kernels::gate_merge_backward::{self as backward, Gradients};
+
+/// What the forward gives.
+pub struct Merged {
+    /// The merged stream, like x.
+    pub y: Tensor,
+    /// Each branch's weight `[tokens, branches]`.
+    pub p: Tensor,
+    /// All branches' outputs in one buffer, as the backward needs them.
+    f: Branches,
+}
+
+/// Which gradients the backward makes.
+pub struct Wanted {
+    /// Of each branch.
+    pub branches: Vec<bool>,
+    /// Of x.
+    pub x: bool,
+}
+
+/// What the backward gives. Gradients that were not wanted are absent.
+pub struct GateGradients {
+    /// Of each branch.
+    pub branches: Vec<Option<Tensor>>,
+    /// Of x.
+    pub x: Option<Tensor>,
+    /// Of the gate's weight `[branches, width]`.
+    pub weight: Tensor,
+    /// Of the gate's bias `[branches]`.
+    pub bias: Tensor,
+}
+
+/// Branch k's output begins k * stride elements into the view.
+struct Branches {
+    view: View,
+    stride: usize,
+    count: usize,
+}
+
+/// Merges `branches`, each like x `[tokens, width]`, by softmax(x weight^T + bias). Branches made in
+/// [`Tensor::slots`] are read where they are, others are copied together first.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tensor]) -> Result<Merged, TensorError> {
+    let count = branches.len();
+    if weight.shape() != [count, x.width()] || bias.shape() != [count] {
+        let what = "the gate has not one row a branch";
+        return Err(TensorError::shape("gate_merge", what, weight.shape(), &[count, x.width()]));
+    }
+    for branch in branches {
+        branch.same_shape(x, "gate_merge")?;
+    }
+    let f = gather(x, branches)?;
+    let y = Tensor::empty(x.device(), x.shape())?;
+    let p = Tensor::empty(x.device(), &[x.rows(), count])?;
+    let params = Params {
+        tokens: x.rows() as u32,
+        width: x.width() as u32,
+        branches: count as u32,
+        stride: f.stride as u32,
+    };
+    let inputs = [x.view(), weight.view(), bias.view(), &f.view];
+    forward::gate_merge(x.device(), params, inputs, [y.view(), p.view()])?;
+    Ok(Merged { y, p, f })
+}
+
+/// Gradients of a merge, given that of y.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn gate_merge_backward(
+    x: &Tensor,
+    weight: &Tensor,
+    merged: &Merged,
+    g: &Tensor,
+    wanted: &Wanted,
+) -> Result<GateGradients, TensorError> {
+    g.same_shape(x, "gate_merge_backward")?;
+    let device = x.device();
+    let count = merged.f.count;
+    // The branches' gradients lie like the branches: both come from `Tensor::slots`.
+    let slots = Tensor::slots(device, count, x.shape())?;
+    let df = View { len: merged.f.view.len, ..slots[0].view().clone() };
+    let dz = Tensor::empty(device, &[x.rows(), count])?;
+    let dx = Tensor::empty(device, if wanted.x { x.shape() } else { &[1] })?;
+    let dweight = Tensor::empty(device, weight.shape())?;
+    let dbias = Tensor::empty(device, &[count])?;
+    let bit = |(k, wanted): (usize, &bool)| u32::from(*wanted) << k;
+    let params = backward::Params {
+        tokens: x.rows() as u32,
+        width: x.width() as u32,
+        branches: count as u32,
+        stride: merged.f.stride as u32,
+        df_mask: wanted.branches.iter().enumerate().map(bit).sum(),
+        want_dx: wanted.x.into(),
+        chunk: 0,
+        accumulate: 0,
+    };
+    let to =
+        Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
+    backward::gate_merge_backward(device, params, [x.view(), weight.view(), &merged.f.view, merged.p.view(), g.view()], &to)?;
+    let keep = |(slot, wanted): (Tensor, &bool)| wanted.then_some(slot);
+    Ok(GateGradients {
+        branches: slots.into_iter().zip(&wanted.branches).map(keep).collect(),
+        x: wanted.x.then_some(dx),
+        weight: dweight,
+        bias: dbias,
+    })
+}
+
+/// The branches' common buffer: their own, where they lie in it one after the other at one distance; else a copy.
+fn gather(x: &Tensor, branches: &[&Tensor]) -> Result<Branches, TensorError> {
+    let stride = x.len().next_multiple_of(mode_kernels::Device::ALIGNMENT);
+    let (count, len) = (branches.len(), (branches.len() - 1) * stride + x.len());
+    let first = branches[0].view();
+    let adjacent = |(k, branch): (usize, &&Tensor)| {
+        let view = branch.view();
+        std::sync::Arc::ptr_eq(&view.buffer, &first.buffer) && view.offset == first.offset + k * stride
+    };
+    if branches.iter().enumerate().all(adjacent) {
+        return Ok(Branches { view: View { len, ..first.clone() }, stride, count });
+    }
+    let slots = Tensor::slots(x.device(), count, x.shape())?;
+    for (slot, branch) in slots.iter().zip(branches) {
+        copy(branch, slot)?;
+    }
+    Ok(Branches { view: View { len, ..slots[0].view().clone() }, stride, count })
+}

@@ -1,0 +1,110 @@
+//! Products of matrices: `[.., m, k] x [k, n]`, with either operand transposed where it stands.
+
+use crate::{Target, Tensor, TensorError};
+use mode_kernels::matmul::{self as kernel, Params};
+
+/// The two operands and how they are read.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    /// `[m, k]`, or `[k, m]` if transposed; leading dims are rows.
+    pub a: &'a Tensor,
+    /// Read a's columns as rows.
+    pub transpose_a: bool,
+    /// `[k, n]`, or `[n, k]` if transposed.
+    pub b: &'a Tensor,
+    /// Read b's columns as rows.
+    pub transpose_b: bool,
+    /// Factor of the product.
+    pub alpha: f32,
+}
+
+impl<'a> Product<'a> {
+    /// a b.
+    pub fn new(a: &'a Tensor, b: &'a Tensor) -> Self {
+        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0 }
+    }
+
+    /// a^T in place of a.
+    pub fn transpose_a(self) -> Self {
+        Self { transpose_a: true, ..self }
+    }
+
+    /// b^T in place of b.
+    pub fn transpose_b(self) -> Self {
+        Self { transpose_b: true, ..self }
+    }
+
+    /// The product times `alpha`.
+    pub fn alpha(self, alpha: f32) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// m, n, k.
+    fn sizes(&self) -> Result<[usize; 3], TensorError> {
+        let swap = |t: &Tensor, swapped| if swapped { (t.width(), t.rows()) } else { (t.rows(), t.width()) };
+        let ((m, k), (inner, n)) = (swap(self.a, self.transpose_a), swap(self.b, self.transpose_b));
+        if k != inner || self.b.shape().len() > 2 && !self.transpose_a {
+            let what = "the inner dims of the product differ";
+            return Err(TensorError::shape("matmul", what, self.a.shape(), self.b.shape()));
+        }
+        Ok([m, n, k])
+    }
+}
+
+/// The product, `[.., m, n]` with a's leading dims (`[m, n]` where a is transposed).
+///
+/// # Errors
+/// Inner dims that differ.
+pub fn matmul(product: Product) -> Result<Tensor, TensorError> {
+    matmul_into(product, Target::New)
+}
+
+/// The product, put where `into` says.
+///
+/// # Errors
+/// Inner dims that differ, or a target of another size.
+pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError> {
+    let [m, n, k] = product.sizes()?;
+    let device = product.a.device();
+    let (c, accumulate) = match into {
+        Target::New => {
+            let mut shape = if product.transpose_a { vec![m, n] } else { product.a.shape().to_vec() };
+            if let Some(last) = shape.last_mut() {
+                *last = n;
+            }
+            (Tensor::empty(device, &shape)?, false)
+        }
+        Target::Overwrite(c) => (c.clone(), false),
+        Target::Add(c) => (c.clone(), true),
+    };
+    if c.len() != m * n {
+        return Err(TensorError::shape("matmul", "the product does not fit its target", &[m, n], c.shape()));
+    }
+    let params = Params {
+        alpha: product.alpha,
+        accumulate: accumulate.into(),
+        ..Params::new(1, m, n, k, product.transpose_a, product.transpose_b)
+    };
+    kernel::matmul(device, params, product.a.view(), product.b.view(), c.view())?;
+    Ok(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+
+    #[test]
+    fn linear_layer_and_its_gradients() {
+        let device = Device::cpu();
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(&device, values, shape).expect("fits");
+        let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+        let w = tensor(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &[3, 2]);
+        let y = matmul(Product::new(&x, &w).transpose_b()).expect("fits");
+        assert_eq!((y.shape(), y.to_vec().expect("readable")), (&[2, 3][..], vec![1.0, 2.0, 3.0, 3.0, 4.0, 7.0]));
+        let dw = matmul(Product::new(&y, &x).transpose_a()).expect("fits");
+        assert_eq!(dw.shape(), [3, 2]);
+        let error = matmul(Product::new(&x, &w)).expect_err("2 is not 3").to_string();
+        assert_eq!(error, "matmul: the inner dims of the product differ: [2, 2] and [3, 2]");
+    }
+}

@@ -1,0 +1,55 @@
+//! Rotary position embedding: the table of angles, and the turn.
+
+use crate::{Device, Tensor, TensorError};
+use mode_kernels::rotary::{self as kernel, Params};
+
+/// Cosines and sines `[length, width / 2]` of each position's angles, computed in f64.
+#[derive(Clone)]
+pub struct Rotation {
+    length: usize,
+    width: usize,
+    cosine: Tensor,
+    sine: Tensor,
+}
+
+impl Rotation {
+    /// Angles position * theta^(-2i / width) for positions below `length` and heads of `width`.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn new(device: &Device, length: usize, width: usize, theta: f64) -> Result<Self, TensorError> {
+        let half = width / 2;
+        let angle = |at: usize| (at / half) as f64 * theta.powf(-2.0 * (at % half) as f64 / width as f64);
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f64> = (0..length * half).map(|at| f(angle(at))).collect();
+            Tensor::from_f64(device, &values, &[length, half])
+        };
+        Ok(Self { length, width, cosine: table(f64::cos)?, sine: table(f64::sin)? })
+    }
+
+    /// Positions that it has.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+/// x `[tokens, heads * width]`, whose windows are `length` tokens each, turned by its tokens' angles; or back.
+///
+/// # Errors
+/// A width that is no multiple of the head's, or more positions than the table has.
+pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Result<Tensor, TensorError> {
+    if x.width() % rotation.width != 0 || length > rotation.length || x.rows() % length.max(1) != 0 {
+        let table = [rotation.length, rotation.width];
+        return Err(TensorError::shape("rotary", "positions or heads do not fit the table", x.shape(), &table));
+    }
+    let y = Tensor::empty(x.device(), x.shape())?;
+    let params = Params {
+        tokens: x.rows() as u32,
+        length: length as u32,
+        heads: (x.width() / rotation.width) as u32,
+        width: rotation.width as u32,
+        sign: if back { -1.0 } else { 1.0 },
+    };
+    kernel::rotary(x.device(), params, x.view(), rotation.cosine.view(), rotation.sine.view(), y.view())?;
+    Ok(y)
+}

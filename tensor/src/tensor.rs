@@ -1,0 +1,201 @@
+//! The tensor: a shape over a view of a device's buffer.
+
+use crate::{Device, TensorError};
+use mode_kernels::View;
+
+/// A contiguous row-major array of f32 on a device. Clones share memory; only optimizers and [`Target`] write in place.
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    view: View,
+}
+
+/// Where an operation puts its result.
+pub enum Target<'a> {
+    /// Fresh memory.
+    New,
+    /// Over the contents of this tensor.
+    Overwrite(&'a Tensor),
+    /// Added to the contents of this tensor.
+    Add(&'a Tensor),
+}
+
+impl Tensor {
+    /// Memory for a tensor, contents undefined.
+    ///
+    /// # Errors
+    /// A GPU without room.
+    pub fn empty(device: &Device, shape: &[usize]) -> Result<Self, TensorError> {
+        let view = View::whole(device.alloc(shape.iter().product())?);
+        Ok(Self { shape: shape.into(), view })
+    }
+
+    /// A tensor of `value`.
+    ///
+    /// # Errors
+    /// A GPU without room.
+    pub fn full(device: &Device, shape: &[usize], value: f32) -> Result<Self, TensorError> {
+        let tensor = Self::empty(device, shape)?;
+        mode_kernels::fill::fill(device, value, &tensor.view)?;
+        Ok(tensor)
+    }
+
+    /// A tensor of `values` in row-major order.
+    ///
+    /// # Errors
+    /// Another number of values than the shape has.
+    pub fn from_slice(device: &Device, values: &[f32], shape: &[usize]) -> Result<Self, TensorError> {
+        let tensor = Self::empty(device, shape)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
+    /// A tensor of doubles; only the reference device keeps more than f32 holds.
+    ///
+    /// # Errors
+    /// Another number of values than the shape has.
+    pub fn from_f64(device: &Device, values: &[f64], shape: &[usize]) -> Result<Self, TensorError> {
+        let tensor = Self::empty(device, shape)?;
+        device.write_f64(&tensor.view, values)?;
+        Ok(tensor)
+    }
+
+    /// `count` tensors of one shape in one buffer, each at the same distance from the one before: what
+    /// [`crate::gate_merge`] takes without a copy.
+    ///
+    /// # Errors
+    /// A GPU without room.
+    pub fn slots(device: &Device, count: usize, shape: &[usize]) -> Result<Vec<Self>, TensorError> {
+        let len: usize = shape.iter().product();
+        let stride = len.next_multiple_of(Device::ALIGNMENT);
+        let buffer = device.alloc(count * stride)?;
+        let slot = |i| Self { shape: shape.into(), view: View { buffer: buffer.clone(), offset: i * stride, len } };
+        Ok((0..count).map(slot).collect())
+    }
+
+    /// Replaces the contents, in place.
+    ///
+    /// # Errors
+    /// Another number of values than the tensor has.
+    pub fn write(&self, values: &[f32]) -> Result<(), TensorError> {
+        Ok(self.device().write(&self.view, values)?)
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.view.len
+    }
+
+    /// True if it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.view.len == 0
+    }
+
+    /// The device it lives on.
+    pub fn device(&self) -> &Device {
+        self.view.buffer.device()
+    }
+
+    /// The memory that kernels bind.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The last dim, `width` of `[tokens, width]`.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// The product of all dims but the last.
+    pub fn rows(&self) -> usize {
+        self.len() / self.width().max(1)
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// A shape of another number of elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self, TensorError> {
+        if shape.iter().product::<usize>() != self.len() {
+            return Err(TensorError::shape("reshape", "another number of elements", &self.shape, shape));
+        }
+        Ok(Self { shape: shape.into(), view: self.view.clone() })
+    }
+
+    /// A copy of the elements in main memory; waits for the device.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn to_vec(&self) -> Result<Vec<f32>, TensorError> {
+        Ok(self.device().read(&self.view)?)
+    }
+
+    /// The same at the device's own precision.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn to_f64(&self) -> Result<Vec<f64>, TensorError> {
+        Ok(self.device().read_f64(&self.view)?)
+    }
+
+    /// A copy on `device`.
+    ///
+    /// # Errors
+    /// What either device reports.
+    pub fn to_device(&self, device: &Device) -> Result<Self, TensorError> {
+        Self::from_slice(device, &self.to_vec()?, &self.shape)
+    }
+
+    /// True if no other tensor uses this one's buffer, so that it may be written to.
+    pub fn is_sole_owner(&self) -> bool {
+        std::sync::Arc::strong_count(&self.view.buffer) == 1
+    }
+
+    /// An error unless both shapes are equal.
+    pub(crate) fn same_shape(&self, other: &Tensor, op: &'static str) -> Result<(), TensorError> {
+        if self.shape == other.shape {
+            return Ok(());
+        }
+        Err(TensorError::shape(op, "shapes differ", &self.shape, &other.shape))
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor{:?}", self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_apart_and_aligned() {
+        let device = Device::cpu();
+        let slots = Tensor::slots(&device, 3, &[2, 5]).expect("memory");
+        for (i, slot) in slots.iter().enumerate() {
+            slot.write(&[i as f32; 10]).expect("ten values");
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            assert_eq!(slot.to_vec().expect("readable"), [i as f32; 10]);
+            assert_eq!(slot.view().offset % Device::ALIGNMENT, 0);
+        }
+        assert!(!slots[0].is_sole_owner());
+    }
+
+    #[test]
+    fn shapes_are_checked() {
+        let device = Device::cpu();
+        let x = Tensor::from_slice(&device, &[1.0; 6], &[2, 3]).expect("six values");
+        assert!(x.reshape(&[3, 2]).is_ok());
+        let error = x.reshape(&[4]).expect_err("another count").to_string();
+        assert_eq!(error, "reshape: another number of elements: [2, 3] and [4]");
+        assert!(Tensor::from_slice(&device, &[1.0; 5], &[2, 3]).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! The gradient of every operation against central differences in f64, on the reference and on the CPU.
+
+use mode_autograd::{AutogradError, Var, gradcheck};
+use mode_kernels::fill_hash::fill;
+use mode_tensor::{AttentionShape, Device, Ids, Rotation};
+
+type Checked = Result<(), AutogradError>;
+
+fn check(op: &str, shapes: &[&[usize]], f: impl Fn(&Device, &[Var]) -> Result<Var, AutogradError>) -> Checked {
+    let values: Vec<Vec<f32>> =
+        shapes.iter().enumerate().map(|(i, s)| fill(31 + i as u32, s.iter().product(), 1.0)).collect();
+    let inputs: Vec<(&[f32], &[usize])> = values.iter().map(Vec::as_slice).zip(shapes.iter().copied()).collect();
+    gradcheck(op, &Device::cpu(), &inputs, f)
+}
+
+#[test]
+fn add() -> Checked {
+    check("add", &[&[3, 5], &[3, 5]], |_, x| mode_autograd::add(&x[0], &x[1]))?;
+    // One operand twice: its gradients add up.
+    check("add", &[&[3, 5]], |_, x| mode_autograd::add(&x[0], &x[0]))
+}
+
+#[test]
+fn scale() -> Checked {
+    check("scale", &[&[7]], |_, x| mode_autograd::scale(&x[0], -1.25))
+}
+
+#[test]
+fn linear() -> Checked {
+    check("linear", &[&[5, 4], &[3, 4]], |_, x| mode_autograd::linear(&x[0], &x[1]))?;
+    // Three users of one input, as q, k and v: gradients are accumulated by the products themselves.
+    check("linear", &[&[5, 4], &[3, 4]], |_, x| {
+        let y = mode_autograd::add(&mode_autograd::linear(&x[0], &x[1])?, &mode_autograd::linear(&x[0], &x[1])?)?;
+        mode_autograd::add(&y, &mode_autograd::linear(&x[0], &x[1])?)
+    })
+}
+
+#[test]
+fn rms_norm() -> Checked {
+    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5))
+}
+
+#[test]
+fn swiglu() -> Checked {
+    check("swiglu", &[&[4, 6], &[4, 6]], |_, x| mode_autograd::swiglu(&x[0], &x[1]))
+}
+
+#[test]
+fn rotary() -> Checked {
+    check("rotary", &[&[6, 8]], |device, x| {
+        mode_autograd::rotary(&x[0], &Rotation::new(device, 5, 4, 100.0)?, 3)
+    })
+}
+
+#[test]
+fn attention() -> Checked {
+    for (heads, kv_heads) in [(2, 2), (4, 2), (3, 1)] {
+        let shape = AttentionShape { length: 5, heads, kv_heads };
+        let (q, kv) = ([10, 3 * heads], [10, 3 * kv_heads]);
+        check("attention", &[&q, &kv, &kv], |_, x| mode_autograd::attention(&x[0], &x[1], &x[2], shape))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn embedding() -> Checked {
+    check("embedding", &[&[4, 3]], |device, x| {
+        mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 2, 1])?, &x[0])
+    })
+}
+
+#[test]
+fn cross_entropy() -> Checked {
+    check("cross_entropy", &[&[4, 7]], |device, x| {
+        let loss = mode_autograd::cross_entropy(&x[0], &Ids::new(device, &[6, 0, 3, 3])?)?;
+        // The accuracy has no gradient, so only the loss may be seen here.
+        mode_autograd::scale(&loss.mean, 1.0).and_then(|mean| first(device, &mean))
+    })
+}
+
+/// The first element of a vector of two, `[1]`.
+fn first(device: &Device, x: &Var) -> Result<Var, AutogradError> {
+    let pick = mode_tensor::Tensor::from_slice(device, &[1.0, 0.0], &[1, 2])?;
+    mode_autograd::linear(&x.reshape(&[1, 2])?, &Var::constant(pick))
+}
+
+#[test]
+fn gate_merge() -> Checked {
+    for branches in [2, 3, 5] {
+        let (x, w, b) = ([4, 6], [branches, 6], [branches]);
+        let mut shapes: Vec<&[usize]> = vec![&x, &w, &b];
+        shapes.extend(std::iter::repeat_n(&x[..], branches));
+        check("gate_merge", &shapes, |_, v| {
+            let branches: Vec<&Var> = v[3..].iter().collect();
+            Ok(mode_autograd::gate_merge(&v[0], &v[1], &v[2], &branches)?.y)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_gradient_is_found() {
+    // Doubles the forward but not the vjp: x is used once as a variable and once as a constant.
+    let checked = check("wrong", &[&[3]], |_, x| mode_autograd::add(&x[0], &Var::constant(x[0].value().clone())));
+    assert!(matches!(checked, Err(AutogradError::Gradcheck { .. })));
+}
