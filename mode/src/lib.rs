@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod data;
+pub mod demo;
 mod error;
 mod files;
 pub mod model;

@@ -1,6 +1,82 @@
-//! bench
+//! `mode demo`.
+
+use super::{DeviceArguments, bar};
+use crate::data::Source;
+use crate::demo::{Demo, Event, Settings, Sources, demo, tune};
 use crate::Error;
-/// x
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The whole story in one command.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
-pub(crate) fn main(_: Arguments) -> Result<(), Error> { Ok(()) }
+pub(crate) struct Arguments {
+    /// A few steps of everything: shows that it runs, and nothing else
+    #[arg(long)]
+    quick: bool,
+    /// Measure the grid of learning rates and the defaults instead (an hour)
+    #[arg(long)]
+    tune: bool,
+    /// Folder to make
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+    /// Replace files of a folder that exists
+    #[arg(long)]
+    force: bool,
+    /// Change a setting, such as seed=2
+    #[arg(long)]
+    set: Vec<String>,
+    /// English text: a file, a folder, or FILE.jsonl:field[,field] [default: built in]
+    #[arg(long)]
+    english: Option<String>,
+    /// Code, likewise
+    #[arg(long)]
+    code: Option<String>,
+    /// Math, likewise
+    #[arg(long)]
+    math: Option<String>,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let started = Instant::now();
+    let settings = Settings::with(arguments.quick, &arguments.set)?;
+    let source = |text: &Option<String>| text.as_ref().map(|text| text.parse::<Source>()).transpose();
+    let sources = Sources([source(&arguments.english)?, source(&arguments.code)?, source(&arguments.math)?]);
+    let mut current: Option<(String, ProgressBar)> = None;
+    let mut listener = |event: Event| match event {
+        Event::Say(line) => {
+            if let Some((_, bar)) = current.take() {
+                bar.finish_and_clear();
+            }
+            eprintln!("{line}");
+        }
+        Event::Step(name, step, steps, loss) => {
+            if current.as_ref().is_none_or(|(known, _)| known != name) {
+                if let Some((_, bar)) = current.take() {
+                    bar.finish_and_clear();
+                }
+                current = Some((name.into(), bar(name, steps)));
+            }
+            if let Some((_, bar)) = &current {
+                bar.set_position(step);
+                bar.set_message(format!("loss {loss:.3}"));
+            }
+        }
+    };
+    let run = Demo {
+        out: arguments.out.clone(),
+        settings,
+        sources,
+        device: arguments.device.open()?,
+        listener: &mut listener,
+    };
+    if arguments.tune {
+        return tune(run, arguments.force);
+    }
+    demo(run, arguments.force)?;
+    let out = arguments.out.display();
+    println!("{out}/report.html and {out}/results.json written in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}

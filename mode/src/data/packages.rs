@@ -29,73 +29,11 @@ const LABEL: usize = 160;
 
 /// Packages of the release build on every platform, with the versions of `Cargo.lock`; those whose
 /// sources are readable and whose documentation is written in sentences.
-const PACKAGES: &[(&str, &str)] = &[
-    ("aho-corasick", "1.1.5"),
-    ("allocator-api2", "0.2.21"),
-    ("arrayvec", "0.7.8"),
-    ("bitflags", "2.13.2"),
-    ("bytemuck", "1.25.2"),
-    ("chacha20", "0.10.2"),
-    ("clap", "4.6.9"),
-    ("clap_builder", "4.6.7"),
-    ("codespan-reporting", "0.13.1"),
-    ("compact_str", "0.9.1"),
-    ("console", "0.16.6"),
-    ("crossbeam-deque", "0.8.8"),
-    ("crossbeam-epoch", "0.9.21"),
-    ("crossbeam-utils", "0.8.23"),
-    ("digest", "0.11.3"),
-    ("dyn-stack", "0.13.2"),
-    ("either", "1.19.0"),
-    ("fancy-regex", "0.14.0"),
-    ("fastrand", "2.5.0"),
-    ("half", "2.7.1"),
-    ("hashbrown", "0.17.1"),
-    ("indexmap", "2.14.2"),
-    ("indicatif", "0.18.6"),
-    ("itertools", "0.14.0"),
-    ("libloading", "0.8.9"),
-    ("lock_api", "0.4.14"),
-    ("log", "0.4.35"),
-    ("memchr", "2.8.3"),
-    ("memmap2", "0.9.12"),
-    ("naga", "30.0.1"),
-    ("nom", "7.1.3"),
-    ("num-complex", "0.4.6"),
-    ("num-traits", "0.2.19"),
-    ("once_cell", "1.21.4"),
-    ("parking_lot", "0.12.5"),
-    ("parking_lot_core", "0.9.12"),
-    ("plotters", "0.3.7"),
-    ("rand", "0.10.4"),
-    ("rayon", "1.12.0"),
-    ("rayon-core", "1.13.0"),
-    ("regex", "1.13.2"),
-    ("regex-automata", "0.4.19"),
-    ("regex-syntax", "0.8.12"),
-    ("safetensors", "0.8.0"),
-    ("serde", "1.0.229"),
-    ("serde_core", "1.0.229"),
-    ("serde_json", "1.0.154"),
-    ("sha2", "0.11.1"),
-    ("smallvec", "1.16.6"),
-    ("tempfile", "3.27.0"),
-    ("thiserror", "2.0.21"),
-    ("tokenizers", "0.22.2"),
-    ("toml", "1.2.1+spec-1.1.0"),
-    ("toml_parser", "1.1.5+spec-1.1.0"),
-    ("unicode-segmentation", "1.13.3"),
-    ("wgpu", "30.0.1"),
-    ("wgpu-core", "30.0.1"),
-    ("wgpu-hal", "30.0.1"),
-    ("wgpu-types", "30.0.1"),
-    ("winnow", "1.0.5"),
-    ("zerocopy", "0.8.63"),
-];
+const PACKAGES: &str = include_str!("packages.txt");
 
 /// The packages (name, version) that [`english`] and [`code`] read.
 pub fn packages() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PACKAGES.iter().copied()
+    PACKAGES.lines().filter_map(|line| line.split_once(' '))
 }
 
 /// The built-in English corpus: 2 to 3 MB of technical prose.
@@ -127,9 +65,10 @@ pub fn code() -> Result<Corpus, DataError> {
 /// order of the list and then of the paths.
 fn extract(flag: &str, reader: impl Fn(&str, &str) -> Vec<String> + Sync) -> Result<Vec<(String, String)>, DataError> {
     let registries = registries(flag)?;
-    let of_packages: Vec<_> = PACKAGES
-        .par_iter()
-        .map(|&(package, version)| {
+    let of_packages: Vec<_> = packages()
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(package, version)| {
             let folder = find(&registries, package, version, flag)?;
             let mut files = source::text_files(&folder, &readable)?;
             files.retain(|(_, text)| written_by_hand(text));

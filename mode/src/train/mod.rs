@@ -15,5 +15,5 @@ pub use method::{Finished, Progress, RunData, run};
 pub use recipe::{
     ComposeSettings, DataSource, ExpertSettings, GatesOr, LoraSettings, Method, ModelShape, Recipe, TrainSettings,
 };
-pub(crate) use recipe::{expert_init, gate_rule, share};
+pub(crate) use recipe::{apply as apply_setting, expert_init, explain as explain_setting, gate_rule, share};
 pub use schedule::Schedule;

@@ -311,7 +311,7 @@ fn located(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// An unknown key with the nearest known one, in place of the list of all.
-fn explain(message: &str) -> String {
+pub(crate) fn explain(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown ")) else {
         return message.split_whitespace().collect::<Vec<_>>().join(" ");

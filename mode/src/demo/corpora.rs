@@ -1,0 +1,99 @@
+//! The demo's texts: English, Code and Math, their tokens, and the windows to validate and test on.
+
+use super::Demo;
+use crate::data::{Corpus, Source, Split, Tokenizer, Tokens, code, english, word_problems};
+use crate::{Error, files};
+use std::path::PathBuf;
+
+/// The domains, in the order of every table.
+pub const DOMAINS: [&str; 3] = ["english", "code", "math"];
+
+/// Text that a domain needs at the least, in bytes.
+const LEAST: usize = 400_000;
+
+/// Word problems of the built-in Math.
+const PROBLEMS: usize = 7_500;
+
+/// Texts in place of the built-in ones, by domain.
+#[derive(Default)]
+pub struct Sources(pub [Option<Source>; 3]);
+
+/// What was prepared.
+pub(super) struct Texts {
+    /// Each domain's SHA-256.
+    pub(super) hashes: Vec<String>,
+    /// Each domain's bytes of text.
+    pub(super) bytes: Vec<usize>,
+    /// Test windows by domain.
+    pub(super) test: Vec<Vec<Vec<u32>>>,
+    /// Validation windows by domain.
+    pub(super) validation: Vec<Vec<Vec<u32>>>,
+    /// A few prompts of each domain's test text.
+    pub(super) prompts: Vec<String>,
+}
+
+/// The file of a domain's training tokens.
+pub(super) fn tokens_file(demo: &Demo, domain: &str) -> PathBuf {
+    demo.out.join("data").join(format!("{domain}.tokens"))
+}
+
+/// The tokenizer's file.
+pub(super) fn tokenizer_file(demo: &Demo) -> PathBuf {
+    demo.out.join("data").join("tokenizer.json")
+}
+
+/// Reads or makes the texts, trains the tokenizer, and writes tokens and test windows.
+pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
+    let corpora = corpora(demo)?;
+    files::create_folder(&demo.out.join("data"), true)?;
+    let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
+    let tokenizer = Tokenizer::train(training, demo.settings.vocabulary)?;
+    tokenizer.save(&tokenizer_file(demo))?;
+    let mut texts = Texts { hashes: vec![], bytes: vec![], test: vec![], validation: vec![], prompts: vec![] };
+    for (corpus, domain) in corpora.iter().zip(DOMAINS) {
+        let encode = |split| Tokens::encode(domain, &tokenizer, corpus.texts(split));
+        let training = encode(Split::Train)?;
+        training.write(&tokens_file(demo, domain))?;
+        let test = spread(&encode(Split::Test)?, demo.settings.length + 1, demo.settings.test_tokens)?;
+        files::write(&demo.out.join(format!("test-{domain}.json")), json(&test)?)?;
+        let line = format!(
+            "{:8} {:>9} bytes, {:>8} training tokens, sha256 {:.16}..",
+            corpus.name, corpus.bytes(), training.ids.len(), corpus.sha256()
+        );
+        texts.hashes.push(corpus.sha256());
+        texts.bytes.push(corpus.bytes());
+        texts.validation.push(spread(&encode(Split::Validation)?, demo.settings.length + 1, 6_000)?);
+        texts.prompts.extend(test.first().map(|window| tokenizer.decode(&window[..24], true)).transpose()?);
+        texts.test.push(test);
+        demo.say(line);
+    }
+    Ok(texts)
+}
+
+fn corpora(demo: &mut Demo) -> Result<Vec<Corpus>, Error> {
+    let names = ["English", "Code", "Math"];
+    let mut corpora = Vec::new();
+    for (i, name) in names.into_iter().enumerate() {
+        let corpus = match (&demo.sources.0[i], i) {
+            (Some(source), _) => Corpus::open(name, source)?,
+            (None, 0) => english()?,
+            (None, 1) => code()?,
+            // The same problems for every seed: what changes with it is the training alone.
+            (None, _) => word_problems(1, PROBLEMS),
+        };
+        corpus.require_bytes(LEAST)?;
+        corpora.push(corpus);
+    }
+    Ok(corpora)
+}
+
+/// Windows of `length` spread evenly over the tokens, `least` tokens in all if there are so many.
+fn spread(tokens: &Tokens, length: usize, least: usize) -> Result<Vec<Vec<u32>>, Error> {
+    let all = tokens.windows(length, usize::MAX)?;
+    let count = least.div_ceil(length).min(all.len());
+    Ok((0..count).map(|i| all[i * all.len() / count].clone()).collect())
+}
+
+fn json(windows: &[Vec<u32>]) -> Result<String, Error> {
+    serde_json::to_string(windows).map_err(|source| Error::Json { path: "test windows".into(), source })
+}

@@ -1,0 +1,117 @@
+//! The demo: a small language model is pre-trained on English (and a tenth Code), adapted to Code and Math by every method
+//! of the paper, and measured on what it gained and on what English it kept.
+//!
+//! Methods (arXiv 2410.10181, section 3): `base`, the model before; `full` and `full-long`, all weights; `lora` and
+//! `lora-long`, low-rank factors; `mode-code` and `mode-math`, one expert; `mode-2x`, both experts composed and trained on;
+//! `mode-2x-frozen`, the same with only the gates trained in stage 2. The `-long` baselines see as many tokens as both
+//! stages of `mode-2x` together. No method sees English while it adapts.
+//!
+//! Everything is a [`Recipe`](crate::train::Recipe) that is written into the run's folder, carried out by the code behind
+//! `mode train` and `mode compose`, and read by `mode eval`.
+
+mod corpora;
+mod outcome;
+mod plan;
+mod settings;
+mod tune;
+
+pub use corpora::{DOMAINS, Sources};
+pub use settings::Settings;
+pub use tune::tune;
+
+use crate::report::Row;
+use crate::train::{Evaluation, Finished, run};
+use crate::{Error, files};
+use corpora::Texts;
+use mode_tensor::Device;
+use outcome::Measured;
+use plan::Plan;
+use std::path::{Path, PathBuf};
+
+/// Hears what the demo does: a line to say, or a step of a run.
+pub enum Event<'a> {
+    /// Something to tell.
+    Say(String),
+    /// A run's step, of how many, and its loss.
+    Step(&'a str, u64, u64, f32),
+}
+
+/// Where and how.
+pub struct Demo<'a> {
+    /// Folder to make.
+    pub out: PathBuf,
+    /// Sizes and steps.
+    pub settings: Settings,
+    /// Texts in place of the built-in ones.
+    pub sources: Sources,
+    /// What computes.
+    pub device: Device,
+    /// Who hears of it.
+    pub listener: &'a mut dyn FnMut(Event),
+}
+
+impl Demo<'_> {
+    fn say(&mut self, line: impl Into<String>) {
+        (self.listener)(Event::Say(line.into()));
+    }
+
+    /// Runs one recipe of the plan.
+    fn run(&mut self, recipe: &crate::train::Recipe, name: &str) -> Result<Finished, Error> {
+        files::create_folder(&self.out.join("recipes"), true)?;
+        recipe.write(&self.out.join("recipes").join(format!("{name}.toml")))?;
+        let listener = &mut *self.listener;
+        run(recipe, &self.device, true, &mut |step, steps, loss| listener(Event::Step(name, step, steps, loss)))
+    }
+
+    /// Evaluates a model's folder on each domain's windows.
+    fn evaluate(&self, model: &Path, windows: &[Vec<Vec<u32>>]) -> Result<Vec<Evaluation>, Error> {
+        let model = crate::model::open(model, &self.device)?;
+        windows.iter().map(|windows| crate::train::evaluate(&model, windows, false)).collect()
+    }
+}
+
+/// Runs the demo; writes models, `results.json`, test windows and `report.html` under its folder.
+///
+/// # Errors
+/// A folder that exists, too little text, a loss that is not finite.
+pub fn demo(mut demo: Demo, force: bool) -> Result<Vec<Row>, Error> {
+    files::create_folder(&demo.out, force)?;
+    let texts = corpora::prepare(&mut demo)?;
+    let plan = Plan::new(&demo, &tune::committed()?)?;
+    let base = demo.run(&plan.pretrain(), "base")?;
+    let stage1: Vec<Finished> =
+        plan.experts().iter().map(|(name, recipe)| demo.run(recipe, name)).collect::<Result<_, _>>()?;
+    let mut measured = vec![measure(&mut demo, &texts, "base", &[base])?];
+    for (name, recipe) in plan.baselines() {
+        let finished = demo.run(&recipe, name)?;
+        measured.push(measure(&mut demo, &texts, name, &[finished])?);
+    }
+    for (name, recipe, parts) in plan.compositions() {
+        let finished = demo.run(&recipe, name)?;
+        let runs: Vec<Finished> = parts.iter().map(|&i| stage1[i].clone()).chain([finished]).collect();
+        measured.push(measure(&mut demo, &texts, name, &runs)?);
+    }
+    let rows: Vec<Row> = measured.iter().map(|measured| measured.row.clone()).collect();
+    files::write_json(&demo.out.join("results.json"), &rows)?;
+    outcome::write_report(&demo, &texts, &measured)?;
+    Ok(rows)
+}
+
+/// Evaluates the model that the last of `runs` made, and adds up what all of them saw.
+fn measure(demo: &mut Demo, texts: &Texts, method: &str, runs: &[Finished]) -> Result<Measured, Error> {
+    let Some(last) = runs.last() else { return Err(Error::Setting(format!("{method} made no run"))) };
+    let evaluations = demo.evaluate(&last.out, &texts.test)?;
+    let measured = Measured::new(method, runs, last, evaluations);
+    let row = &measured.row;
+    let percent = [row.english, row.code, row.math, row.mean].map(|share| format!("{:6.2}", 100.0 * share));
+    let [english, code, math, mean] = percent;
+    demo.say(format!("{method:14}  English {english}  Code {code}  Math {math}  mean {mean}  ({:.0} s)", row.seconds));
+    if !last.frozen_after.is_empty() {
+        let (trained, frozen) = (last.params_trained, last.params_total - last.params_trained);
+        demo.say(format!(
+            "{:14}  trained {trained}, frozen {frozen} parameters; frozen sha256 {:.12}.. before, {:.12}.. after",
+            "", last.frozen_before, last.frozen_after
+        ));
+    }
+    Ok(measured)
+}

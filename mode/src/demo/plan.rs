@@ -1,0 +1,155 @@
+//! The demo's recipes.
+
+use super::corpora::{tokenizer_file, tokens_file};
+use super::tune::Tuned;
+use super::{Demo, Settings};
+use crate::Error;
+use crate::train::{
+    ComposeSettings, DataSource, ExpertSettings, GatesOr, LoraSettings, Method, ModelShape, Recipe, Schedule,
+    TrainSettings,
+};
+use std::path::PathBuf;
+
+/// Peak learning rate of pre-training, which no comparison hangs on.
+const PRETRAIN_RATE: f64 = 3e-3;
+
+/// Long baselines take this many times the steps of one stage: two experts and their composition.
+const LONG: u64 = 3;
+
+/// Makes recipes out of settings and learning rates.
+pub(super) struct Plan {
+    out: PathBuf,
+    settings: Settings,
+    tuned: Tuned,
+    tokenizer: PathBuf,
+    tokens: [String; 3],
+}
+
+impl Plan {
+    pub(super) fn new(demo: &Demo, tuned: &Tuned) -> Result<Self, Error> {
+        let tokens = super::DOMAINS.map(|domain| tokens_file(demo, domain).to_string_lossy().into_owned());
+        Ok(Self {
+            out: demo.out.clone(),
+            settings: demo.settings.clone(),
+            tuned: tuned.clone(),
+            tokenizer: tokenizer_file(demo),
+            tokens,
+        })
+    }
+
+    /// English and a tenth Code.
+    pub(super) fn pretrain(&self) -> Recipe {
+        let s = &self.settings;
+        let shape = ModelShape {
+            tokenizer: self.tokenizer.clone(),
+            width: s.width,
+            hidden: s.hidden,
+            layers: s.layers,
+            heads: s.heads,
+            kv_heads: s.heads,
+            positions: (2 * s.length).max(256),
+            tied: true,
+        };
+        Recipe {
+            base: None,
+            model: Some(shape),
+            ..self.recipe(Method::Pretrain, "base", PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)])
+        }
+    }
+
+    /// Stage 1: the Code expert and the Math expert.
+    pub(super) fn experts(&self) -> Vec<(&'static str, Recipe)> {
+        vec![("expert-code", self.expert(1, self.tuned.rate("expert"))), ("expert-math", self.expert(2, self.tuned.rate("expert")))]
+    }
+
+    pub(super) fn expert(&self, domain: usize, rate: f64) -> Recipe {
+        let s = &self.settings;
+        let name = super::DOMAINS[domain];
+        let settings = ExpertSettings {
+            name: name.into(),
+            domain: name.into(),
+            blocks: s.blocks,
+            layers_per_block: s.layers_per_block,
+            init: s.expert_init,
+            share: s.share,
+        };
+        let folder = format!("expert-{name}");
+        Recipe { expert: Some(settings), ..self.recipe(Method::Expert, &folder, rate, s.steps, &[(domain, 1.0)]) }
+    }
+
+    /// Full fine-tuning and LoRA on the mixture, short and long.
+    pub(super) fn baselines(&self) -> Vec<(&'static str, Recipe)> {
+        ["full", "full-long", "lora", "lora-long"].map(|name| (name, self.baseline(name, self.tuned.rate(name)))).into()
+    }
+
+    pub(super) fn baseline(&self, name: &str, rate: f64) -> Recipe {
+        let s = &self.settings;
+        let steps = if name.ends_with("-long") { LONG * s.steps } else { s.steps };
+        let lora = name.starts_with("lora");
+        let method = if lora { Method::Lora } else { Method::Full };
+        Recipe {
+            lora: lora.then_some(LoraSettings { rank: s.rank, alpha: 2.0 * s.rank as f64 }),
+            ..self.recipe(method, name, rate, steps, &[(1, 0.5), (2, 0.5)])
+        }
+    }
+
+    /// Stage 2, and single experts as composed models; with the numbers of the stage-1 runs that each builds on.
+    pub(super) fn compositions(&self) -> Vec<(&'static str, Recipe, Vec<usize>)> {
+        let composed = |name, experts: &[usize], train, rate, steps| {
+            (name, self.composition(name, experts, train, rate, steps), experts.iter().map(|domain| domain - 1).collect())
+        };
+        let steps = self.settings.steps;
+        vec![
+            composed("mode-code", &[1], GatesOr::All, self.tuned.rate("expert"), 0),
+            composed("mode-math", &[2], GatesOr::All, self.tuned.rate("expert"), 0),
+            composed("mode-2x", &[1, 2], GatesOr::All, self.tuned.rate("mode-2x"), steps),
+            composed("mode-2x-frozen", &[1, 2], GatesOr::Gates, self.tuned.rate("mode-2x-frozen"), steps),
+        ]
+    }
+
+    pub(super) fn composition(
+        &self,
+        name: &str,
+        experts: &[usize],
+        train: GatesOr,
+        rate: f64,
+        steps: u64,
+    ) -> Recipe {
+        let folder = |domain: &usize| self.out.join(format!("expert-{}", super::DOMAINS[*domain]));
+        let settings =
+            ComposeSettings { experts: experts.iter().map(folder).collect(), train, gates: self.settings.gate_rule };
+        let data: &[(usize, f64)] = if steps == 0 { &[] } else { &[(1, 0.5), (2, 0.5)] };
+        Recipe { compose: Some(settings), ..self.recipe(Method::Compose, name, rate, steps, data) }
+    }
+
+    fn recipe(&self, method: Method, folder: &str, rate: f64, steps: u64, data: &[(usize, f64)]) -> Recipe {
+        let source = |&(domain, weight): &(usize, f64)| DataSource {
+            name: super::DOMAINS[domain].into(),
+            source: self.tokens[domain].clone(),
+            weight,
+        };
+        Recipe {
+            method,
+            out: self.out.join(folder),
+            seed: self.settings.seed,
+            base: Some(self.out.join("base")),
+            model: None,
+            expert: None,
+            lora: None,
+            compose: None,
+            train: TrainSettings {
+                steps,
+                batch: self.settings.batch,
+                length: self.settings.length,
+                learning_rate: rate,
+                warmup: (steps / 10).min(50),
+                schedule: Schedule::Cosine,
+                decay: 0.01,
+                clip: 1.0,
+                beta1: 0.9,
+                beta2: 0.95,
+            },
+            data: data.iter().map(source).collect(),
+        }
+    }
+}

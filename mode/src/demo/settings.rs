@@ -1,0 +1,96 @@
+//! Sizes and steps of the demo, each changed by `--set name=value`.
+
+use crate::Error;
+use crate::model::{ExpertInit, GateRule};
+use crate::train::{apply_setting, expert_init, explain_setting, gate_rule, share};
+use serde::{Deserialize, Serialize};
+
+/// Sizes and steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Seed of weights and of the order of the data. The texts do not depend on it.
+    pub seed: u64,
+    /// Tokens of the vocabulary.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Width of the feed-forward's hidden layer.
+    pub hidden: usize,
+    /// Layers, L.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Predicted tokens a window.
+    pub length: usize,
+    /// Windows a step.
+    pub batch: usize,
+    /// Steps of pre-training.
+    pub pretrain_steps: u64,
+    /// Steps of each later run; the long baselines take three times as many.
+    pub steps: u64,
+    /// Blocks, m.
+    pub blocks: usize,
+    /// Expert layers a block, l.
+    pub layers_per_block: usize,
+    /// How experts start.
+    pub expert_init: ExpertInit,
+    /// What gates give an expert at first.
+    pub share: f64,
+    /// How gates are composed.
+    pub gate_rule: GateRule,
+    /// Rank of the LoRA.
+    pub rank: usize,
+    /// Tokens a domain to test on, at the least.
+    pub test_tokens: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            vocabulary: 1_024,
+            width: 128,
+            hidden: 352,
+            layers: 6,
+            heads: 4,
+            length: 128,
+            batch: 8,
+            pretrain_steps: 600,
+            steps: 100,
+            blocks: 3,
+            layers_per_block: 1,
+            expert_init: expert_init(),
+            share: share(),
+            gate_rule: gate_rule(),
+            rank: 8,
+            test_tokens: 20_000,
+        }
+    }
+}
+
+impl Settings {
+    /// A demo of a few steps, which shows that all of it runs and nothing else.
+    fn quick() -> Self {
+        Self { pretrain_steps: 30, steps: 5, test_tokens: 2_000, ..Self::default() }
+    }
+
+    /// The defaults, or those of `--quick`, with `sets` over them.
+    ///
+    /// # Errors
+    /// An unknown name, or a value that can't be.
+    pub fn with(quick: bool, sets: &[String]) -> Result<Self, Error> {
+        let start = if quick { Self::quick() } else { Self::default() };
+        let mut table = toml::Table::try_from(&start).map_err(|e| Error::Setting(e.to_string()))?;
+        for set in sets {
+            apply_setting(&mut table, set)?;
+        }
+        let settings: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::Setting(format!("--set: {}", explain_setting(e.message()))))?;
+        if settings.steps == 0 || settings.pretrain_steps == 0 || settings.batch == 0 || settings.length == 0 {
+            return Err(Error::Setting("--set: steps, pretrain_steps, batch and length must be 1 or more".into()));
+        }
+        Ok(settings)
+    }
+}
