@@ -4,6 +4,7 @@
 //! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`report`] the page, [`cli`] the
 //! program. Tensors, gradients and kernels live on the floors below: `mode-tensor`, `mode-autograd`, `mode-kernels`.
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod demo;

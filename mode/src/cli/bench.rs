@@ -1,6 +1,60 @@
-//! bench
+//! `mode bench`.
+
+use super::{DeviceArguments, print_json};
 use crate::Error;
-/// x
+use crate::bench::{ALL, bench};
+use std::process::Command;
+
+/// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
-pub(crate) fn main(_: Arguments) -> Result<(), Error> { Ok(()) }
+pub(crate) struct Arguments {
+    /// W1 W1b W2 W2b W3 W3b W4 W6 [default: all]
+    workloads: Vec<String>,
+    /// One JSON object a workload on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let names: Vec<&str> = match arguments.workloads.as_slice() {
+        [] => ALL.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    if let Some(unknown) = names.iter().find(|name| !ALL.contains(name)) {
+        return Err(Error::Setting(format!("no workload '{unknown}'; there are {}", ALL.join(", "))));
+    }
+    match names.as_slice() {
+        [one] => {
+            let result = bench(one, &arguments.device.open()?)?;
+            if arguments.json {
+                return print_json(&result);
+            }
+            println!(
+                "{:4} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
+                result.workload, result.median_ms, result.min_ms, result.cpu_ms, result.gflops, result.check
+            );
+            Ok(())
+        }
+        many => many.iter().try_for_each(|name| apart(name, &arguments)),
+    }
+}
+
+/// One workload in a process of its own: the memory and the warmth of one must not count for the next.
+fn apart(name: &str, arguments: &Arguments) -> Result<(), Error> {
+    let program = std::env::current_exe().map_err(Error::file("mode".as_ref()))?;
+    let mut command = Command::new(&program);
+    command.arg("bench").arg(name).args(arguments.json.then_some("--json"));
+    if let Some(device) = &arguments.device.device {
+        command.args(["--device", device]);
+    }
+    if let Some(threads) = arguments.device.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    let status = command.status().map_err(Error::file(&program))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::CheckFailed(format!("bench {name} failed; its own message stands above")))
+}

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::init::Random;
 use super::layer::Layer;
-use super::weights::{Maker, Start, Weights, to_file};
+use super::weights::{Maker, Rule, Start, Weights, to_file};
 use crate::{Error, files};
 use mode_autograd::Param;
 use mode_tensor::{Device, Rotation, SafeTensors, write_safetensors};
@@ -92,6 +92,16 @@ impl Backbone {
             &mut Maker { device, weights: Weights::Random(&mut body), name: "model.".into() },
             &mut Maker { device, weights: Weights::Random(&mut head), name: String::new() },
         )
+    }
+
+    /// A decoder whose values follow a rule, as benchmarks want it.
+    ///
+    /// # Errors
+    /// Sizes that do not fit each other, or another number of values than a parameter has.
+    pub fn by_rule(config: Config, device: &Device, rule: &Rule) -> Result<Self, Error> {
+        config.check().map_err(Error::Setting)?;
+        let maker = |name: &str| Maker { device, weights: Weights::Rule(rule), name: name.into() };
+        Self::build(config, device, &mut maker("model."), &mut maker(""))
     }
 
     fn build(config: Config, device: &Device, body: &mut Maker, head: &mut Maker) -> Result<Self, Error> {

@@ -6,7 +6,7 @@ use super::decoder::check_blocks;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random};
 use super::layer::Layer;
-use super::weights::{Maker, Start, Weights, to_file};
+use super::weights::{Maker, Rule, Start, Weights, to_file};
 use super::Backbone;
 use crate::{Error, files};
 use mode_autograd::Param;
@@ -116,6 +116,16 @@ impl Expert {
             }
         }
         Ok(expert)
+    }
+
+    /// An expert whose values follow a rule, as benchmarks want it.
+    ///
+    /// # Errors
+    /// As [`Expert::new`].
+    pub fn by_rule(backbone: &Backbone, info: ExpertInfo, rule: &Rule) -> Result<Self, Error> {
+        let config = &backbone.config;
+        check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
+        Self::build(config, backbone.device(), info, Weights::Rule(rule), Start::Constant(0.0), String::new())
     }
 
     /// Reads an expert folder; in the model its parameters are named after `prefix`.

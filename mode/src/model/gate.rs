@@ -47,7 +47,11 @@ impl Gate {
         Self::from_values(device, block, width, &vec![0.0; 2 * width], &[0.0, logit])
     }
 
-    fn from_values(device: &Device, block: usize, width: usize, weight: &[f32], bias: &[f32]) -> Result<Self, Error> {
+    /// A gate of the given weight `[branches, width]` and bias `[branches]`, row-major.
+    ///
+    /// # Errors
+    /// Another number of weights than branches times width.
+    pub fn from_values(device: &Device, block: usize, width: usize, weight: &[f32], bias: &[f32]) -> Result<Self, Error> {
         let param = |name: &str, values: &[f32], shape: &[usize]| {
             Ok::<_, Error>(Param::new(format!("blocks.{block}.gate.{name}"), Tensor::from_slice(device, values, shape)?))
         };

@@ -32,3 +32,4 @@ pub use init::{ExpertInit, Random};
 pub use layer::{Layer, Projection, Stream};
 pub(crate) use lora::save as lora_save;
 pub use lora::{LoraInfo, add_lora};
+pub use weights::Rule;

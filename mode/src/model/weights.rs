@@ -15,7 +15,12 @@ pub(crate) enum Weights<'a> {
     },
     /// At random.
     Random(&'a mut Random),
+    /// By a rule: the values of the parameter of this name and number of elements.
+    Rule(&'a Rule),
 }
+
+/// A parameter's values by its name and its shape.
+pub type Rule = dyn Fn(&str, &[usize]) -> Vec<f32>;
 
 /// How a parameter starts when it is not read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +45,7 @@ impl Maker<'_> {
         let values = match &mut self.weights {
             Weights::File { tensors, prefix } => tensors.read(&format!("{prefix}{name}"), shape)?,
             Weights::Random(random) => random.values(shape.iter().product(), start),
+            Weights::Rule(rule) => rule(&format!("{}{name}", self.name), shape),
         };
         Ok(Param::new(format!("{}{name}", self.name), Tensor::from_slice(self.device, &values, shape)?))
     }

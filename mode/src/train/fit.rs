@@ -52,8 +52,11 @@ pub fn fit(
     Ok(done)
 }
 
-/// One step on windows of equal length; the loss before it.
-pub(crate) fn one_step(
+/// One step on windows of equal length, the last of whose ids is only predicted; the loss before it.
+///
+/// # Errors
+/// As [`fit`].
+pub fn one_step(
     model: &Model,
     optimizer: &mut AdamW,
     windows: &[Vec<u32>],

@@ -1,0 +1,98 @@
+//! W1 to W3b: single operations, forward, and forward with backward.
+
+use super::Workload;
+use crate::Error;
+use mode_kernels::fill_hash::fill;
+use mode_tensor::{
+    AttentionShape, Device, Product, Tensor, Wanted, attention as attend, attention_backward, gate_merge as merge,
+    gate_merge_backward, matmul as multiply,
+};
+
+fn tensor(device: &Device, seed: u32, shape: &[usize], scale: f32) -> Result<Tensor, Error> {
+    Ok(Tensor::from_slice(device, &fill(seed, shape.iter().product(), scale), shape)?)
+}
+
+/// The sum of the results' mean absolute values.
+fn check(results: &[&Tensor]) -> Result<f64, Error> {
+    let mean = |x: Vec<f32>| x.iter().map(|v| f64::from(v.abs())).sum::<f64>() / x.len() as f64;
+    let mut sum = 0.0;
+    for result in results {
+        sum += mean(result.to_vec()?);
+    }
+    Ok(sum)
+}
+
+/// `compute` once a run, waited for; its check value is taken from one run more.
+fn workload<'a>(
+    device: &Device,
+    flop: f64,
+    compute: impl Fn() -> Result<Vec<Tensor>, Error> + Clone + 'a,
+) -> Workload<'a> {
+    let (device, once) = (device.clone(), compute.clone());
+    Workload {
+        flop,
+        tokens: None,
+        run: Box::new(move || {
+            let results = compute()?;
+            device.synchronize()?;
+            drop(results);
+            Ok(0.0)
+        }),
+        check: Some(Box::new(move || check(&once()?.iter().collect::<Vec<_>>()))),
+    }
+}
+
+pub(super) fn matmul(device: &Device, m: usize, k: usize, n: usize) -> Result<Workload<'static>, Error> {
+    let (a, b) = (tensor(device, 1, &[m, k], 1.0)?, tensor(device, 2, &[k, n], 1.0)?);
+    let flop = 2.0 * (m * k * n) as f64;
+    Ok(workload(device, flop, move || Ok(vec![multiply(Product::new(&a, &b))?])))
+}
+
+/// B = 4, H = 4, T = 256, Dh = 64. The shared inputs are laid out [B, H, T, Dh]; ours is [B, T, H, Dh].
+pub(super) fn attention(device: &Device, backward: bool) -> Result<Workload<'static>, Error> {
+    let (b, h, t, d) = (4, 4, 256, 64);
+    let input = |seed: u32| -> Result<Tensor, Error> {
+        let from = fill(seed, b * h * t * d, 1.0);
+        let at = |i: usize| {
+            let (x, head, token, window) = (i % d, i / d % h, i / (d * h) % t, i / (d * h * t));
+            from[((window * h + head) * t + token) * d + x]
+        };
+        Ok(Tensor::from_slice(device, &(0..from.len()).map(at).collect::<Vec<_>>(), &[b * t, h * d])?)
+    };
+    let (q, k, v, g) = (input(1)?, input(2)?, input(3)?, input(4)?);
+    let shape = AttentionShape { length: t, heads: h, kv_heads: h };
+    let flop = 4.0 * (b * h * t * t * d) as f64 * if backward { 3.0 } else { 1.0 };
+    Ok(workload(device, flop, move || {
+        let attended = attend(&q, &k, &v, shape)?;
+        if !backward {
+            return Ok(vec![attended.o]);
+        }
+        Ok(attention_backward([&q, &k, &v], &attended, &g, shape)?.into())
+    }))
+}
+
+/// T = 4096, d = 512, three branches.
+pub(super) fn gate_merge(device: &Device, backward: bool) -> Result<Workload<'static>, Error> {
+    let (t, d, branches) = (4_096, 512, 3);
+    let x = tensor(device, 1, &[t, d], 1.0)?;
+    // The shared gate is [d, branches]; ours is [branches, d], as in Hugging Face's files.
+    let across = fill(2, d * branches, (3.0 / d as f32).sqrt());
+    let rows: Vec<f32> = (0..branches * d).map(|i| across[i % d * branches + i / d]).collect();
+    let weight = Tensor::from_slice(device, &rows, &[branches, d])?;
+    let bias = tensor(device, 3, &[branches], 0.1)?;
+    let f = Tensor::slots(device, branches, &[t, d])?;
+    for (slot, seed) in f.iter().zip(4..) {
+        slot.write(&fill(seed, t * d, 1.0))?;
+    }
+    let g = tensor(device, 7, &[t, d], 1.0)?;
+    let flop = (t * d) as f64 * if backward { 32.0 } else { 11.0 };
+    Ok(workload(device, flop, move || {
+        let merged = merge(&x, &weight, &bias, &f.iter().collect::<Vec<_>>())?;
+        if !backward {
+            return Ok(vec![merged.y]);
+        }
+        let wanted = Wanted { branches: vec![true; branches], x: true };
+        let made = gate_merge_backward(&x, &weight, &merged, &g, &wanted)?;
+        Ok(made.branches.into_iter().chain([made.x]).flatten().chain([made.weight, made.bias]).collect())
+    }))
+}

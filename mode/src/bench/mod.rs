@@ -1,0 +1,108 @@
+//! Timed workloads whose inputs and results are the same in every engine and language.
+//!
+//! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, or the loss of the third
+//! step. Three untimed runs come first, then at least five and about four seconds of timed ones.
+
+mod kernels;
+mod step;
+
+use crate::Error;
+use cpu_time::ProcessTime;
+use mode_tensor::Device;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Names of the workloads.
+pub const ALL: [&str; 8] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W6"];
+
+/// A workload's result: one JSON line.
+#[derive(Debug, Serialize)]
+pub struct Result {
+    /// Always "mode".
+    pub engine: &'static str,
+    /// What computed.
+    pub device: String,
+    /// Its name.
+    pub workload: String,
+    /// Median time of a run.
+    pub median_ms: f64,
+    /// Shortest time of a run.
+    pub min_ms: f64,
+    /// CPU time of all threads, per run.
+    pub cpu_ms: f64,
+    /// Nominal FLOP over the median time.
+    pub gflops: f64,
+    /// Most memory this process ever held; null where the system does not say.
+    pub peak_rss_mb: Option<f64>,
+    /// Tokens over the median time; of training steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_s: Option<f64>,
+    /// The number that must agree with every other engine's.
+    pub check: f64,
+}
+
+/// What is timed.
+pub(crate) struct Workload<'a> {
+    /// Nominal FLOP of a run.
+    flop: f64,
+    /// Tokens of a run, of training steps.
+    tokens: Option<usize>,
+    /// One run, waited for; its check value.
+    run: Box<dyn FnMut() -> std::result::Result<f64, Error> + 'a>,
+    /// Computes the check value apart from the timed runs, if it is not `run`'s own.
+    check: Option<Box<dyn FnOnce() -> std::result::Result<f64, Error> + 'a>>,
+}
+
+/// Times workload `name` in this process.
+///
+/// # Errors
+/// An unknown name, or what the device reports.
+pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> {
+    let mut workload = match name {
+        "W1" => kernels::matmul(device, 1024, 1024, 1024)?,
+        "W1b" => kernels::matmul(device, 512, 2048, 512)?,
+        "W2" => kernels::attention(device, false)?,
+        "W2b" => kernels::attention(device, true)?,
+        "W3" => kernels::gate_merge(device, false)?,
+        "W3b" => kernels::gate_merge(device, true)?,
+        "W4" => step::full(device)?,
+        "W6" => step::stage1(device)?,
+        _ => return Err(Error::Setting(format!("no workload '{name}'; there are {}", ALL.join(", ")))),
+    };
+    let mut third = 0.0;
+    for _ in 0..3 {
+        third = (workload.run)()?;
+    }
+    let mut times = Vec::new();
+    let (cpu, started) = (ProcessTime::now(), Instant::now());
+    while times.len() < 5 || started.elapsed() < Duration::from_secs(4) {
+        let run = Instant::now();
+        (workload.run)()?;
+        times.push(1e3 * run.elapsed().as_secs_f64());
+    }
+    let cpu_ms = 1e3 * cpu.elapsed().as_secs_f64() / times.len() as f64;
+    times.sort_by(f64::total_cmp);
+    let median_ms = times[times.len() / 2];
+    Ok(Result {
+        engine: "mode",
+        device: device.name(),
+        workload: name.into(),
+        median_ms,
+        min_ms: times[0],
+        cpu_ms,
+        gflops: workload.flop / median_ms / 1e6,
+        peak_rss_mb: peak_rss_mb(),
+        tokens_per_s: workload.tokens.map(|tokens| 1e3 * tokens as f64 / median_ms),
+        check: match workload.check {
+            Some(check) => check()?,
+            None => third,
+        },
+    })
+}
+
+/// The greatest resident size so far, which Linux keeps in `/proc`.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
+}

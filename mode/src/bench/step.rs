@@ -1,0 +1,116 @@
+//! W4 and W6: training steps of a model of 3.6 M parameters, whole, and stage 1 beside it frozen.
+//!
+//! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
+//! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
+
+use super::Workload;
+use crate::Error;
+use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
+use crate::train::one_step;
+use mode_autograd::{AdamW, AdamWSettings};
+use mode_kernels::fill_hash::{fill, hash};
+use mode_tensor::Device;
+
+const WINDOWS: usize = 4;
+const LENGTH: usize = 256;
+const WIDTH: usize = 256;
+const HIDDEN: usize = 688;
+const LAYERS: usize = 4;
+const VOCABULARY: usize = 512;
+/// W6: blocks, each with one expert layer.
+const BLOCKS: usize = 2;
+
+fn config() -> Config {
+    Config {
+        vocabulary: VOCABULARY,
+        width: WIDTH,
+        hidden: HIDDEN,
+        layers: LAYERS,
+        heads: 4,
+        kv_heads: 4,
+        head_width: WIDTH / 4,
+        positions: 1_024,
+        epsilon: 1e-5,
+        theta: 10_000.0,
+        tied: false,
+        eos: None,
+    }
+}
+
+/// Seeds of a layer's matrices, from the layer's own.
+const MATRICES: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// A parameter's values by its name; `layer` gives the first seed of layer number n.
+fn rule(layer: impl Fn(usize) -> u32) -> impl Fn(&str, &[usize]) -> Vec<f32> {
+    move |name, shape| {
+        let count = shape.iter().product();
+        let scale = (3.0 / shape[shape.len() - 1] as f32).sqrt();
+        let number = name.split('.').filter_map(|part| part.parse::<usize>().ok()).next().unwrap_or(0);
+        match MATRICES.iter().position(|matrix| name.contains(matrix)) {
+            Some(i) => fill(layer(number) + i as u32, count, scale),
+            None if name.contains("embed_tokens") => fill(1, count, 0.1),
+            None if name.contains("lm_head") => fill(3, count, scale),
+            None => vec![1.0; count],
+        }
+    }
+}
+
+fn backbone(device: &Device) -> Result<Backbone, Error> {
+    Backbone::by_rule(config(), device, &rule(|layer| 10 + 10 * layer as u32))
+}
+
+/// Parameters of a layer, and FLOP a token of attention's two products over the full square.
+fn layer_cost() -> (f64, f64) {
+    let (d, f) = (WIDTH as f64, HIDDEN as f64);
+    (4.0 * d * d + 3.0 * d * f + 2.0 * d, 4.0 * LENGTH as f64 * d)
+}
+
+fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workload<'static>, Error> {
+    model.set_trained(trained);
+    let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0 };
+    let mut optimizer = AdamW::new(model.params(), settings)?;
+    let token = |row: usize, column: usize| hash(99, (row * (LENGTH + 1) + column) as u32) % VOCABULARY as u32;
+    let windows: Vec<Vec<u32>> = (0..WINDOWS).map(|row| (0..=LENGTH).map(|column| token(row, column)).collect()).collect();
+    let tokens = WINDOWS * LENGTH;
+    let mut step = 0;
+    Ok(Workload {
+        flop: flop_a_token * tokens as f64,
+        tokens: Some(tokens),
+        run: Box::new(move || {
+            step += 1;
+            let loss = one_step(&model, &mut optimizer, &windows, 1e-3, step)?;
+            model.backbone.device().synchronize()?;
+            Ok(f64::from(loss))
+        }),
+        check: None,
+    })
+}
+
+/// W4: everything is trained; three times the forward.
+pub(super) fn full(device: &Device) -> Result<Workload<'static>, Error> {
+    let (p, attention) = layer_cost();
+    let head = 2.0 * (WIDTH * VOCABULARY) as f64;
+    let forward = LAYERS as f64 * (2.0 * p + attention) + head;
+    workload(Model::plain(backbone(device)?), Trained::Backbone, 3.0 * forward)
+}
+
+/// W6: one expert of one layer beside each of two blocks; experts and gates are trained.
+pub(super) fn stage1(device: &Device) -> Result<Workload<'static>, Error> {
+    let backbone = backbone(device)?;
+    let info = ExpertInfo::new("bench", "bench", "", BLOCKS, 1)?;
+    let expert = Expert::by_rule(&backbone, info, &rule(|block| 100 + 10 * block as u32))?;
+    let gate = |i: usize| {
+        let weight = fill(200 + i as u32, 2 * WIDTH, (3.0 / WIDTH as f32).sqrt());
+        Gate::from_values(device, i, WIDTH, &weight, &[0.0, 0.0])
+    };
+    let gates = (0..BLOCKS).map(gate).collect::<Result<Vec<_>, _>>()?;
+    let (p, attention) = layer_cost();
+    let head = 2.0 * (WIDTH * VOCABULARY) as f64;
+    let (layers, experts) = (LAYERS as f64, BLOCKS as f64);
+    let forward = (layers + experts) * (2.0 * p + attention) + head;
+    // Experts: dx and dW; the backbone's second block: dx alone; its first: nothing.
+    let backward = experts * (4.0 * p + 2.0 * attention) + layers / 2.0 * (2.0 * p + 2.0 * attention) + head;
+    // Two branches at 4K - 1 forward and 8K - 1 backward, both blocks; the first sends no gradient into x.
+    let merges = experts * (7.0 + 15.0) * WIDTH as f64;
+    workload(Model { backbone, experts: vec![expert], gates }, Trained::Experts, forward + backward + merges)
+}
