@@ -47,9 +47,7 @@ fn swiglu() -> Checked {
 
 #[test]
 fn rotary() -> Checked {
-    check("rotary", &[&[6, 8]], |device, x| {
-        mode_autograd::rotary(&x[0], &Rotation::new(device, 5, 4, 100.0)?, 3)
-    })
+    check("rotary", &[&[6, 8]], |device, x| mode_autograd::rotary(&x[0], &Rotation::new(device, 5, 4, 100.0)?, 3))
 }
 
 #[test]
@@ -64,9 +62,7 @@ fn attention() -> Checked {
 
 #[test]
 fn embedding() -> Checked {
-    check("embedding", &[&[4, 3]], |device, x| {
-        mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 2, 1])?, &x[0])
-    })
+    check("embedding", &[&[4, 3]], |device, x| mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 2, 1])?, &x[0]))
 }
 
 #[test]

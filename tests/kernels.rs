@@ -38,7 +38,8 @@ fn wgsl_agrees_with_the_reference() {
             format!("wgsl: {kernels} kernels, {cases} cases, {}", device.name())
         }
         Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => {
-            "wgsl: validated but not run, for there is no GPU adapter; `./ci/lavapipe cargo test --workspace` runs it".into()
+            "wgsl: validated but not run, for there is no GPU adapter; `./ci/lavapipe cargo test --workspace` runs it"
+                .into()
         }
         Err(error) => panic!("{error}"),
     };

@@ -21,7 +21,9 @@ pub enum AutogradError {
     #[error("optimizer: no parameter is trained; unfreeze an expert, a gate or the model")]
     NoParameters,
     /// A trained parameter that the loss does not depend on.
-    #[error("parameter '{name}' is trained, but no gradient reaches it: the loss does not depend on it; freeze it or use it")]
+    #[error(
+        "parameter '{name}' is trained, but no gradient reaches it: the loss does not depend on it; freeze it or use it"
+    )]
     Unreached {
         /// The parameter.
         name: String,

@@ -109,9 +109,7 @@ impl Var {
     pub fn reshape(&self, shape: &[usize]) -> Result<Self, AutogradError> {
         let before = self.value.shape().to_vec();
         let value = self.value.reshape(shape)?;
-        Self::record("reshape", value, &[self], |_| {
-            Box::new(move |g, sink| sink.add(0, g.reshape(&before)?))
-        })
+        Self::record("reshape", value, &[self], |_| Box::new(move |g, sink| sink.add(0, g.reshape(&before)?)))
     }
 
     /// The result of an operation on `operands`. Its vjp is made, with whatever it keeps, only if an operand wants a

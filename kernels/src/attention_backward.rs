@@ -4,10 +4,10 @@
 //! dv = p^T do; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
 //! and dv like k.
 
+use crate::attention::Attention;
 use crate::attention::{Params, TILE, odd_shapes};
 use crate::matmul::{Matrix, gemm};
 use crate::simd::{dot, exp, simd};
-use crate::attention::Attention;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 

@@ -126,8 +126,7 @@ impl<T: Element> Host<T> {
 
     /// Copies elements in.
     pub(crate) fn write(&self, view: &View, values: &[T]) -> Result<(), KernelError> {
-        let lock = T::lock(&view.buffer.storage)
-            .ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
         let mut data = lock.write().unwrap_or_else(PoisonError::into_inner);
         data[view.offset..view.offset + view.len].copy_from_slice(values);
         Ok(())
@@ -135,8 +134,7 @@ impl<T: Element> Host<T> {
 
     /// Copies elements out.
     pub(crate) fn read(&self, view: &View) -> Result<Vec<T>, KernelError> {
-        let lock = T::lock(&view.buffer.storage)
-            .ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
         let data = lock.read().unwrap_or_else(PoisonError::into_inner);
         Ok(data[view.offset..view.offset + view.len].to_vec())
     }

@@ -137,8 +137,7 @@ mod tests {
         let (mut nll, mut hit, mut lse, mut mean) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let logits = [0.0, ln3, 0.0, ln3];
-        let bindings =
-            Bindings::new(vec![&logits, &[0.0, 1.0]], vec![&mut nll, &mut hit, &mut lse, &mut mean]);
+        let bindings = Bindings::new(vec![&logits, &[0.0, 1.0]], vec![&mut nll, &mut hit, &mut lse, &mut mean]);
         CrossEntropy::reference(&Params { rows: 2, vocabulary: 2 }, bindings);
         approx::assert_relative_eq!(nll[0], 4f64.ln(), epsilon = 1e-12);
         approx::assert_relative_eq!(nll[1], (4.0f64 / 3.0).ln(), epsilon = 1e-12);

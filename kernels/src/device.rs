@@ -18,7 +18,7 @@ pub(crate) enum Backend {
 struct Inner {
     backend: Backend,
     tracing: AtomicBool,
-    trace: Mutex<Vec<&'static str>>,
+    trace: Mutex<Vec<(&'static str, usize)>>,
 }
 
 /// Something that holds buffers and runs kernels. Cheap to clone.
@@ -227,20 +227,20 @@ impl Device {
         }
     }
 
-    pub(crate) fn count_launch(&self, kernel: &'static str) {
+    pub(crate) fn count_launch(&self, kernel: &'static str, written: usize) {
         if self.0.tracing.load(Ordering::Relaxed) {
-            self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).push(kernel);
+            self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, written));
         }
     }
 
-    /// Starts to write down the name of every kernel that is launched.
+    /// Starts to write down every launch: the kernel's name and the elements of its first output.
     pub fn start_trace(&self) {
         self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.0.tracing.store(true, Ordering::Relaxed);
     }
 
-    /// Stops the trace and returns the names, in launch order.
-    pub fn stop_trace(&self) -> Vec<&'static str> {
+    /// Stops the trace and returns the launches, in order.
+    pub fn stop_trace(&self) -> Vec<(&'static str, usize)> {
         self.0.tracing.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.0.trace.lock().unwrap_or_else(PoisonError::into_inner))
     }

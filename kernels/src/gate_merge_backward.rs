@@ -182,10 +182,7 @@ impl Kernel for GateMergeBackward {
     fn cost(p: &Params) -> Cost {
         let (n, k) = (f64::from(p.tokens) * f64::from(p.width), f64::from(p.branches));
         let (written, dx) = (f64::from(p.df_mask.count_ones()), f64::from(p.want_dx));
-        Cost {
-            flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k),
-            bytes: 4.0 * n * (1.0 + k + written + 1.0 + dx),
-        }
+        Cost { flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k), bytes: 4.0 * n * (1.0 + k + written + 1.0 + dx) }
     }
 
     fn cases(seed: u32) -> Vec<Case<Params>> {
@@ -242,16 +239,8 @@ mod tests {
     #[test]
     fn by_hand() {
         // p = (3/4, 1/4), f = (8, 4), g = 2: s = (16, 8), mean 14, dz = (3/2, -3/2).
-        let params = Params {
-            tokens: 1,
-            width: 1,
-            branches: 2,
-            stride: 1,
-            df_mask: 3,
-            want_dx: 1,
-            chunk: 64,
-            accumulate: 0,
-        };
+        let params =
+            Params { tokens: 1, width: 1, branches: 2, stride: 1, df_mask: 3, want_dx: 1, chunk: 64, accumulate: 0 };
         let inputs: Vec<&[f64]> = vec![&[5.0], &[2.0, 1.0], &[8.0, 4.0], &[0.75, 0.25], &[2.0]];
         let (mut df, mut dz, mut dx, mut partial) = ([0.0; 2], [0.0; 2], [0.0], [0.0; 4]);
         let (mut dw, mut db) = ([9.0; 2], [9.0; 2]);

@@ -136,7 +136,7 @@ pub fn launch<K: Kernel>(
             return Err(fail(format!("the buffer of output {} is bound twice", K::OUTPUTS[i])));
         }
     }
-    device.count_launch(K::NAME);
+    device.count_launch(K::NAME, outputs.first().map_or(0, |output| output.len));
     match device.backend() {
         Backend::Cpu(cpu) => cpu.launch::<K>(params, inputs, outputs),
         Backend::Gpu(gpu) => gpu.launch::<K>(params, inputs, outputs),

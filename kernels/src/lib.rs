@@ -11,13 +11,13 @@
 
 mod bindings;
 mod buffer;
+pub mod check;
 mod cpu;
 mod device;
 mod error;
+pub mod fill_hash;
 mod gpu;
 mod kernel;
-pub mod check;
-pub mod fill_hash;
 pub mod registry;
 mod simd;
 

@@ -149,8 +149,10 @@ impl Kernel for Matmul {
     fn reference(p: &Params, bindings: Bindings<f64>) {
         let ([a, b], [c]) = bindings.take();
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(|v| v as usize);
-        let a = |s: usize, i: usize, j: usize| a[s * p.a_batch as usize + i * p.a_row as usize + j * p.a_column as usize];
-        let b = |s: usize, i: usize, j: usize| b[s * p.b_batch as usize + i * p.b_row as usize + j * p.b_column as usize];
+        let a =
+            |s: usize, i: usize, j: usize| a[s * p.a_batch as usize + i * p.a_row as usize + j * p.a_column as usize];
+        let b =
+            |s: usize, i: usize, j: usize| b[s * p.b_batch as usize + i * p.b_row as usize + j * p.b_column as usize];
         for s in 0..batch {
             for i in 0..m {
                 for j in 0..n {
@@ -171,9 +173,7 @@ impl Kernel for Matmul {
         let case = |(batch, m, n, k, ta, tb, keep): (usize, usize, usize, usize, bool, bool, bool)| Case {
             params: Params { alpha: 0.5, accumulate: keep.into(), ..Params::new(batch, m, n, k, ta, tb) },
             inputs: vec![Data::F32(fill(seed, batch * m * k, 1.0)), Data::F32(fill(seed + 1, batch * k * n, 1.0))],
-            outputs: vec![
-                if keep { Data::F32(fill(seed + 2, batch * m * n, 1.0)) } else { Data::Out(batch * m * n) },
-            ],
+            outputs: vec![if keep { Data::F32(fill(seed + 2, batch * m * n, 1.0)) } else { Data::Out(batch * m * n) }],
         };
         let mut cases = vec![case((1, 1, 1, 1, false, false, false)), case((2, 64, 64, 16, false, false, true))];
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -25,14 +25,7 @@ pub struct RmsNorm;
 ///
 /// # Errors
 /// As [`crate::launch`].
-pub fn rms_norm(
-    device: &Device,
-    epsilon: f32,
-    x: &View,
-    weight: &View,
-    y: &View,
-    r: &View,
-) -> Result<(), KernelError> {
+pub fn rms_norm(device: &Device, epsilon: f32, x: &View, weight: &View, y: &View, r: &View) -> Result<(), KernelError> {
     let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon };
     launch::<RmsNorm>(device, &params, &[x, weight], &[y, r])
 }

@@ -82,7 +82,8 @@ impl Kernel for RmsNormDw {
         let width = p.width as usize;
         for i in 0..width {
             let before = if p.accumulate != 0 { dw[i] } else { 0.0 };
-            dw[i] = before + (0..p.rows as usize).map(|row| dy[row * width + i] * x[row * width + i] * r[row]).sum::<f64>();
+            dw[i] =
+                before + (0..p.rows as usize).map(|row| dy[row * width + i] * x[row * width + i] * r[row]).sum::<f64>();
         }
     }
 
@@ -93,12 +94,7 @@ impl Kernel for RmsNormDw {
 
     fn cases(seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params {
-                rows: rows as u32,
-                width: width as u32,
-                chunk: CHUNK as u32,
-                accumulate: keep.into(),
-            },
+            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
             inputs: vec![
                 Data::F32(fill(seed, rows * width, 1.0)),
                 Data::F32(fill(seed + 1, rows, 2.0)),

@@ -23,8 +23,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.3f32, 88.7);
     let n = (x * LOG2_E + ROUND) - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.0
-        + r * (1.0 + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_355 + r * (0.008_333_68 + r * 0.001_388_732)))));
+    let p =
+        1.0 + r * (1.0 + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_355 + r * (0.008_333_68 + r * 0.001_388_732)))));
     // 2^128 is no f32: scale in two halves.
     let n = n as i32;
     let half = n >> 1;

@@ -61,7 +61,8 @@ fn every_variant_translates_for_every_backend() {
                 assert!(known, "{}: no entry point {entry}", kernel.name());
             }
             let name = kernel.name();
-            naga::back::spv::write_vec(&module, &info, &Default::default(), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+            naga::back::spv::write_vec(&module, &info, &Default::default(), None)
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
             let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
             naga::back::msl::write_string(&module, &info, &options, &Default::default())
                 .unwrap_or_else(|e| panic!("{name}: {e}"));

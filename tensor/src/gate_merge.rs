@@ -59,12 +59,8 @@ pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tenso
     let f = gather(x, branches)?;
     let y = Tensor::empty(x.device(), x.shape())?;
     let p = Tensor::empty(x.device(), &[x.rows(), count])?;
-    let params = Params {
-        tokens: x.rows() as u32,
-        width: x.width() as u32,
-        branches: count as u32,
-        stride: f.stride as u32,
-    };
+    let params =
+        Params { tokens: x.rows() as u32, width: x.width() as u32, branches: count as u32, stride: f.stride as u32 };
     let inputs = [x.view(), weight.view(), bias.view(), &f.view];
     forward::gate_merge(x.device(), params, inputs, [y.view(), p.view()])?;
     Ok(Merged { y, p, f })
@@ -102,9 +98,13 @@ pub fn gate_merge_backward(
         chunk: 0,
         accumulate: 0,
     };
-    let to =
-        Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
-    backward::gate_merge_backward(device, params, [x.view(), weight.view(), &merged.f.view, merged.p.view(), g.view()], &to)?;
+    let to = Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
+    backward::gate_merge_backward(
+        device,
+        params,
+        [x.view(), weight.view(), &merged.f.view, merged.p.view(), g.view()],
+        &to,
+    )?;
     let keep = |(slot, wanted): (Tensor, &bool)| wanted.then_some(slot);
     Ok(GateGradients {
         branches: slots.into_iter().zip(&wanted.branches).map(keep).collect(),

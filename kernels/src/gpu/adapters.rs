@@ -23,7 +23,13 @@ fn all() -> &'static [(wgpu::Adapter, wgpu::AdapterInfo)] {
         descriptor.flags = wgpu::InstanceFlags::empty();
         let instance = wgpu::Instance::new(descriptor);
         let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-        adapters.into_iter().map(|a| { let info = a.get_info(); (a, info) }).collect()
+        adapters
+            .into_iter()
+            .map(|a| {
+                let info = a.get_info();
+                (a, info)
+            })
+            .collect()
     })
 }
 

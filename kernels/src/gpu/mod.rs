@@ -91,12 +91,8 @@ impl Gpu {
             return Ok(buffer);
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage,
-            mapped_at_creation: false,
-        });
+        let buffer =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
         self.take_error()?;
         Ok(buffer)
     }
@@ -184,7 +180,7 @@ fn storage(view: &View) -> Result<&wgpu::Buffer, KernelError> {
 }
 
 fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError> {
-    if view.offset % crate::Device::ALIGNMENT != 0 {
+    if !view.offset.is_multiple_of(crate::Device::ALIGNMENT) {
         let what = format!("binding {binding} starts at element {}, not at a multiple of 64", view.offset);
         return Err(KernelError::Launch { kernel: K::NAME, what });
     }

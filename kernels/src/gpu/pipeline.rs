@@ -68,10 +68,8 @@ fn compile<K: Kernel>(
         let read_only = binding as usize <= K::INPUTS.len();
         entries.push(entry_of(binding, wgpu::BufferBindingType::Storage { read_only }, false));
     }
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(K::NAME),
-        entries: &entries,
-    });
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(K::NAME), entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(K::NAME),
         bind_group_layouts: &[Some(&layout)],
@@ -104,7 +102,8 @@ struct Reflection {
 /// The storage bindings and the workgroup memory that an entry point uses.
 fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    let mut validator =
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
     let index = module.entry_points.iter().position(|e| e.name == entry).ok_or(format!("no entry point {entry}"))?;
     let uses = info.get_entry_point(index);

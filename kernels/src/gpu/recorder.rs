@@ -75,10 +75,11 @@ impl Recorder {
         };
         let mut entries =
             vec![wgpu::BindGroupEntry { binding: 0, resource: range(&self.ring, 0, pipeline.params_size) }];
-        entries.extend(bound.iter().map(|b| wgpu::BindGroupEntry {
-            binding: b.binding,
-            resource: range(b.buffer, b.offset, b.size),
-        }));
+        entries.extend(
+            bound
+                .iter()
+                .map(|b| wgpu::BindGroupEntry { binding: b.binding, resource: range(b.buffer, b.offset, b.size) }),
+        );
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.layout,

@@ -70,7 +70,8 @@ fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workloa
     let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0 };
     let mut optimizer = AdamW::new(model.params(), settings)?;
     let token = |row: usize, column: usize| hash(99, (row * (LENGTH + 1) + column) as u32) % VOCABULARY as u32;
-    let windows: Vec<Vec<u32>> = (0..WINDOWS).map(|row| (0..=LENGTH).map(|column| token(row, column)).collect()).collect();
+    let windows: Vec<Vec<u32>> =
+        (0..WINDOWS).map(|row| (0..=LENGTH).map(|column| token(row, column)).collect()).collect();
     let tokens = WINDOWS * LENGTH;
     let mut step = 0;
     Ok(Workload {

@@ -1,9 +1,9 @@
 //! `mode demo`.
 
 use super::{DeviceArguments, bar};
+use crate::Error;
 use crate::data::Source;
 use crate::demo::{Demo, Event, Settings, Sources, demo, tune};
-use crate::Error;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::time::Instant;

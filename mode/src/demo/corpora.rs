@@ -58,7 +58,10 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         files::write(&demo.out.join(format!("test-{domain}.json")), json(&test)?)?;
         let line = format!(
             "{:8} {:>9} bytes, {:>8} training tokens, sha256 {:.16}..",
-            corpus.name, corpus.bytes(), training.ids.len(), corpus.sha256()
+            corpus.name,
+            corpus.bytes(),
+            training.ids.len(),
+            corpus.sha256()
         );
         texts.hashes.push(corpus.sha256());
         texts.bytes.push(corpus.bytes());

@@ -69,7 +69,10 @@ fn summary(measured: &[Measured]) -> Vec<String> {
         lines.push(format!(
             "Two experts keep {} of next tokens right in English, {name} {}; their mean over the three domains is {}, \
              {name}'s {}.",
-            percent(mode.english), percent(other.english), percent(mode.mean), percent(other.mean)
+            percent(mode.english),
+            percent(other.english),
+            percent(mode.mean),
+            percent(other.mean)
         ));
     }
     lines

@@ -59,7 +59,10 @@ impl Plan {
 
     /// Stage 1: the Code expert and the Math expert.
     pub(super) fn experts(&self) -> Vec<(&'static str, Recipe)> {
-        vec![("expert-code", self.expert(1, self.tuned.rate("expert"))), ("expert-math", self.expert(2, self.tuned.rate("expert")))]
+        vec![
+            ("expert-code", self.expert(1, self.tuned.rate("expert"))),
+            ("expert-math", self.expert(2, self.tuned.rate("expert"))),
+        ]
     }
 
     pub(super) fn expert(&self, domain: usize, rate: f64) -> Recipe {
@@ -96,7 +99,11 @@ impl Plan {
     /// Stage 2, and single experts as composed models; with the numbers of the stage-1 runs that each builds on.
     pub(super) fn compositions(&self) -> Vec<(&'static str, Recipe, Vec<usize>)> {
         let composed = |name, experts: &[usize], train, rate, steps| {
-            (name, self.composition(name, experts, train, rate, steps), experts.iter().map(|domain| domain - 1).collect())
+            (
+                name,
+                self.composition(name, experts, train, rate, steps),
+                experts.iter().map(|domain| domain - 1).collect(),
+            )
         };
         let steps = self.settings.steps;
         vec![
@@ -107,14 +114,7 @@ impl Plan {
         ]
     }
 
-    pub(super) fn composition(
-        &self,
-        name: &str,
-        experts: &[usize],
-        train: GatesOr,
-        rate: f64,
-        steps: u64,
-    ) -> Recipe {
+    pub(super) fn composition(&self, name: &str, experts: &[usize], train: GatesOr, rate: f64, steps: u64) -> Recipe {
         let folder = |domain: &usize| self.out.join(format!("expert-{}", super::DOMAINS[*domain]));
         let settings =
             ComposeSettings { experts: experts.iter().map(folder).collect(), train, gates: self.settings.gate_rule };

@@ -1,5 +1,6 @@
 //! An expert: for each block of the backbone, a stack of l layers, trained on one domain.
 
+use super::Backbone;
 use super::backbone::stream_start;
 use super::config::Config;
 use super::decoder::check_blocks;
@@ -7,7 +8,6 @@ use super::gate::Gate;
 use super::init::{ExpertInit, Random};
 use super::layer::Layer;
 use super::weights::{Maker, Rule, Start, Weights, to_file};
-use super::Backbone;
 use crate::{Error, files};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors, write_safetensors};
@@ -139,7 +139,12 @@ impl Expert {
     }
 
     /// The two-way gates that stage 1 trained beside it.
-    pub(crate) fn open_gates(folder: &Path, info: &ExpertInfo, width: usize, device: &Device) -> Result<Vec<Gate>, Error> {
+    pub(crate) fn open_gates(
+        folder: &Path,
+        info: &ExpertInfo,
+        width: usize,
+        device: &Device,
+    ) -> Result<Vec<Gate>, Error> {
         let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
         Gate::read_all(&tensors, info.blocks, 2, width, device)
     }

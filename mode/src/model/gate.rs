@@ -51,9 +51,18 @@ impl Gate {
     ///
     /// # Errors
     /// Another number of weights than branches times width.
-    pub fn from_values(device: &Device, block: usize, width: usize, weight: &[f32], bias: &[f32]) -> Result<Self, Error> {
+    pub fn from_values(
+        device: &Device,
+        block: usize,
+        width: usize,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Result<Self, Error> {
         let param = |name: &str, values: &[f32], shape: &[usize]| {
-            Ok::<_, Error>(Param::new(format!("blocks.{block}.gate.{name}"), Tensor::from_slice(device, values, shape)?))
+            Ok::<_, Error>(Param::new(
+                format!("blocks.{block}.gate.{name}"),
+                Tensor::from_slice(device, values, shape)?,
+            ))
         };
         let branches = bias.len();
         Ok(Self { weight: param("weight", weight, &[branches, width])?, bias: param("bias", bias, &[branches])? })

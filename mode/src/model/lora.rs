@@ -89,8 +89,12 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
     let path = folder.join(CONFIG);
     let info: LoraInfo = files::read_json(&path)?;
     if info.peft_type != "LORA" || info.target_modules.iter().any(|name| !ATTENTION.contains(&name.as_str())) {
-        let what = format!("a {} on {} is not supported; LORA on {} is", info.peft_type, info.target_modules.join(", "),
-            ATTENTION.join(", "));
+        let what = format!(
+            "a {} on {} is not supported; LORA on {} is",
+            info.peft_type,
+            info.target_modules.join(", "),
+            ATTENTION.join(", ")
+        );
         return Err(Error::content(&path, what));
     }
     Ok(info)
@@ -103,7 +107,14 @@ pub(crate) fn load(model: &mut Model, folder: &Path, info: &LoraInfo) -> Result<
 }
 
 /// Writes an adapter's folder, which exists.
-pub(crate) fn save(model: &Model, folder: &Path, base: &str, sha256: &str, rank: usize, alpha: f64) -> Result<(), Error> {
+pub(crate) fn save(
+    model: &Model,
+    folder: &Path,
+    base: &str,
+    sha256: &str,
+    rank: usize,
+    alpha: f64,
+) -> Result<(), Error> {
     let info = LoraInfo {
         peft_type: "LORA".into(),
         base_model_name_or_path: base.into(),

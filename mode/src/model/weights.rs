@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 /// Gives each parameter its first values.
 pub(crate) enum Weights<'a> {
     /// From a file, whose names carry `prefix` where ours carry nothing.
-    File {
-        tensors: &'a SafeTensors,
-        prefix: &'a str,
-    },
+    File { tensors: &'a SafeTensors, prefix: &'a str },
     /// At random.
     Random(&'a mut Random),
     /// By a rule: the values of the parameter of this name and number of elements.

@@ -35,10 +35,7 @@ impl Line {
         Self {
             name: curve.name.clone(),
             style: methods::style(&curve.name, place),
-            end: (
-                end(&training),
-                validation.last().map_or(f64::NAN, |(_, value)| *value),
-            ),
+            end: (end(&training), validation.last().map_or(f64::NAN, |(_, value)| *value)),
             training: thin(&training),
             validation,
         }
@@ -50,37 +47,24 @@ pub(super) fn section(curves: &[Curve]) -> Result<Option<Section>, ReportError> 
     if curves.is_empty() {
         return Ok(None);
     }
-    let lines = curves
-        .iter()
-        .enumerate()
-        .map(|(place, curve)| Line::new(place, curve));
+    let lines = curves.iter().enumerate().map(|(place, curve)| Line::new(place, curve));
     let (pretraining, adapting): (Vec<_>, Vec<_>) = lines.partition(|line| line.name == "base");
     let mut body = String::from("<div class=\"pair\">\n");
     for (title, lines) in [("Pre-training", pretraining), ("Adaptation", adapting)] {
         if !lines.is_empty() {
             let drawing = plot::svg(title, &lines)?;
-            body.push_str(&format!(
-                "<figure><h3>{title}</h3>\n{drawing}{}</figure>\n",
-                legend(&lines)
-            ));
+            body.push_str(&format!("<figure><h3>{title}</h3>\n{drawing}{}</figure>\n", legend(&lines)));
         }
     }
     body.push_str(&format!("</div>\n<p class=\"note\">{CAPTION}</p>\n"));
-    Ok(Some(Section {
-        id: "curves",
-        title: "Loss",
-        body,
-    }))
+    Ok(Some(Section { id: "curves", title: "Loss", body }))
 }
 
 fn legend(lines: &[Line]) -> String {
     let rows = lines.iter().map(|line| {
         let (training, validation) = line.end;
-        row_head(&format!(
-            "{}{}",
-            methods::swatch(line.style),
-            escape(&line.name)
-        )) + &number(&loss(training))
+        row_head(&format!("{}{}", methods::swatch(line.style), escape(&line.name)))
+            + &number(&loss(training))
             + &number(&loss(validation))
     });
     let caption = "Nats a token at the end; training: the mean of the last tenth.";
@@ -88,22 +72,14 @@ fn legend(lines: &[Line]) -> String {
 }
 
 fn usable(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
-    points
-        .iter()
-        .copied()
-        .filter(|(_, value)| value.abs() < ABSURD)
-        .collect()
+    points.iter().copied().filter(|(_, value)| value.abs() < ABSURD).collect()
 }
 
 /// At most [`POINTS`] points, each the mean of its neighbours. What does not divide evenly goes to the start, where the
 /// loss is steep.
 fn thin(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
     let size = points.len().div_ceil(POINTS).max(1);
-    points
-        .rchunks(size)
-        .rev()
-        .map(|chunk| (chunk[chunk.len() / 2].0, mean(chunk)))
-        .collect()
+    points.rchunks(size).rev().map(|chunk| (chunk[chunk.len() / 2].0, mean(chunk))).collect()
 }
 
 /// The mean over the last tenth of a run; a single batch says little.
@@ -125,20 +101,14 @@ mod tests {
         let points: Vec<_> = (0..1000).map(|step| (step, (step % 2) as f64)).collect();
         let thinned = thin(&points);
         assert!(thinned.len() <= POINTS);
-        assert!(
-            thinned[1..]
-                .iter()
-                .all(|(_, value)| (value - 0.5).abs() < 0.1)
-        );
+        assert!(thinned[1..].iter().all(|(_, value)| (value - 0.5).abs() < 0.1));
         assert_eq!(thin(&points[..3]), points[..3]);
         assert!(thin(&[]).is_empty());
     }
 
     #[test]
     fn the_end_is_the_mean_of_the_last_tenth() {
-        let points: Vec<_> = (0..100)
-            .map(|step| (step, if step < 90 { 9.0 } else { 1.0 }))
-            .collect();
+        let points: Vec<_> = (0..100).map(|step| (step, if step < 90 { 9.0 } else { 1.0 })).collect();
         assert_eq!(end(&points), 1.0);
         assert_eq!(end(&points[..1]), 9.0);
         assert!(end(&[]).is_nan());

@@ -8,14 +8,7 @@ use super::text::{NONE, bytes, count, escape};
 /// Hexadecimal digits of a hash that are shown; the whole hash is the cell's tooltip.
 const DIGITS: usize = 12;
 
-const COLUMNS: [&str; 6] = [
-    "Run:",
-    "Trained:",
-    "Frozen:",
-    "SHA-256 before:",
-    "after:",
-    "Verdict:",
-];
+const COLUMNS: [&str; 6] = ["Run:", "Trained:", "Frozen:", "SHA-256 before:", "after:", "Verdict:"];
 
 /// The section on trained and frozen parameters.
 pub(super) fn section(notes: &[FrozenNote]) -> Option<Section> {
@@ -30,16 +23,8 @@ pub(super) fn section(notes: &[FrozenNote]) -> Option<Section> {
             + &hash(&note.sha256_after)
             + &verdict(note.verdict())
     });
-    let body = table(
-        "Frozen parameters, hashed before and after each run.",
-        &COLUMNS,
-        rows,
-    );
-    Some(Section {
-        id: "frozen",
-        title: "Trained and frozen",
-        body,
-    })
+    let body = table("Frozen parameters, hashed before and after each run.", &COLUMNS, rows);
+    Some(Section { id: "frozen", title: "Trained and frozen", body })
 }
 
 fn part(what: &str, parameters: u64, size: u64) -> String {
@@ -47,10 +32,7 @@ fn part(what: &str, parameters: u64, size: u64) -> String {
         return words(NONE);
     }
     let numbers = format!("{} parameters, {}", count(parameters), bytes(size));
-    format!(
-        "<td class=\"words part\">{} <small>{numbers}</small></td>",
-        escape(what)
-    )
+    format!("<td class=\"words part\">{} <small>{numbers}</small></td>", escape(what))
 }
 
 fn hash(hex: &str) -> String {
@@ -58,11 +40,7 @@ fn hash(hex: &str) -> String {
         return words(NONE);
     }
     let short: String = hex.chars().take(DIGITS).collect();
-    format!(
-        "<td class=\"words\"><code title=\"{}\">{}</code></td>",
-        escape(hex),
-        escape(&short)
-    )
+    format!("<td class=\"words\"><code title=\"{}\">{}</code></td>", escape(hex), escape(&short))
 }
 
 fn verdict(verdict: Verdict) -> String {

@@ -15,20 +15,13 @@ pub(super) fn section(models: &[GateTable]) -> Option<Section> {
     }
     let mut body = format!("<p>{CAPTION}</p>\n");
     for model in models {
-        body.push_str(&format!(
-            "<h3>{}</h3>\n<div class=\"maps\">\n",
-            escape(&model.name)
-        ));
+        body.push_str(&format!("<h3>{}</h3>\n<div class=\"maps\">\n", escape(&model.name)));
         for domain in &model.domains {
             body.push_str(&heat_map(&model.branches, domain));
         }
         body.push_str("</div>\n");
     }
-    Some(Section {
-        id: "gates",
-        title: "Where the gates open",
-        body,
-    })
+    Some(Section { id: "gates", title: "Where the gates open", body })
 }
 
 fn heat_map(branches: &[String], domain: &DomainGates) -> String {
@@ -43,10 +36,7 @@ fn heat_map(branches: &[String], domain: &DomainGates) -> String {
 
 fn cell(weight: Option<f64>) -> String {
     match weight.filter(|w| w.is_finite()) {
-        Some(w) => format!(
-            "<td class=\"heat\" style=\"--weight:{:.3}\">{w:.2}</td>",
-            w.clamp(0.0, 1.0)
-        ),
+        Some(w) => format!("<td class=\"heat\" style=\"--weight:{:.3}\">{w:.2}</td>", w.clamp(0.0, 1.0)),
         None => format!("<td>{NONE}</td>"),
     }
 }

@@ -4,26 +4,11 @@ use super::text::escape;
 
 /// Name and plain words, in the order of the results table; a method's place is its style's number in `style.css`.
 pub(super) const METHODS: [(&str, &str); 9] = [
-    (
-        "base",
-        "The pre-trained model, not adapted at all. Every difference is taken to it.",
-    ),
-    (
-        "full",
-        "Full fine-tuning: every weight of the base goes on learning, on Code and Math mixed.",
-    ),
-    (
-        "full-long",
-        "As full, for as many tokens as mode-2x reads over its two stages.",
-    ),
-    (
-        "lora",
-        "The base is frozen; small low-rank matrices added to its weights learn Code and Math.",
-    ),
-    (
-        "lora-long",
-        "As lora, for as many tokens as mode-2x reads over its two stages.",
-    ),
+    ("base", "The pre-trained model, not adapted at all. Every difference is taken to it."),
+    ("full", "Full fine-tuning: every weight of the base goes on learning, on Code and Math mixed."),
+    ("full-long", "As full, for as many tokens as mode-2x reads over its two stages."),
+    ("lora", "The base is frozen; small low-rank matrices added to its weights learn Code and Math."),
+    ("lora-long", "As lora, for as many tokens as mode-2x reads over its two stages."),
     (
         "mode-code",
         "The base is frozen; beside each of its blocks one expert learns Code, and a gate weighs both for every token.",
@@ -33,10 +18,7 @@ pub(super) const METHODS: [(&str, &str); 9] = [
         "mode-2x",
         "Both experts, each trained alone, set side by side; then experts and gates learn briefly together. The base stays frozen.",
     ),
-    (
-        "mode-2x-frozen",
-        "As mode-2x, but in the second stage the experts are frozen as well: only the gates learn.",
-    ),
+    ("mode-2x-frozen", "As mode-2x, but in the second stage the experts are frozen as well: only the gates learn."),
 ];
 
 /// How many styles `style.css` defines: one for each method and three for other runs.
@@ -60,11 +42,7 @@ pub(super) fn legend<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut out = String::from("<dl class=\"legend\">\n");
     for name in names {
         if let Some((_, words)) = METHODS.iter().find(|(method, _)| *method == name) {
-            out.push_str(&format!(
-                "<div><dt>{}</dt><dd>{}</dd></div>\n",
-                escape(name),
-                escape(words)
-            ));
+            out.push_str(&format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(words)));
         }
     }
     out.push_str("</dl>\n");
@@ -79,11 +57,7 @@ mod tests {
     fn every_style_is_defined_once_in_the_style_sheet() {
         let css = include_str!("style.css");
         for style in 0..STYLES {
-            assert_eq!(
-                css.matches(&format!(".run-{style} {{")).count(),
-                1,
-                "style {style}"
-            );
+            assert_eq!(css.matches(&format!(".run-{style} {{")).count(), 1, "style {style}");
         }
     }
 

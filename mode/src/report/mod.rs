@@ -19,8 +19,7 @@ mod text;
 mod tradeoff;
 
 pub use data::{
-    ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row,
-    Sample, Verdict,
+    ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, Sample, Verdict,
 };
 
 /// Why a report could not be written.

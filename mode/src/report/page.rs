@@ -31,17 +31,13 @@ pub(super) fn page(report: &Report, sections: &[Section]) -> String {
     for sentence in &report.summary {
         out.push_str(&format!("<p class=\"lead\">{}</p>\n", escape(sentence)));
     }
-    out.push_str(&format!(
-        "<p>{HOW_TO_READ}</p>\n<nav aria-label=\"Contents\"><ul>\n"
-    ));
+    out.push_str(&format!("<p>{HOW_TO_READ}</p>\n<nav aria-label=\"Contents\"><ul>\n"));
     for Section { id, title, .. } in sections {
         out.push_str(&format!("<li><a href=\"#{id}\">{title}</a></li>\n"));
     }
     out.push_str("</ul></nav>\n</header>\n<main>\n");
     for Section { id, title, body } in sections {
-        out.push_str(&format!(
-            "<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n"
-        ));
+        out.push_str(&format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n"));
     }
     out.push_str("</main>\n</body>\n</html>\n");
     out
@@ -54,16 +50,8 @@ pub(super) fn environment(pairs: &[(String, String)]) -> Option<Section> {
     }
     let mut body = String::from("<dl class=\"environment\">\n");
     for (name, value) in pairs {
-        body.push_str(&format!(
-            "<div><dt>{}</dt><dd>{}</dd></div>\n",
-            escape(name),
-            escape(value)
-        ));
+        body.push_str(&format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value)));
     }
     body.push_str("</dl>\n");
-    Some(Section {
-        id: "environment",
-        title: "Environment",
-        body,
-    })
+    Some(Section { id: "environment", title: "Environment", body })
 }

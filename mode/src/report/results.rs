@@ -37,11 +37,7 @@ pub(super) fn section(rows: &[Row]) -> Option<Section> {
         rows.iter().map(|row| cells(row, &best, base)),
     );
     body.push_str(&methods::legend(rows.iter().map(|row| row.method.as_str())));
-    Some(Section {
-        id: "results",
-        title: "Results",
-        body,
-    })
+    Some(Section { id: "results", title: "Results", body })
 }
 
 /// The row every difference is taken to.
@@ -58,11 +54,7 @@ fn cells(row: &Row, best: &[Option<f64>; 4], base: f64) -> String {
             _ => number(&percent(value)),
         });
     }
-    let difference = if row.method == "base" {
-        NONE.to_string()
-    } else {
-        points(row.mean - base)
-    };
+    let difference = if row.method == "base" { NONE.to_string() } else { points(row.mean - base) };
     out.push_str(&number(&difference));
     out.push_str(&number(&trained(row)));
     out.push_str(&number(&row.steps.to_string()));
@@ -74,11 +66,7 @@ fn cells(row: &Row, best: &[Option<f64>; 4], base: f64) -> String {
 }
 
 fn trained(row: &Row) -> String {
-    format!(
-        "{} <small>of {}</small>",
-        count(row.params_trained),
-        count(row.params_total)
-    )
+    format!("{} <small>of {}</small>", count(row.params_trained), count(row.params_total))
 }
 
 fn path(model: &str) -> String {
@@ -95,10 +83,7 @@ mod tests {
 
     #[test]
     fn the_best_ignores_what_is_no_number() {
-        assert_eq!(
-            best([f64::NAN, 0.25, f64::INFINITY, 0.5].into_iter()),
-            Some(0.5)
-        );
+        assert_eq!(best([f64::NAN, 0.25, f64::INFINITY, 0.5].into_iter()), Some(0.5));
         assert_eq!(best([f64::NAN].into_iter()), None);
     }
 }

@@ -10,11 +10,7 @@ pub(super) fn section(samples: &[Sample]) -> Option<Section> {
         return None;
     }
     let mut body = String::from("<p>The prompt is grey; what the model adds is not.</p>\n");
-    for Sample {
-        prompt,
-        continuations,
-    } in samples
-    {
+    for Sample { prompt, continuations } in samples {
         let prompt = escape(prompt);
         body.push_str("<div class=\"cards\">\n");
         for continuation in continuations {
@@ -26,9 +22,5 @@ pub(super) fn section(samples: &[Sample]) -> Option<Section> {
         }
         body.push_str("</div>\n");
     }
-    Some(Section {
-        id: "samples",
-        title: "Samples",
-        body,
-    })
+    Some(Section { id: "samples", title: "Samples", body })
 }

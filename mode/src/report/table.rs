@@ -14,9 +14,7 @@ pub(super) fn number(printed: &str) -> String {
 
 /// The number that was best or chosen, marked by more than its colour; `why` is read aloud.
 pub(super) fn marked(printed: &str, why: &str) -> String {
-    format!(
-        "<td class=\"best\"><b>{printed}</b> <span role=\"img\" aria-label=\"{why}\">★</span></td>"
-    )
+    format!("<td class=\"best\"><b>{printed}</b> <span role=\"img\" aria-label=\"{why}\">★</span></td>")
 }
 
 /// The cell that names its row.
@@ -27,11 +25,7 @@ pub(super) fn row_head(html: &str) -> String {
 /// A table. The first of `columns` heads the row names; a column whose name ends in `:` holds words, the others numbers.
 ///
 /// The caption stands outside the scrolling box, where it wraps with the page and stays in sight.
-pub(super) fn table(
-    caption: &str,
-    columns: &[&str],
-    rows: impl IntoIterator<Item = String>,
-) -> String {
+pub(super) fn table(caption: &str, columns: &[&str], rows: impl IntoIterator<Item = String>) -> String {
     let caption = escape(caption);
     let mut out = format!(
         "<figure class=\"table\"><figcaption>{caption}</figcaption>\n\

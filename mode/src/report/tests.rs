@@ -36,10 +36,7 @@ fn example() -> Report {
         gates: vec![GateTable {
             name: "mode-2x".into(),
             branches: vec!["base".into(), "Code".into(), "Math".into()],
-            domains: vec![DomainGates {
-                domain: "English".into(),
-                weights: vec![vec![0.7, 0.2, 0.1]; 3],
-            }],
+            domains: vec![DomainGates { domain: "English".into(), weights: vec![vec![0.7, 0.2, 0.1]; 3] }],
         }],
         frozen: vec![FrozenNote {
             run: "mode-2x".into(),
@@ -52,12 +49,7 @@ fn example() -> Report {
             sha256_before: hash.clone(),
             sha256_after: hash,
         }],
-        grid: vec![GridScore {
-            method: "full".into(),
-            learning_rate: 3e-3,
-            score: 0.33,
-            chosen: true,
-        }],
+        grid: vec![GridScore { method: "full".into(), learning_rate: 3e-3, score: 0.33, chosen: true }],
         defaults: vec![ChoiceScore {
             setting: "expert init".into(),
             candidate: "zero output".into(),
@@ -66,26 +58,14 @@ fn example() -> Report {
         }],
         samples: vec![Sample {
             prompt: "Once".into(),
-            continuations: vec![Continuation {
-                model: "base".into(),
-                text: " upon a time".into(),
-            }],
+            continuations: vec![Continuation { model: "base".into(), text: " upon a time".into() }],
         }],
         environment: vec![("seed".into(), "1".into())],
     }
 }
 
-const SECTIONS: [&str; 9] = [
-    "results",
-    "tradeoff",
-    "curves",
-    "gates",
-    "frozen",
-    "grid",
-    "defaults",
-    "samples",
-    "environment",
-];
+const SECTIONS: [&str; 9] =
+    ["results", "tradeoff", "curves", "gates", "frozen", "grid", "defaults", "samples", "environment"];
 
 #[test]
 fn a_full_report_has_every_section_and_the_figures() -> Result<(), ReportError> {
@@ -93,15 +73,7 @@ fn a_full_report_has_every_section_and_the_figures() -> Result<(), ReportError> 
     for id in SECTIONS {
         assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
     }
-    for figure in [
-        "<b>24.20</b>",
-        "<b>35.23</b>",
-        "+19.30",
-        "250.0 k",
-        "3e-3",
-        "✓ bit-identical",
-        "0.70",
-    ] {
+    for figure in ["<b>24.20</b>", "<b>35.23</b>", "+19.30", "250.0 k", "3e-3", "✓ bit-identical", "0.70"] {
         assert!(page.contains(figure), "{figure}");
     }
     Ok(())
@@ -118,9 +90,7 @@ fn an_empty_report_is_a_page_without_sections() -> Result<(), ReportError> {
 #[test]
 fn the_page_needs_nothing_beside_itself() -> Result<(), ReportError> {
     let page = html(&example())?;
-    for outside in [
-        "http:", "https:", "<script", "<link", "<img", "@import", "url(",
-    ] {
+    for outside in ["http:", "https:", "<script", "<link", "<img", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }
     Ok(())
@@ -131,10 +101,7 @@ fn elements_are_closed_in_order() -> Result<(), ReportError> {
     let page = html(&example())?;
     let mut open = Vec::new();
     for tag in page.split('<').skip(1) {
-        let name: String = tag
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '/')
-            .collect();
+        let name: String = tag.chars().take_while(|c| c.is_alphanumeric() || *c == '/').collect();
         let head = tag.split('>').next().unwrap_or("");
         match name.strip_prefix('/') {
             Some(name) => assert_eq!(open.pop().as_deref(), Some(name), "<{tag}"),
@@ -172,13 +139,7 @@ fn numbers_that_are_none_print_as_dashes() -> Result<(), ReportError> {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut report = example();
         for row in &mut report.rows {
-            (
-                row.english,
-                row.code,
-                row.mean,
-                row.seconds,
-                row.learning_rate,
-            ) = (bad, bad, bad, bad, bad);
+            (row.english, row.code, row.mean, row.seconds, row.learning_rate) = (bad, bad, bad, bad, bad);
         }
         report.curves[0].points[3].1 = bad;
         report.curves[1].points.iter_mut().for_each(|p| p.1 = bad);
@@ -187,10 +148,7 @@ fn numbers_that_are_none_print_as_dashes() -> Result<(), ReportError> {
         report.grid[0].learning_rate = bad;
         let page = html(&report)?;
         assert!(page.contains("<td>–</td>"));
-        assert!(
-            !page.contains("NaN") && !page.contains("inf<") && !page.contains("inf\""),
-            "{page}"
-        );
+        assert!(!page.contains("NaN") && !page.contains("inf<") && !page.contains("inf\""), "{page}");
     }
     Ok(())
 }
@@ -212,14 +170,8 @@ fn rows_are_written_under_the_contracts_names_and_in_its_order() -> Result<(), s
         "learning_rate",
         "model",
     ];
-    let places: Vec<_> = names
-        .iter()
-        .map(|name| json.find(&format!("\"{name}\":")))
-        .collect();
-    assert!(
-        places.iter().all(Option::is_some) && places.is_sorted(),
-        "{json}"
-    );
+    let places: Vec<_> = names.iter().map(|name| json.find(&format!("\"{name}\":"))).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{json}");
     Ok(())
 }
 

@@ -31,9 +31,7 @@ pub(super) fn percent(fraction: f64) -> String {
 /// A difference of fractions in percentage points, with its sign.
 pub(super) fn points(difference: f64) -> String {
     // The hyphen is shorter than a plus sign; the minus sign is not.
-    finite(difference, |f| {
-        format!("{:+.2}", 100.0 * f).replace('-', "\u{2212}")
-    })
+    finite(difference, |f| format!("{:+.2}", 100.0 * f).replace('-', "\u{2212}"))
 }
 
 /// A count, in thousands, millions or billions.
@@ -58,13 +56,7 @@ pub(super) fn bytes(n: u64) -> String {
 
 /// A duration.
 pub(super) fn seconds(s: f64) -> String {
-    finite(s, |s| {
-        if s < 120.0 {
-            format!("{s:.1} s")
-        } else {
-            format!("{:.1} min", s / 60.0)
-        }
-    })
+    finite(s, |s| if s < 120.0 { format!("{s:.1} s") } else { format!("{:.1} min", s / 60.0) })
 }
 
 /// A learning rate as command lines take it, in three digits: one that was an `f32` has a long tail.
@@ -81,11 +73,7 @@ pub(super) fn loss(loss: f64) -> String {
 }
 
 fn finite(value: f64, print: impl Fn(f64) -> String) -> String {
-    if value.is_finite() {
-        print(value)
-    } else {
-        NONE.to_string()
-    }
+    if value.is_finite() { print(value) } else { NONE.to_string() }
 }
 
 #[cfg(test)]
@@ -106,19 +94,10 @@ mod tests {
         assert_eq!(percent(0.24216), "24.22");
         assert_eq!(points(-0.105), "−10.50");
         assert_eq!(points(0.0312), "+3.12");
-        assert_eq!(
-            [count(999), count(13_500), count(1_234_567)],
-            ["999", "13.5 k", "1.2 M"]
-        );
-        assert_eq!(
-            [bytes(12), bytes(2048), bytes(5 << 20)],
-            ["12 B", "2.0 KiB", "5.00 MiB"]
-        );
+        assert_eq!([count(999), count(13_500), count(1_234_567)], ["999", "13.5 k", "1.2 M"]);
+        assert_eq!([bytes(12), bytes(2048), bytes(5 << 20)], ["12 B", "2.0 KiB", "5.00 MiB"]);
         assert_eq!([seconds(61.04), seconds(150.0)], ["61.0 s", "2.5 min"]);
-        assert_eq!(
-            [rate(0.003), rate(f64::from(9e-3_f32)), rate(0.0)],
-            ["3e-3", "9e-3", "0e0"]
-        );
+        assert_eq!([rate(0.003), rate(f64::from(9e-3_f32)), rate(0.0)], ["3e-3", "9e-3", "0e0"]);
     }
 
     #[test]

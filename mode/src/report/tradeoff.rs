@@ -25,15 +25,8 @@ struct Panel {
 
 impl Panel {
     fn new(left: f64, width: f64, values: impl Iterator<Item = f64>) -> Self {
-        let (low, high) = values
-            .filter(|v| v.is_finite())
-            .fold((0.0, 0.0), |(low, high), v| (v.min(low), v.max(high)));
-        Self {
-            left,
-            width,
-            low,
-            high: if high > low { high } else { low + 1.0 },
-        }
+        let (low, high) = values.filter(|v| v.is_finite()).fold((0.0, 0.0), |(low, high), v| (v.min(low), v.max(high)));
+        Self { left, width, low, high: if high > low { high } else { low + 1.0 } }
     }
 
     fn x(&self, value: f64) -> f64 {
@@ -73,11 +66,7 @@ pub(super) fn section(rows: &[Row]) -> Option<Section> {
     for (place, row) in rows.iter().enumerate() {
         let y = TOP + ROW * place as f64;
         let style = methods::style(&row.method, place);
-        body.push_str(&format!(
-            "<text x=\"0\" y=\"{:.1}\">{}</text>\n",
-            y + BAR - 2.5,
-            escape(&row.method)
-        ));
+        body.push_str(&format!("<text x=\"0\" y=\"{:.1}\">{}</text>\n", y + BAR - 2.5, escape(&row.method)));
         body.push_str(&left.bar(y, kept(row), style, &whole_percent(kept(row))));
         body.push_str(&right.bar(y, gained(row), style, &points(gained(row))));
     }
@@ -88,22 +77,12 @@ pub(super) fn section(rows: &[Row]) -> Option<Section> {
             TOP - 6.0
         ));
     }
-    body.push_str(&format!(
-        "</svg>\n<figcaption>{CAPTION}</figcaption>\n</figure>\n"
-    ));
-    Some(Section {
-        id: "tradeoff",
-        title: "Kept and gained",
-        body,
-    })
+    body.push_str(&format!("</svg>\n<figcaption>{CAPTION}</figcaption>\n</figure>\n"));
+    Some(Section { id: "tradeoff", title: "Kept and gained", body })
 }
 
 fn whole_percent(fraction: f64) -> String {
-    if fraction.is_finite() {
-        format!("{:.0}", 100.0 * fraction)
-    } else {
-        NONE.to_string()
-    }
+    if fraction.is_finite() { format!("{:.0}", 100.0 * fraction) } else { NONE.to_string() }
 }
 
 #[cfg(test)]
@@ -113,15 +92,8 @@ mod tests {
     #[test]
     fn bars_start_at_zero_and_stay_within_their_panel() {
         let panel = Panel::new(100.0, 50.0, [-0.1, f64::NAN, 0.4].into_iter());
-        assert_eq!(
-            [panel.x(-0.1), panel.x(0.0), panel.x(0.4)],
-            [100.0, 110.0, 150.0]
-        );
-        assert!(
-            panel
-                .bar(0.0, -0.1, 0, "")
-                .contains("x=\"100.0\" y=\"0.0\" width=\"10.0\"")
-        );
+        assert_eq!([panel.x(-0.1), panel.x(0.0), panel.x(0.4)], [100.0, 110.0, 150.0]);
+        assert!(panel.bar(0.0, -0.1, 0, "").contains("x=\"100.0\" y=\"0.0\" width=\"10.0\""));
         assert!(panel.bar(0.0, f64::NAN, 0, "").contains("width=\"0.0\""));
     }
 }

@@ -57,7 +57,10 @@ impl RunData {
                 Tokens::read(path)?
             } else {
                 let file = tokenizer.filter(|file| file.exists()).ok_or_else(|| {
-                    Error::Setting(format!("data.source {}: the base model has no tokenizer.json for text", data.source))
+                    Error::Setting(format!(
+                        "data.source {}: the base model has no tokenizer.json for text",
+                        data.source
+                    ))
                 })?;
                 let corpus = Corpus::open(&data.name, &data.source.parse::<Source>()?)?;
                 Tokens::encode(&data.name, &Tokenizer::open(file)?, corpus.texts(Split::Train))?
@@ -97,7 +100,10 @@ pub fn run(recipe: &Recipe, device: &Device, force: bool, progress: &mut Progres
     data.check(model.backbone.config.vocabulary)?;
     if recipe.train.length > model.backbone.config.positions {
         let most = model.backbone.config.positions;
-        return Err(Error::Setting(format!("train.length {} is over the model's {most} positions", recipe.train.length)));
+        return Err(Error::Setting(format!(
+            "train.length {} is over the model's {most} positions",
+            recipe.train.length
+        )));
     }
     model.set_trained(trained);
     files::create_folder(&recipe.out, true)?;
@@ -249,7 +255,9 @@ fn relative(from: &Path, to: &Path) -> Result<PathBuf, Error> {
 /// An expert's model card.
 fn card(recipe: &Recipe) -> String {
     let (name, domain, shape) = match &recipe.expert {
-        Some(e) => (e.name.as_str(), e.domain.as_str(), format!("{} blocks of {} layers", e.blocks, e.layers_per_block)),
+        Some(e) => {
+            (e.name.as_str(), e.domain.as_str(), format!("{} blocks of {} layers", e.blocks, e.layers_per_block))
+        }
         None => ("?", "?", String::new()),
     };
     let sources: Vec<String> = recipe.data.iter().map(|data| format!("- {}: {}", data.name, data.source)).collect();

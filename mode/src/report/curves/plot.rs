@@ -60,10 +60,7 @@ fn draw(into: &mut String, lines: &[Line]) -> Result<(), ReportError> {
         .draw()?;
     for line in lines {
         let within = |&(step, value): &(u64, f64)| (step, value.clamp(losses.start, losses.end));
-        chart.draw_series(LineSeries::new(
-            line.training.iter().map(within),
-            run(line.style),
-        ))?;
+        chart.draw_series(LineSeries::new(line.training.iter().map(within), run(line.style)))?;
         let dot = |point| Circle::new(within(point), 4 * FINE, run(line.style).filled());
         chart.draw_series(line.validation.iter().map(dot))?;
     }
@@ -74,21 +71,13 @@ fn draw(into: &mut String, lines: &[Line]) -> Result<(), ReportError> {
 
 /// What the axes span: neither is ever empty, and a run that shot up does not flatten the others.
 fn ranges(lines: &[Line]) -> (Range<u64>, Range<f64>) {
-    let points = || {
-        lines
-            .iter()
-            .flat_map(|line| line.training.iter().chain(&line.validation))
-    };
+    let points = || lines.iter().flat_map(|line| line.training.iter().chain(&line.validation));
     let last = points().map(|(step, _)| *step).max().unwrap_or(0);
     let mut losses: Vec<f64> = points().map(|(_, value)| *value).collect();
     losses.sort_by(f64::total_cmp);
     let low = losses.first().copied().unwrap_or(0.0);
     let middle = losses.get(losses.len() / 2).copied().unwrap_or(0.0);
-    let high = losses
-        .last()
-        .copied()
-        .unwrap_or(1.0)
-        .min(low + 5.0 * (middle - low).max(1.0));
+    let high = losses.last().copied().unwrap_or(1.0).min(low + 5.0 * (middle - low).max(1.0));
     let air = (0.05 * (high - low)).max(0.01);
     (0..last.max(1), low - air..high + air)
 }
@@ -102,14 +91,8 @@ fn classes(svg: &str) -> String {
     for style in 0..STYLES {
         let color = hex(run(style));
         out = out
-            .replace(
-                &format!("stroke=\"{color}\""),
-                &format!("class=\"run run-{style}\""),
-            )
-            .replace(
-                &format!("fill=\"{color}\" stroke=\"none\""),
-                &format!("class=\"dot run-{style}\""),
-            );
+            .replace(&format!("stroke=\"{color}\""), &format!("class=\"run run-{style}\""))
+            .replace(&format!("fill=\"{color}\" stroke=\"none\""), &format!("class=\"dot run-{style}\""));
     }
     out
 }
@@ -119,26 +102,17 @@ mod tests {
     use super::*;
 
     fn line(style: usize, training: &[(u64, f64)]) -> Line {
-        Line {
-            name: "x".into(),
-            style,
-            training: training.to_vec(),
-            validation: training.to_vec(),
-            end: (0.0, 0.0),
-        }
+        Line { name: "x".into(), style, training: training.to_vec(), validation: training.to_vec(), end: (0.0, 0.0) }
     }
 
     #[test]
     fn no_marker_colour_is_left_in_the_drawing() -> Result<(), ReportError> {
-        let lines: Vec<_> = (0..STYLES)
-            .map(|style| line(style, &[(0, 3.0), (9, style as f64)]))
-            .collect();
+        let lines: Vec<_> = (0..STYLES).map(|style| line(style, &[(0, 3.0), (9, style as f64)])).collect();
         let drawing = svg("Test", &lines)?;
         assert!(!drawing.contains("=\"#"), "{drawing}");
         for style in 0..STYLES {
             assert!(
-                drawing.contains(&format!("\"run run-{style}\""))
-                    && drawing.contains(&format!("\"dot run-{style}\""))
+                drawing.contains(&format!("\"run run-{style}\"")) && drawing.contains(&format!("\"dot run-{style}\""))
             );
         }
         Ok(())
@@ -146,12 +120,7 @@ mod tests {
 
     #[test]
     fn degenerate_curves_are_drawn() -> Result<(), ReportError> {
-        for training in [
-            &[][..],
-            &[(0, 2.0)],
-            &[(5, 0.0), (5, 0.0)],
-            &[(u64::MAX, -9e5), (0, 9e5)],
-        ] {
+        for training in [&[][..], &[(0, 2.0)], &[(5, 0.0), (5, 0.0)], &[(u64::MAX, -9e5), (0, 9e5)]] {
             assert!(svg("Test", &[line(0, training)])?.ends_with("</svg>\n"));
         }
         Ok(())
@@ -161,9 +130,6 @@ mod tests {
     fn one_wild_value_does_not_set_the_scale() {
         let (steps, losses) = ranges(&[line(0, &[(1, 2.0), (2, 3.0), (3, 2.5), (4, 9e5)])]);
         assert_eq!(steps, 0..4);
-        assert!(
-            losses.start < 2.0 && losses.end > 3.0 && losses.end < 20.0,
-            "{losses:?}"
-        );
+        assert!(losses.start < 2.0 && losses.end > 3.0 && losses.end < 20.0, "{losses:?}");
     }
 }
