@@ -3,7 +3,7 @@
 //! o = softmax(scale q k^T + mask) v for each window and head, where a token sees itself and what came before it; q, o
 //! `[batch, length, heads, width]`, k, v `[batch, length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum exp
 //! of each row of scores, kept for the backward kernel. heads / kv_heads query heads share a key head (grouped queries).
-//! The CPU body holds the scores of [`TILE`] queries at a time, the WGSL those of 16 x 16.
+//! The CPU body holds the scores of 64 queries at a time, the WGSL those of 16 x 16.
 
 use crate::matmul::{Matrix, gemm};
 use crate::simd::{exp, max, simd, sum};

@@ -1,6 +1,6 @@
 //! Cross-entropy of the next token, and whether it is the likeliest one; per row and as means over rows.
 //!
-//! nll_t = lse_t - logits_t[target_t] with lse_t = log sum exp(logits_t); hit_t = 1 where the target has the greatest logit
+//! `nll_t = lse_t - logits_t[target_t]` with `lse_t = log sum exp(logits_t)`; hit_t = 1 where the target has the greatest logit
 //! (the first of equals). logits `[rows, vocabulary]`, targets, nll, hit, lse `[rows]`, mean `[2]` = (mean nll, mean hit):
 //! the loss and the paper's next-token accuracy. Moves 1 unit of logits.
 

@@ -1,4 +1,4 @@
-//! y_t = table[ids_t]: one row of the table a token. ids `[tokens]`, table `[rows, width]`, y `[tokens, width]`.
+//! `y_t = table[ids_t]`: one row of the table a token. ids `[tokens]`, table `[rows, width]`, y `[tokens, width]`.
 //! Also picks rows of any matrix, such as the last token's. Moves 2 units.
 
 use crate::bindings::as_ids;

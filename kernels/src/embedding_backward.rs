@@ -1,4 +1,4 @@
-//! dtable[id] += sum of dy_t over the tokens t with ids_t = id, in token order: deterministic without atomics.
+//! `dtable[id] +=` sum of dy_t over the tokens t with ids_t = id, in token order: deterministic without atomics.
 //!
 //! ids, order `[tokens]`, dy `[tokens, width]`, dtable `[rows, width]`. `order` lists the tokens sorted by id, equal ids in
 //! token order; whoever meets the first token of an id adds up the whole run. Moves 1 unit, and 2 of the rows touched.

@@ -26,14 +26,18 @@ pub struct Attended {
 impl AttentionShape {
     fn params(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Params, TensorError> {
         let misfit = |what| TensorError::shape("attention", what, q.shape(), k.shape());
-        if self.heads == 0 || self.kv_heads == 0 || self.heads % self.kv_heads != 0 || q.width() % self.heads != 0 {
+        if self.heads == 0
+            || self.kv_heads == 0
+            || !self.heads.is_multiple_of(self.kv_heads)
+            || !q.width().is_multiple_of(self.heads)
+        {
             return Err(misfit("the heads do not divide the width, or each other"));
         }
         let width = q.width() / self.heads;
         if k.width() != width * self.kv_heads || k.shape() != v.shape() || k.rows() != q.rows() {
             return Err(misfit("keys or values do not fit the queries"));
         }
-        if self.length == 0 || q.rows() % self.length != 0 {
+        if self.length == 0 || !q.rows().is_multiple_of(self.length) {
             return Err(misfit("the tokens are not whole windows"));
         }
         Ok(Params {

@@ -38,7 +38,8 @@ impl Rotation {
 /// # Errors
 /// A width that is no multiple of the head's, or more positions than the table has.
 pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Result<Tensor, TensorError> {
-    if x.width() % rotation.width != 0 || length > rotation.length || x.rows() % length.max(1) != 0 {
+    if !x.width().is_multiple_of(rotation.width) || length > rotation.length || !x.rows().is_multiple_of(length.max(1))
+    {
         let table = [rotation.length, rotation.width];
         return Err(TensorError::shape("rotary", "positions or heads do not fit the table", x.shape(), &table));
     }

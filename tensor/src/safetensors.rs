@@ -106,11 +106,14 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
     Parsed::deserialize(map).map_err(|e| format_error(path, e))
 }
 
+/// Shapes and elements by name.
+pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Writes tensors as F32, in the order of their names, and flushes them to the disk.
 ///
 /// # Errors
 /// A file that can't be written.
-pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Result<(), TensorError> {
+pub fn write_safetensors(path: &Path, tensors: &NamedTensors) -> Result<(), TensorError> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, (shape, data)) in tensors {
         let bytes = bytemuck::cast_slice(data);

@@ -3,8 +3,8 @@
 //!
 //! Methods (arXiv 2410.10181, section 3): `base`, the model before; `full` and `full-long`, all weights; `lora` and
 //! `lora-long`, low-rank factors; `mode-code` and `mode-math`, one expert; `mode-2x`, both experts composed and trained on;
-//! `mode-2x-frozen`, the same with only the gates trained in stage 2. The `-long` baselines see as many tokens as both
-//! stages of `mode-2x` together. No method sees English while it adapts.
+//! `mode-2x-frozen`, the same with only the gates trained in stage 2. `full` and `lora` see as many tokens as
+//! the two experts in stage 1, the `-long` ones as many as both stages of `mode-2x` together. No method sees English while it adapts.
 //!
 //! Everything is a [`Recipe`](crate::train::Recipe) that is written into the run's folder, carried out by the code behind
 //! `mode train` and `mode compose`, and read by `mode eval`.

@@ -13,7 +13,10 @@ use std::path::PathBuf;
 /// Peak learning rate of pre-training, which no comparison hangs on.
 const PRETRAIN_RATE: f64 = 3e-3;
 
-/// Long baselines take this many times the steps of one stage: two experts and their composition.
+/// Baselines take this many times the steps of one stage: as much of each domain as the two experts see in stage 1.
+const SHORT: u64 = 2;
+
+/// Long baselines take this many: as much as both stages of `mode-2x` see together.
 const LONG: u64 = 3;
 
 /// Makes recipes out of settings and learning rates.
@@ -87,7 +90,7 @@ impl Plan {
 
     pub(super) fn baseline(&self, name: &str, rate: f64) -> Recipe {
         let s = &self.settings;
-        let steps = if name.ends_with("-long") { LONG * s.steps } else { s.steps };
+        let steps = s.steps * if name.ends_with("-long") { LONG } else { SHORT };
         let lora = name.starts_with("lora");
         let method = if lora { Method::Lora } else { Method::Full };
         Recipe {

@@ -27,7 +27,7 @@ pub struct Settings {
     pub batch: usize,
     /// Steps of pre-training.
     pub pretrain_steps: u64,
-    /// Steps of each later run; the long baselines take three times as many.
+    /// Steps of each expert and of each composition; baselines take twice or three times as many.
     pub steps: u64,
     /// Blocks, m.
     pub blocks: usize,

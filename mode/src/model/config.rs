@@ -111,10 +111,10 @@ impl Config {
         if sizes.contains(&0) || self.head_width == 0 || self.positions < 2 {
             return Err("a size of the model is zero".into());
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} key heads do not divide {} query heads", self.kv_heads, self.heads));
         }
-        if self.head_width % 2 != 0 {
+        if !self.head_width.is_multiple_of(2) {
             return Err(format!("rotary positions need heads of even width, not {}", self.head_width));
         }
         // Products of these are counted in 32 bits on the GPU; no model comes near.

@@ -44,8 +44,9 @@ pub struct Output {
 
 /// An error unless m blocks of l layers an expert fit a decoder.
 pub(crate) fn check_blocks(config: &Config, blocks: usize, layers_per_block: usize) -> Result<(), String> {
-    if blocks == 0 || config.layers % blocks != 0 {
-        let fits: Vec<String> = (1..=config.layers).filter(|m| config.layers % m == 0).map(|m| m.to_string()).collect();
+    if blocks == 0 || !config.layers.is_multiple_of(blocks) {
+        let fits: Vec<String> =
+            (1..=config.layers).filter(|m| config.layers.is_multiple_of(*m)).map(|m| m.to_string()).collect();
         let fits = fits.join(", ");
         return Err(format!("{blocks} blocks do not divide the model's {} layers; {fits} would", config.layers));
     }

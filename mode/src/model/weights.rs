@@ -3,8 +3,7 @@
 use super::init::Random;
 use crate::Error;
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors, Tensor};
-use std::collections::BTreeMap;
+use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor};
 
 /// Gives each parameter its first values.
 pub(crate) enum Weights<'a> {
@@ -52,7 +51,7 @@ impl Maker<'_> {
 pub(crate) fn to_file<'a>(
     params: impl IntoIterator<Item = &'a Param>,
     name: impl Fn(&str) -> String,
-) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>, Error> {
+) -> Result<NamedTensors, Error> {
     let entry = |param: &Param| Ok((name(param.name()), (param.value().shape().to_vec(), param.value().to_vec()?)));
     params.into_iter().map(entry).collect()
 }

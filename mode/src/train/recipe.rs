@@ -206,7 +206,7 @@ fn all() -> GatesOr {
 
 /// The default start of an expert.
 pub(crate) fn expert_init() -> ExpertInit {
-    ExpertInit::ZeroOutput
+    ExpertInit::Copy
 }
 
 /// The default first weight of an expert.
