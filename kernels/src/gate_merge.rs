@@ -39,12 +39,12 @@ pub fn gate_merge(
     [x, weight, bias, f]: [&View; 4],
     [y, p]: [&View; 2],
 ) -> Result<(), KernelError> {
-    limit(device, GateMerge::NAME, params.branches)?;
+    limit(GateMerge::NAME, params.branches)?;
     launch::<GateMerge>(device, &params, &[x, weight, bias, f], &[y, p])
 }
 
 /// The shaders keep the branches' weights in workgroup memory of fixed size.
-pub(crate) fn limit(_: &Device, kernel: &'static str, branches: u32) -> Result<(), KernelError> {
+pub(crate) fn limit(kernel: &'static str, branches: u32) -> Result<(), KernelError> {
     if branches as usize > MOST_BRANCHES {
         let (needs, has) = (u64::from(branches), MOST_BRANCHES as u64);
         return Err(KernelError::Limit { kernel, what: "branches", needs, has });

@@ -1,6 +1,8 @@
 //! The fused gate merge, backward. With g = dL/dy, p the merge weights and s_k = <g, f_k>:
 //!
-//!     df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW (+)= dz^T x,   db (+)= sum of dz.
+//! ```text
+//! df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW (+)= dz^T x,   db (+)= sum of dz.
+//! ```
 //!
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. Branches that want no gradient are not written, nor is dx
 //! where nothing below is trained. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
@@ -62,7 +64,7 @@ pub fn gate_merge_backward(
     [x, weight, f, p, g]: [&View; 5],
     to: &Gradients,
 ) -> Result<(), KernelError> {
-    limit(device, GateMergeBackward::NAME, params.branches)?;
+    limit(GateMergeBackward::NAME, params.branches)?;
     let params = Params { chunk: CHUNK as u32, ..params };
     let partial = View::whole(device.alloc(partial_len(&params))?);
     let outputs = [to.df, to.dz, to.dx, &partial, to.dweight, to.dbias];

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// A few steps of everything: shows that it runs, and nothing else
     #[arg(long)]
     quick: bool,
-    /// Measure the grid of learning rates and the defaults instead (an hour)
+    /// Measure the grid of learning rates and the defaults instead (half an hour)
     #[arg(long)]
     tune: bool,
     /// Folder to make

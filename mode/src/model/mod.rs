@@ -2,7 +2,9 @@
 //!
 //! A decoder of L layers is cut into m blocks of L/m layers. In block i, x being the stream that enters it,
 //!
-//!     y = a_bb f_bb(x) + sum_j a_j f_j(x),   (a_bb, a_1 .. a_N) = softmax(x W_i^T + b_i)   per token
+//! ```text
+//! y = a_bb f_bb(x) + sum_j a_j f_j(x),   (a_bb, a_1 .. a_N) = softmax(x W_i^T + b_i)   per token
+//! ```
 //!
 //! (arXiv 2410.10181, section 2). f_bb are the block's own layers, f_j the layers of expert j; all branches read the same
 //! x, and meet nowhere else. Every branch carries the residual stream, f = x + Delta, and the weights sum to 1, so the
