@@ -22,7 +22,8 @@ pub enum GateRule {
     Relative,
     /// The same, less ln N.
     Diluted,
-    /// All zero: every branch weighs 1 / (N + 1) at first.
+    /// All zero: every branch weighs 1 / (N + 1) at first. What stage 1 learned of when to open is lost, so stage 2 must
+    /// follow, and one expert does not compose to itself.
     Fresh,
 }
 

@@ -204,19 +204,20 @@ fn all() -> GatesOr {
     GatesOr::All
 }
 
-/// The default start of an expert.
+/// The default start of an expert: the best of three on the demo's validation text.
 pub(crate) fn expert_init() -> ExpertInit {
     ExpertInit::Copy
 }
 
-/// The default first weight of an expert.
+/// The default first weight of an expert: the best of four on the demo's validation text.
 pub(crate) fn share() -> f64 {
     0.5
 }
 
-/// The default composition of gates.
+/// The default composition of gates: on the demo's validation text the best of those with which one expert composes to
+/// itself.
 pub(crate) fn gate_rule() -> GateRule {
-    GateRule::Relative
+    GateRule::Diluted
 }
 
 impl Recipe {
