@@ -189,6 +189,20 @@ fn a_parameter_that_no_gradient_reaches_is_named() {
 }
 
 #[test]
+fn a_tape_is_walked_back_once() {
+    let device = Device::cpu();
+    let w = Param::new("w", Tensor::full(&device, &[1, 1], 1.0).expect("memory"));
+    w.set_trained(true);
+    let tape = Tape::new();
+    let x = Var::constant(Tensor::full(&device, &[1, 1], 2.0).expect("memory"));
+    let y = linear(&x, &tape.param(&w)).expect("a product");
+    let seed = || Tensor::full(&device, &[1, 1], 1.0).expect("memory");
+    tape.backward(&y, seed()).expect("a backward");
+    assert!(matches!(tape.backward(&y, seed()), Err(AutogradError::Spent { .. })));
+    assert!(matches!(mode_autograd::add(&y, &y), Err(AutogradError::Spent { .. })));
+}
+
+#[test]
 fn blocks_must_divide_the_layers() {
     let backbone = Backbone::open(&data("tiny-random-llama"), &Device::cpu()).expect("the model");
     let info = ExpertInfo::new("code", "code", "", 4, 1).expect("a name");

@@ -189,7 +189,13 @@ fn every_method_trains_and_its_folder_opens() {
         .map(|block| block.as_array().expect("branches").iter().filter_map(serde_json::Value::as_f64).sum())
         .collect();
     assert!(sums.len() == 2 && sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
-    // A folder that exists is left alone.
+    // With --force a folder becomes a model of another kind, and opens as that.
+    let full = text(&recipes.path("full.toml")).to_string();
+    let (_, stderr, code) = run(&["train", &full, "--out", text(&recipes.path("gates")), "--force"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(recipes.eval("gates"), recipes.eval("full"));
+    // What a recipe reads is never written to, and neither is a folder that exists.
+    refused(&["train", &full, "--out", text(&recipes.path("base")), "--force"], "is read by this recipe");
     refused(&["train", text(&recipes.path("full.toml"))], "--force");
     let prompt = ["--prompt", "river stone", "--max-new", "3", "--json"];
     let (stdout, stderr, code) = run(&[&["generate", "--model", text(&recipes.path("both"))][..], &prompt].concat());
@@ -213,6 +219,10 @@ fn wrong_recipes_are_refused_and_write_nothing() {
     refused(&["train", text(&file), "--set", "train.length=64"], "positions");
     refused(&["train", text(&file), "--set", "train.stepz=64"], "did you mean 'steps'");
     refused(&["compose", text(&file)], "mode train");
+    refused(&["train", text(&file), "--set", "out="], "out is empty");
+    refused(&["train", text(&file), "--set", "train.batch=1000000000000"], "tokens");
+    refused(&["train", text(&file), "--set", "train.beta1=nan"], "beta1");
+    refused(&["generate", "--model", "x", "--max-new", "-1", "--prompt", "a"], "--help");
     refused(&["train", text(&recipes.path("none.toml"))], "none.toml");
     assert!(!recipes.path("x").exists());
 }

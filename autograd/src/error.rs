@@ -14,6 +14,12 @@ pub enum AutogradError {
         /// The operation.
         op: &'static str,
     },
+    /// A tape that has been walked back already.
+    #[error("{op}: its tape has been walked back already; record each forward pass on a tape of its own")]
+    Spent {
+        /// The operation.
+        op: &'static str,
+    },
     /// The backward was asked of something that nothing trained leads to.
     #[error("backward: the loss depends on no trained parameter; set at least one parameter to be trained")]
     NothingTrained,

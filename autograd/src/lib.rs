@@ -2,7 +2,7 @@
 //!
 //! A [`Var`] is a tensor and, if anything above it is trained, a node on a [`Tape`]. Each operation has a file of its name
 //! with the forward and, beside it, the vjp (vector-Jacobian product) that sends a gradient to its parents through a
-//! [`Sink`]. What nothing trained depends on never gets a node: it keeps nothing alive and is never walked, and a vjp
+//! [`Sink`]. What depends on nothing trained never gets a node: it keeps nothing alive and is never walked, and a vjp
 //! launches nothing for a parent that wants no gradient. That is the whole of "frozen".
 
 mod error;

@@ -21,6 +21,8 @@ pub(crate) struct Node {
 struct Inner {
     nodes: Vec<Node>,
     params: HashMap<u64, usize>,
+    /// Set by the backward pass, which takes the nodes away.
+    spent: bool,
 }
 
 /// The record of one forward pass. Clones are the same tape.
@@ -67,13 +69,17 @@ impl Tape {
     /// Walks the tape back from `output`, whose gradient is `seed`, and empties it.
     ///
     /// # Errors
-    /// An output that no trained parameter leads to, or what a vjp's launches report.
+    /// An output that no trained parameter leads to, a tape that has been walked back already, or what a vjp's launches report.
     pub fn backward(&self, output: &Var, seed: Tensor) -> Result<Gradients, AutogradError> {
         let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
         if !Rc::ptr_eq(&tape.0, &self.0) {
             return Err(AutogradError::TwoTapes { op: "backward" });
         }
-        let Inner { nodes, params } = std::mem::take(&mut *self.0.borrow_mut());
+        let before = std::mem::replace(&mut *self.0.borrow_mut(), Inner { spent: true, ..Inner::default() });
+        let Inner { nodes, params, spent } = before;
+        if spent {
+            return Err(AutogradError::Spent { op: "backward" });
+        }
         let mut slots: Vec<Option<Tensor>> = vec![None; nodes.len()];
         slots[*last] = Some(seed);
         for (i, node) in nodes.into_iter().enumerate().take(last + 1).rev() {
@@ -131,6 +137,9 @@ impl Var {
         let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
         let node = Node { op, parents, vjp: Some(vjp(&value)) };
         let mut inner = tape.0.borrow_mut();
+        if inner.spent {
+            return Err(AutogradError::Spent { op });
+        }
         inner.nodes.push(node);
         let index = inner.nodes.len() - 1;
         drop(inner);

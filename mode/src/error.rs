@@ -67,7 +67,7 @@ pub enum Error {
     #[error("{0}")]
     Setting(String),
     /// A run's loss stopped being a number.
-    #[error("the loss is {loss} at step {step}; lower learning_rate, or set clip")]
+    #[error("the loss, or a weight, is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {
         /// Step, from 1.
         step: u64,

@@ -1,4 +1,4 @@
-//! Files read and written with errors that name them; nothing that exists is overwritten.
+//! Files read and written with errors that name them, and folders that must not exist yet.
 
 use crate::Error;
 use serde::{Serialize, de::DeserializeOwned};

@@ -56,8 +56,8 @@ impl DeviceArguments {
             if threads == 0 || threads > 4_096 {
                 return Err(Error::Setting(format!("--threads {threads}: give 1 to 4096")));
             }
-            // Fails only where threads exist already, which nothing before this line starts.
-            let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            pool.map_err(|e| Error::Setting(format!("--threads {threads}: {e}; give fewer")))?;
         }
         let device = Device::choose(self.device.as_deref())?;
         eprintln!("device: {}", device.name());
@@ -67,7 +67,18 @@ impl DeviceArguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let result = match Program::parse().command {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) if error.use_stderr() => {
+            // The usage that follows the first paragraph is what --help is for.
+            let text = error.to_string();
+            let line: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            eprintln!("{}; see --help", line.join(" "));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    let result = match program.command {
         Command::Demo(arguments) => demo::main(arguments),
         Command::Train(arguments) => run::main(arguments, false),
         Command::Compose(arguments) => run::main(arguments, true),

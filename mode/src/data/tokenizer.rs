@@ -57,8 +57,12 @@ impl Tokenizer {
             std::io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
             _ => DataError::Read { path: path.into(), reason: error.to_string() },
         })?;
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| DataError::TokenizerFile { path: path.into(), reason: error.to_string() })?;
+        let broken =
+            |error: tokenizers::Error| DataError::TokenizerFile { path: path.into(), reason: error.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
+        // Files carry the cuts and the filling of whoever saved them; ours are whole texts, cut into windows by us.
+        inner.with_truncation(None).map_err(broken)?;
+        inner.with_padding(None);
         Ok(Self { inner })
     }
 

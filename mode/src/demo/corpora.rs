@@ -14,6 +14,12 @@ const LEAST: usize = 400_000;
 /// Word problems of the built-in Math.
 const PROBLEMS: usize = 7_500;
 
+/// Tokens of a sample's prompt.
+const PROMPT: usize = 24;
+
+/// Tokens a domain to validate on, at the least.
+const VALIDATION: usize = 6_000;
+
 /// Texts in place of the built-in ones, by domain.
 #[derive(Default)]
 pub struct Sources(pub [Option<Source>; 3]);
@@ -65,8 +71,10 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         );
         texts.hashes.push(corpus.sha256());
         texts.bytes.push(corpus.bytes());
-        texts.validation.push(spread(&encode(Split::Validation)?, demo.settings.length + 1, 6_000)?);
-        texts.prompts.extend(test.first().map(|window| tokenizer.decode(&window[..24], true)).transpose()?);
+        texts.validation.push(spread(&encode(Split::Validation)?, demo.settings.length + 1, VALIDATION)?);
+        texts.prompts.extend(
+            test.first().map(|window| tokenizer.decode(&window[..window.len().min(PROMPT)], true)).transpose()?,
+        );
         texts.test.push(test);
         demo.say(line);
     }

@@ -106,6 +106,8 @@ fn measure(demo: &mut Demo, texts: &Texts, method: &str, runs: &[Finished]) -> R
     let percent = [row.english, row.code, row.math, row.mean].map(|share| format!("{:6.2}", 100.0 * share));
     let [english, code, math, mean] = percent;
     demo.say(format!("{method:14}  English {english}  Code {code}  Math {math}  mean {mean}  ({:.0} s)", row.seconds));
+    // A composition without steps trained nothing: what froze its base is the stage before.
+    let last = runs.iter().rev().find(|run| run.steps > 0).unwrap_or(last);
     if !last.frozen_after.is_empty() {
         let (trained, frozen) = (last.params_trained, last.params_total - last.params_trained);
         demo.say(format!(

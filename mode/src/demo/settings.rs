@@ -75,6 +75,24 @@ impl Settings {
         Self { pretrain_steps: 30, steps: 5, test_tokens: 2_000, ..Self::default() }
     }
 
+    /// An error for sizes that would stop the demo halfway.
+    fn check(&self) -> Result<(), String> {
+        if self.heads == 0 || !self.width.is_multiple_of(2 * self.heads) {
+            return Err(format!("width {} is no multiple of twice the {} heads", self.width, self.heads));
+        }
+        if self.blocks == 0 || self.layers == 0 || !self.layers.is_multiple_of(self.blocks) {
+            return Err(format!("{} blocks do not divide {} layers", self.blocks, self.layers));
+        }
+        let per_block = self.layers / self.blocks;
+        if self.layers_per_block == 0 || self.expert_init == ExpertInit::Copy && self.layers_per_block > per_block {
+            return Err(format!("layers_per_block {}: 1 to {per_block} can be copied", self.layers_per_block));
+        }
+        if !(self.share > 0.0 && self.share < 1.0) || self.rank == 0 {
+            return Err("share lies between 0 and 1, and rank is 1 or more".into());
+        }
+        Ok(())
+    }
+
     /// The defaults, or those of `--quick`, with `sets` over them.
     ///
     /// # Errors
@@ -91,6 +109,7 @@ impl Settings {
         if settings.steps == 0 || settings.pretrain_steps == 0 || settings.batch == 0 || settings.length == 0 {
             return Err(Error::Setting("--set: steps, pretrain_steps, batch and length must be 1 or more".into()));
         }
+        settings.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
         Ok(settings)
     }
 }

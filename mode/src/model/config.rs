@@ -109,7 +109,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), String> {
         let sizes = [self.vocabulary, self.width, self.hidden, self.layers, self.heads, self.kv_heads];
         if sizes.contains(&0) || self.head_width == 0 || self.positions < 2 {
-            return Err("a size of the model is zero".into());
+            return Err("a size of the model is zero, or it has fewer than two positions".into());
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} key heads do not divide {} query heads", self.kv_heads, self.heads));

@@ -51,7 +51,7 @@ pub(crate) fn check_blocks(config: &Config, blocks: usize, layers_per_block: usi
         return Err(format!("{blocks} blocks do not divide the model's {} layers; {fits} would", config.layers));
     }
     if layers_per_block == 0 || layers_per_block > 1_000 {
-        return Err(format!("an expert of {layers_per_block} layers a block; at least 1 is needed"));
+        return Err(format!("an expert of {layers_per_block} layers a block; 1 to 1,000 are possible"));
     }
     Ok(())
 }

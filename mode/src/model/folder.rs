@@ -100,13 +100,10 @@ pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, devic
         opened.push(Expert::open(folder, config, device, &prefix)?);
         gates.push(Expert::open_gates(folder, info, config.width, device)?);
     }
-    let gates = match gates.len() {
-        0 => Vec::new(),
-        1 => gates.remove(0),
-        _ => (0..infos[0].blocks)
-            .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
-            .collect::<Result<_, _>>()?,
-    };
+    let blocks = infos.first().map_or(0, |info| info.blocks);
+    let gates = (0..blocks)
+        .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
+        .collect::<Result<_, _>>()?;
     Ok(Model { backbone, experts: opened, gates })
 }
 

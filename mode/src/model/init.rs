@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExpertInit {
-    /// Random matrices. The merged stream is off by a_j Delta_j at first.
+    /// Random matrices. The merged stream is off by a_j (f_j - f_bb) at first.
     Random,
     /// Random, but what each layer adds to the stream starts at zero (the output and down projections are 0): f_j = x, so
     /// y = x + a_bb Delta_bb, near the backbone and equal to it where a_bb = 1.
     ZeroOutput,
     /// Copies of the block's last layers. With as many layers as the block f_j = f_bb, and the fresh model is the backbone
-    /// exactly, whatever the gate says; with fewer it is near.
+    /// exactly, whatever the gate says; with fewer it is off by a_j (f_j - f_bb).
     Copy,
 }
 

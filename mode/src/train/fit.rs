@@ -49,6 +49,12 @@ pub fn fit(
         done.losses.push(loss);
         progress(step, loss);
     }
+    // A loss is read before its step, so what the last step did shows only in the weights.
+    for param in model.params().filter(|param| param.is_trained()) {
+        if let Some(value) = param.value().to_vec()?.into_iter().find(|value| !value.is_finite()) {
+            return Err(Error::NotFinite { step: settings.steps, loss: value });
+        }
+    }
     Ok(done)
 }
 

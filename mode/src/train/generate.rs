@@ -23,7 +23,7 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) 
         return Err(Error::Setting("the prompt is empty; give at least one token".into()));
     }
     let positions = model.backbone.config.positions;
-    if prompt.len() + count > positions + 1 {
+    if prompt.len().saturating_add(count) > positions + 1 {
         let what = format!("{} tokens and {count} new ones are over the model's {positions} positions", prompt.len());
         return Err(Error::Setting(format!("{what}; shorten the prompt or lower --max-new")));
     }

@@ -88,8 +88,10 @@ impl RunData {
 /// Bad input, before anything is written; a loss that is not finite.
 pub fn run(recipe: &Recipe, device: &Device, force: bool, progress: &mut Progress) -> Result<Finished, Error> {
     if recipe.out.exists() && !force {
+        // Says that it exists; long before anything is trained.
         files::create_folder(&recipe.out, force)?;
     }
+    refuse_inputs(recipe)?;
     let mut random = Random::new(recipe.seed);
     let (model, trained) = prepare(recipe, device, &mut random)?;
     let tokenizer = match &recipe.model {
@@ -118,6 +120,20 @@ pub fn run(recipe: &Recipe, device: &Device, force: bool, progress: &mut Progres
         let _ = std::fs::remove_dir(&recipe.out);
     }
     made
+}
+
+/// An error if the folder to make is one that the recipe reads: not even `--force` may write over those.
+fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
+    let Ok(out) = recipe.out.canonicalize() else { return Ok(()) };
+    let tokenizer = recipe.model.as_ref().and_then(|shape| shape.tokenizer.parent());
+    let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().map(PathBuf::as_path));
+    let inputs = recipe.base.as_deref().into_iter().chain(tokenizer).chain(experts);
+    for input in inputs {
+        if input.canonicalize().is_ok_and(|input| input == out) {
+            return Err(Error::content(&recipe.out, "is read by this recipe; choose another out"));
+        }
+    }
+    Ok(())
 }
 
 fn train(recipe: &Recipe, model: &Model, data: RunData, progress: &mut Progress) -> Result<Finished, Error> {
@@ -218,6 +234,13 @@ fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
 
 fn save(recipe: &Recipe, model: &Model, tokenizer: Option<&Path>) -> Result<(), Error> {
     let out = &recipe.out;
+    // With --force the folder may have held a model of another kind, whose file would be opened in place of this one's.
+    for marker in ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json"] {
+        let file = out.join(marker);
+        if file.exists() {
+            std::fs::remove_file(&file).map_err(Error::file(&file))?;
+        }
+    }
     match recipe.method {
         Method::Pretrain | Method::Full => {
             model.backbone.save(out)?;

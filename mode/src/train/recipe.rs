@@ -6,6 +6,12 @@ use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// Tokens a step at the most.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// Rank of a LoRA at the most.
+const MOST_RANK: usize = 65_536;
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,7 +56,8 @@ pub struct Recipe {
     pub compose: Option<ComposeSettings>,
     /// Steps and their size.
     pub train: TrainSettings,
-    /// Texts, mixed by weight.
+    /// Texts, mixed by weight; none where there are no steps.
+    #[serde(default)]
     pub data: Vec<DataSource>,
 }
 
@@ -247,8 +254,27 @@ impl Recipe {
 
     fn check(&self) -> Result<(), String> {
         let train = &self.train;
-        if train.batch == 0 || train.length == 0 {
-            return Err("train.batch and train.length must be 1 or more".into());
+        for (path, key) in [(Some(&self.out), "out"), (self.base.as_ref(), "base")] {
+            if path.is_some_and(|path| path.as_os_str().is_empty()) {
+                return Err(format!("{key} is empty; name a folder"));
+            }
+        }
+        let tokens = train.batch.checked_mul(train.length).filter(|&tokens| tokens > 0 && tokens <= MOST_TOKENS);
+        if tokens.is_none() {
+            return Err(format!("train.batch times train.length must lie between 1 and {MOST_TOKENS} tokens"));
+        }
+        let fractions = [(train.beta1, "beta1"), (train.beta2, "beta2")];
+        if let Some((beta, name)) = fractions.into_iter().find(|(beta, _)| !(0.0..1.0).contains(beta)) {
+            return Err(format!("train.{name} is {beta}; it lies between 0 and 1, 1 excluded"));
+        }
+        let sizes = [(train.decay, "decay"), (train.clip, "clip")];
+        if let Some((size, name)) = sizes.into_iter().find(|(size, _)| !(size.is_finite() && *size >= 0.0)) {
+            return Err(format!("train.{name} is {size}; 0 or a positive number is wanted"));
+        }
+        if let Some(lora) = &self.lora
+            && !(lora.alpha.is_finite() && lora.alpha > 0.0 && (1..=MOST_RANK).contains(&lora.rank))
+        {
+            return Err(format!("lora.alpha must be a positive number, and lora.rank lie between 1 and {MOST_RANK}"));
         }
         if !(train.learning_rate.is_finite() && train.learning_rate >= 0.0) {
             return Err(format!("train.learning_rate is {}; a small positive number is wanted", train.learning_rate));
