@@ -15,7 +15,7 @@ pub fn embedding(ids: &Ids, table: &Var) -> Result<Var, AutogradError> {
             sink.compute(0, |target| {
                 let dtable = match target {
                     Target::New => Tensor::full(g.device(), &shape, 0.0)?,
-                    Target::Overwrite(sum) | Target::Add(sum) => sum.clone(),
+                    Target::Add(sum) => sum.clone(),
                 };
                 embedding_backward(&ids, g, &dtable)?;
                 Ok(dtable)

@@ -7,17 +7,11 @@ use std::collections::HashMap;
 /// Takes the gradients of one operation's operands, by their numbers. What arrives for an operand that wants none is
 /// dropped, but a vjp asks [`Sink::wants`] before it computes anything.
 pub struct Sink<'a> {
-    pub(crate) op: &'static str,
     pub(crate) parents: &'a [Option<usize>],
     pub(crate) slots: &'a mut [Option<Tensor>],
 }
 
 impl Sink<'_> {
-    /// The operation whose vjp this is.
-    pub fn op(&self) -> &'static str {
-        self.op
-    }
-
     fn slot(&mut self, operand: usize) -> Option<&mut Option<Tensor>> {
         let node = self.parents.get(operand).copied().flatten()?;
         self.slots.get_mut(node)

@@ -10,7 +10,6 @@ use std::rc::Rc;
 pub(crate) type Vjp = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<(), AutogradError>>;
 
 pub(crate) struct Node {
-    pub(crate) op: &'static str,
     /// Nodes of the operands; none for an operand that wants no gradient.
     pub(crate) parents: Vec<Option<usize>>,
     /// None for a parameter.
@@ -51,7 +50,7 @@ impl Tape {
         let next = inner.nodes.len();
         let node = *inner.params.entry(param.id()).or_insert(next);
         if node == next {
-            inner.nodes.push(Node { op: "param", parents: Vec::new(), vjp: None });
+            inner.nodes.push(Node { parents: Vec::new(), vjp: None });
         }
         Var { value: param.value().clone(), node: Some((self.clone(), node)) }
     }
@@ -86,7 +85,7 @@ impl Tape {
             let Some(vjp) = node.vjp else { continue };
             // Taken, not borrowed: the memory goes back to the pool as soon as this node has sent it on.
             let Some(gradient) = slots[i].take() else { continue };
-            vjp(&gradient, &mut Sink { op: node.op, parents: &node.parents, slots: &mut slots })?;
+            vjp(&gradient, &mut Sink { parents: &node.parents, slots: &mut slots })?;
         }
         Ok(Gradients::new(params, slots))
     }
@@ -135,7 +134,7 @@ impl Var {
         }
         let Some(tape) = tape else { return Ok(Self::constant(value)) };
         let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
-        let node = Node { op, parents, vjp: Some(vjp(&value)) };
+        let node = Node { parents, vjp: Some(vjp(&value)) };
         let mut inner = tape.0.borrow_mut();
         if inner.spent {
             return Err(AutogradError::Spent { op });

@@ -14,8 +14,6 @@ pub struct Tensor {
 pub enum Target<'a> {
     /// Fresh memory.
     New,
-    /// Over the contents of this tensor.
-    Overwrite(&'a Tensor),
     /// Added to the contents of this tensor.
     Add(&'a Tensor),
 }
@@ -141,14 +139,6 @@ impl Tensor {
     /// What the device reports.
     pub fn to_f64(&self) -> Result<Vec<f64>, TensorError> {
         Ok(self.device().read_f64(&self.view)?)
-    }
-
-    /// A copy on `device`.
-    ///
-    /// # Errors
-    /// What either device reports.
-    pub fn to_device(&self, device: &Device) -> Result<Self, TensorError> {
-        Self::from_slice(device, &self.to_vec()?, &self.shape)
     }
 
     /// True if no other tensor uses this one's buffer, so that it may be written to.

@@ -73,13 +73,13 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     };
     let model = arguments.model.open(&device)?;
     let config = &model.backbone.config;
-    let windows = match arguments.text {
-        Some(_) => windows.concat().chunks(config.positions.min(WINDOW)).map(<[u32]>::to_vec).collect(),
-        None => windows,
-    };
-    // A text's last window may hold one token, which predicts nothing.
     let windows: Vec<Vec<u32>> = match arguments.text {
-        Some(_) => windows.into_iter().filter(|window| window.len() > 1).collect(),
+        // A text's last window may hold one token, which predicts nothing.
+        Some(_) => {
+            let text = windows.concat();
+            let cut = text.chunks(config.positions.min(WINDOW));
+            cut.filter(|window| window.len() > 1).map(<[u32]>::to_vec).collect()
+        }
         None => windows,
     };
     if let Some(long) = windows.iter().find(|window| window.len() > config.positions) {

@@ -77,7 +77,7 @@ impl Demo<'_> {
 pub fn demo(mut demo: Demo, force: bool) -> Result<Vec<Row>, Error> {
     files::create_folder(&demo.out, force)?;
     let texts = corpora::prepare(&mut demo)?;
-    let plan = Plan::new(&demo, &tune::committed()?)?;
+    let plan = Plan::new(&demo, &tune::committed()?);
     let base = demo.run(&plan.pretrain(), "base")?;
     let stage1: Vec<Finished> =
         plan.experts().iter().map(|(name, recipe)| demo.run(recipe, name)).collect::<Result<_, _>>()?;

@@ -3,7 +3,6 @@
 use super::corpora::{tokenizer_file, tokens_file};
 use super::tune::Tuned;
 use super::{Demo, Settings};
-use crate::Error;
 use crate::train::{
     ComposeSettings, DataSource, ExpertSettings, GatesOr, LoraSettings, Method, ModelShape, Recipe, Schedule,
     TrainSettings,
@@ -29,15 +28,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(demo: &Demo, tuned: &Tuned) -> Result<Self, Error> {
+    pub(super) fn new(demo: &Demo, tuned: &Tuned) -> Self {
         let tokens = super::DOMAINS.map(|domain| tokens_file(demo, domain).to_string_lossy().into_owned());
-        Ok(Self {
+        Self {
             out: demo.out.clone(),
             settings: demo.settings.clone(),
             tuned: tuned.clone(),
             tokenizer: tokenizer_file(demo),
             tokens,
-        })
+        }
     }
 
     /// English and a tenth Code.

@@ -50,7 +50,7 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
     let validation = texts.validation;
     let file = demo.out.join("tuned.json");
     let mut tuned: Tuned = if file.exists() { files::read_json(&file)? } else { Tuned::default() };
-    demo.run(&Plan::new(&demo, &tuned)?.pretrain(), "base")?;
+    demo.run(&Plan::new(&demo, &tuned).pretrain(), "base")?;
     for method in ["full", "full-long", "lora", "lora-long", "expert", "mode-2x", "mode-2x-frozen"] {
         if tuned.grid.iter().any(|score| score.method == method) {
             continue;
@@ -72,7 +72,7 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
         tuned.grid.extend(scores);
         if method == "expert" {
             // Stage 2 builds on the experts of the rate chosen.
-            for (name, recipe) in Plan::new(&demo, &tuned)?.experts() {
+            for (name, recipe) in Plan::new(&demo, &tuned).experts() {
                 demo.run(&recipe, name)?;
             }
         }
@@ -84,7 +84,7 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
 
 /// Mean accuracy on validation text of `method` at a learning rate.
 fn score(demo: &mut Demo, tuned: &Tuned, method: &str, rate: f64, windows: &[Vec<Vec<u32>>]) -> Result<f64, Error> {
-    let plan = Plan::new(demo, tuned)?;
+    let plan = Plan::new(demo, tuned);
     let steps = demo.settings.steps;
     match method {
         "expert" => {
@@ -136,7 +136,7 @@ fn defaults(demo: &mut Demo, tuned: &Tuned, windows: &[Vec<Vec<u32>>]) -> Result
         let score = match known {
             Some(score) => score,
             None => {
-                for (name, recipe) in Plan::new(demo, tuned)?.experts() {
+                for (name, recipe) in Plan::new(demo, tuned).experts() {
                     demo.run(&recipe, name)?;
                 }
                 score(demo, tuned, "mode-2x", tuned.rate("mode-2x"), windows)?

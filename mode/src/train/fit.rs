@@ -8,9 +8,6 @@ use crate::model::Model;
 use mode_autograd::{AdamW, AdamWSettings, Tape, cross_entropy};
 use mode_tensor::Ids;
 
-/// What the loop needs of a recipe.
-pub type FitSettings = TrainSettings;
-
 /// A finished loop.
 #[derive(Debug, Clone, Default)]
 pub struct Fit {
@@ -26,7 +23,7 @@ pub struct Fit {
 /// Nothing is trained, a trained parameter that no gradient reaches, or a loss that is not finite.
 pub fn fit(
     model: &Model,
-    settings: &FitSettings,
+    settings: &TrainSettings,
     data: &mut Mixture,
     progress: &mut dyn FnMut(u64, f32),
 ) -> Result<Fit, Error> {

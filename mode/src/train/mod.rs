@@ -9,7 +9,7 @@ mod recipe;
 mod schedule;
 
 pub use eval::{Evaluation, evaluate};
-pub use fit::{Fit, FitSettings, fit, one_step};
+pub use fit::{Fit, fit, one_step};
 pub use generate::{Generated, generate};
 pub use method::{Finished, Progress, RunData, run};
 pub use recipe::{
