@@ -37,8 +37,8 @@ fn load_values(first: u32, base: u32, lane: u32) {
 @compute @workgroup_size(LANES, ROWS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let head = group.y % params.heads;
-    let batch = group.y / params.heads;
+    let head = group.y;
+    let batch = group.z;
     let kv_head = head / (params.heads / params.kv_heads);
     let first_row = group.x * ROWS;
     let row = first_row + local.y;

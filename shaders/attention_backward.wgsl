@@ -29,8 +29,8 @@ var<workgroup> weights: array<f32, ROWS * ROWS>;                     // p
 @compute @workgroup_size(ROWS, ROWS)
 fn queries(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
            @builtin(local_invocation_index) lane: u32) {
-    let head = group.y % params.heads;
-    let batch = group.y / params.heads;
+    let head = group.y;
+    let batch = group.z;
     let kv_head = head / (params.heads / params.kv_heads);
     let row = group.x * ROWS + local.y;
     let inside = row < params.length;
@@ -87,8 +87,8 @@ fn queries(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 @compute @workgroup_size(ROWS, ROWS)
 fn keys(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let kv_head = group.y % params.kv_heads;
-    let batch = group.y / params.kv_heads;
+    let kv_head = group.y;
+    let batch = group.z;
     let shared_by = params.heads / params.kv_heads;
     let row = group.x * ROWS + local.y;
     let inside = row < params.length;

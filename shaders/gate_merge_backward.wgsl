@@ -1,10 +1,11 @@
 // With g = dL/dy, p the merge weights and s_k = <g, f_k>:
-//     df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW (+)= dz^T x,   db (+)= sum dz.
-// `df_mask` has a bit for each branch whose gradient is wanted; a frozen branch's is not even written.
+//     df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW = dz^T x,   db = sum dz.
+// `df_mask` has a bit for each branch whose gradient is wanted; a frozen branch's is not even written. For a frozen gate
+// `rows` runs alone.
 
 struct Params {
     tokens: u32, width: u32, branches: u32, stride: u32,
-    df_mask: u32, want_dx: u32, chunk: u32, accumulate: u32,
+    df_mask: u32, want_dx: u32, want_gate: u32, chunk: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -119,14 +120,8 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         sum += partial[chunk * size + i];
     }
     if column < params.width {
-        if params.accumulate != 0u {
-            sum += dweight[k * params.width + column];
-        }
         dweight[k * params.width + column] = sum;
     } else {
-        if params.accumulate != 0u {
-            sum += dbias[k];
-        }
         dbias[k] = sum;
     }
 }

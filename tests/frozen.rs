@@ -36,7 +36,7 @@ fn stage1() -> Model {
     let expert = Expert::new(&backbone, info, ExpertInit::Random, &mut Random::new(1)).expect("an expert");
     let gate = |i| Gate::with_share(&device, i, backbone.config.width, 0.5).expect("a gate");
     let gates = (0..2).map(gate).collect();
-    Model { backbone, experts: vec![expert], gates }
+    Model::with_experts(backbone, vec![expert], gates).expect("a model that fits")
 }
 
 type Launch = (&'static str, usize);
@@ -154,7 +154,7 @@ fn a_copied_expert_of_all_layers_is_the_backbone() {
     let info = ExpertInfo::new("copy", "any", "", 2, 3).expect("a name");
     let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut Random::new(1)).expect("an expert");
     let gates = (0..2).map(|i| Gate::with_share(&device, i, backbone.config.width, 0.7).expect("a gate")).collect();
-    let fresh = Model { backbone, experts: vec![expert], gates };
+    let fresh = Model::with_experts(backbone, vec![expert], gates).expect("a model that fits");
     let windows = [IDS.to_vec()];
     let [a, b] = [&plain, &fresh].map(|model| evaluate(model, &windows, false).expect("an evaluation").mean_nll);
     assert!((a - b).abs() < 1e-5, "{a} and {b}");

@@ -24,13 +24,19 @@ pub fn gate_merge(x: &Var, weight: &Var, bias: &Var, branches: &[&Var]) -> Resul
         let (x, weight) = (x.value().clone(), weight.value().clone());
         let count = branches.len();
         Box::new(move |g, sink| {
-            let wanted = Wanted { branches: (0..count).map(|k| sink.wants(3 + k)).collect(), x: sink.wants(0) };
+            let wanted = Wanted {
+                branches: (0..count).map(|k| sink.wants(3 + k)).collect(),
+                x: sink.wants(0),
+                gate: sink.wants(1) || sink.wants(2),
+            };
             let gradients = gate_merge_backward(&x, &weight, &merged, g, &wanted)?;
             if let Some(dx) = gradients.x {
                 sink.add(0, dx)?;
             }
-            sink.add(1, gradients.weight)?;
-            sink.add(2, gradients.bias)?;
+            if let Some([dweight, dbias]) = gradients.gate {
+                sink.add(1, dweight)?;
+                sink.add(2, dbias)?;
+            }
             for (k, gradient) in gradients.branches.into_iter().enumerate() {
                 if let Some(gradient) = gradient {
                     sink.add(3 + k, gradient)?;

@@ -22,6 +22,8 @@ struct Inner {
     params: HashMap<u64, usize>,
     /// Set by the backward pass, which takes the nodes away.
     spent: bool,
+    /// Every parameter is a constant, whether it is trained or not.
+    frozen: bool,
 }
 
 /// The record of one forward pass. Clones are the same tape.
@@ -41,12 +43,17 @@ impl Tape {
         Self::default()
     }
 
+    /// A tape that records nothing, for evaluation and generation: what is trained stays so, and is a constant here.
+    pub fn frozen() -> Self {
+        Self(Rc::new(RefCell::new(Inner { frozen: true, ..Inner::default() })))
+    }
+
     /// A parameter as an operand: a node if it is trained, else a constant. Asked twice, the same node.
     pub fn param(&self, param: &Param) -> Var {
-        if !param.is_trained() {
+        let mut inner = self.0.borrow_mut();
+        if inner.frozen || !param.is_trained() {
             return Var::constant(param.value().clone());
         }
-        let mut inner = self.0.borrow_mut();
         let next = inner.nodes.len();
         let node = *inner.params.entry(param.id()).or_insert(next);
         if node == next {
@@ -75,7 +82,7 @@ impl Tape {
             return Err(AutogradError::TwoTapes { op: "backward" });
         }
         let before = std::mem::replace(&mut *self.0.borrow_mut(), Inner { spent: true, ..Inner::default() });
-        let Inner { nodes, params, spent } = before;
+        let Inner { nodes, params, spent, .. } = before;
         if spent {
             return Err(AutogradError::Spent { op: "backward" });
         }

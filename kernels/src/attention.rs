@@ -84,7 +84,7 @@ impl Kernel for Attention {
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        vec![Pass { entry: "main", groups: [p.length.div_ceil(p.rows()), p.batch * p.heads, 1] }]
+        vec![Pass { entry: "main", groups: [p.length.div_ceil(p.rows()), p.heads, p.batch] }]
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {

@@ -42,8 +42,8 @@ impl Kernel for AttentionBackward {
     fn passes(p: &Params) -> Vec<Pass> {
         let tiles = p.length.div_ceil(p.rows());
         vec![
-            Pass { entry: "queries", groups: [tiles, p.batch * p.heads, 1] },
-            Pass { entry: "keys", groups: [tiles, p.batch * p.kv_heads, 1] },
+            Pass { entry: "queries", groups: [tiles, p.heads, p.batch] },
+            Pass { entry: "keys", groups: [tiles, p.kv_heads, p.batch] },
         ]
     }
 

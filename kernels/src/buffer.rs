@@ -67,6 +67,10 @@ impl View {
         if !self.buffer.device.same(device) {
             return Err(KernelError::WrongDevice(self.buffer.device.name()));
         }
+        if self.len > u32::MAX as usize {
+            let what = format!("{} elements in one tensor; kernels count to {} at most", self.len, u32::MAX);
+            return Err(KernelError::Launch { kernel, what });
+        }
         if self.len == 0 || self.offset + self.len > self.buffer.len {
             let what = format!(
                 "a view of {} elements at {} does not fit a buffer of {}",

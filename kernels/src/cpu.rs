@@ -30,10 +30,11 @@ impl<T> Pool<T> {
     }
 }
 
-/// The size class of `len` elements: rounded up to one of eight sizes per power of two, and to 64 elements.
-pub(crate) fn size_class(len: usize) -> usize {
-    let step = (len.next_power_of_two() / 16).max(64);
-    len.div_ceil(step) * step
+/// The size class of `len` elements: rounded up to one of eight sizes per power of two, and to 64 elements. `None` for a
+/// length that no memory holds.
+pub(crate) fn size_class(len: usize) -> Option<usize> {
+    let step = (len.checked_next_power_of_two()? / 16).max(64);
+    len.div_ceil(step).checked_mul(step)
 }
 
 /// A device in main memory whose elements are `T`.
@@ -47,7 +48,7 @@ pub(crate) type Cpu = Host<f32>;
 pub(crate) type Reference = Host<f64>;
 
 /// How a host device's elements are stored in a buffer, and which body of a kernel it runs.
-pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+pub(crate) trait Element: bytemuck::Zeroable + Copy + Send + Sync + 'static {
     fn storage(data: Vec<Self>) -> Storage;
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>>;
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>);
@@ -83,9 +84,14 @@ impl<T: Element> Host<T> {
     }
 
     /// Storage for `len` elements with undefined contents.
-    pub(crate) fn alloc(&self, len: usize) -> Storage {
-        let class = size_class(len);
-        T::storage(self.pool.take(class).unwrap_or_else(|| vec![T::default(); class]))
+    pub(crate) fn alloc(&self, len: usize) -> Result<Storage, KernelError> {
+        let bytes = || (len as u64).saturating_mul(size_of::<T>() as u64);
+        let class = size_class(len).ok_or_else(|| KernelError::Memory { bytes: bytes() })?;
+        let data = match self.pool.take(class) {
+            Some(data) => data,
+            None => bytemuck::try_zeroed_vec(class).map_err(|()| KernelError::Memory { bytes: bytes() })?,
+        };
+        Ok(T::storage(data))
     }
 
     /// Takes a buffer's storage back into the pool.

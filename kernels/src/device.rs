@@ -117,12 +117,12 @@ impl Device {
     /// Memory for `len` elements, contents undefined.
     ///
     /// # Errors
-    /// A GPU that can't hold a buffer of that size.
+    /// No room for a buffer of that size.
     pub fn alloc(&self, len: usize) -> Result<Arc<Buffer>, KernelError> {
         let storage = match self.backend() {
-            Backend::Cpu(cpu) => cpu.alloc(len),
+            Backend::Cpu(cpu) => cpu.alloc(len)?,
             Backend::Gpu(gpu) => Storage::Gpu(gpu.alloc(len)?),
-            Backend::Reference(reference) => reference.alloc(len),
+            Backend::Reference(reference) => reference.alloc(len)?,
         };
         Ok(Arc::new(Buffer { storage, len, device: self.clone() }))
     }

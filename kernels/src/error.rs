@@ -34,7 +34,7 @@ pub enum KernelError {
         what: String,
     },
     /// The adapter can't run a kernel of this size.
-    #[error("kernel {kernel} needs {needs} {what} and the adapter has {has}; use --device cpu")]
+    #[error("kernel {kernel} needs {needs} {what} and the adapter has {has}; use a smaller batch, or --device cpu")]
     Limit {
         /// Name of the kernel.
         kernel: &'static str,
@@ -44,6 +44,12 @@ pub enum KernelError {
         needs: u64,
         /// What the adapter has.
         has: u64,
+    },
+    /// Main memory without room.
+    #[error("no memory for a buffer of {bytes} bytes; use a smaller model, batch or length")]
+    Memory {
+        /// Size of the buffer.
+        bytes: u64,
     },
     /// Two devices met in one operation.
     #[error("a buffer of device {0} was used on another device; copy it there first")]

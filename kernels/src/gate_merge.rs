@@ -32,7 +32,7 @@ pub struct GateMerge;
 /// Merges the branches and keeps the weights p.
 ///
 /// # Errors
-/// As [`crate::launch`]; more than [`MOST_BRANCHES`] branches.
+/// As [`crate::launch`]; no branches, or more than [`MOST_BRANCHES`].
 pub fn gate_merge(
     device: &Device,
     params: Params,
@@ -45,11 +45,11 @@ pub fn gate_merge(
 
 /// The shaders keep the branches' weights in workgroup memory of fixed size.
 pub(crate) fn limit(kernel: &'static str, branches: u32) -> Result<(), KernelError> {
-    if branches as usize > MOST_BRANCHES {
-        let (needs, has) = (u64::from(branches), MOST_BRANCHES as u64);
-        return Err(KernelError::Limit { kernel, what: "branches", needs, has });
+    if (1..=MOST_BRANCHES).contains(&(branches as usize)) {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("{branches} branches; 1 to {MOST_BRANCHES} can be merged, the backbone and its experts");
+    Err(KernelError::Launch { kernel, what })
 }
 
 impl Kernel for GateMerge {

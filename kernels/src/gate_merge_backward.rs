@@ -1,11 +1,11 @@
 //! The fused gate merge, backward. With g = dL/dy, p the merge weights and s_k = <g, f_k>:
 //!
 //! ```text
-//! df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW (+)= dz^T x,   db (+)= sum of dz.
+//! df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW = dz^T x,   db = sum of dz.
 //! ```
 //!
-//! Shapes as in [`crate::gate_merge`]; df like f, dz like p. Branches that want no gradient are not written, nor is dx
-//! where nothing below is trained. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
+//! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
+//! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
 use crate::gate_merge::limit;
 use crate::simd::{dot, simd};
@@ -31,13 +31,13 @@ pub struct Params {
     pub df_mask: u32,
     /// 1 if x wants its gradient.
     pub want_dx: u32,
+    /// 1 if the gate's weight and bias want theirs.
+    pub want_gate: u32,
     /// Tokens a partial sum of dW.
     pub chunk: u32,
-    /// 1 to add to what `dweight` and `dbias` hold.
-    pub accumulate: u32,
 }
 
-/// The gradients to write.
+/// The gradients to write. One that is not wanted may be a view of a single element.
 pub struct Gradients<'a> {
     /// Of the branches, laid out like f.
     pub df: &'a View,
@@ -66,7 +66,7 @@ pub fn gate_merge_backward(
 ) -> Result<(), KernelError> {
     limit(GateMergeBackward::NAME, params.branches)?;
     let params = Params { chunk: CHUNK as u32, ..params };
-    let partial = View::whole(device.alloc(partial_len(&params))?);
+    let partial = View::whole(device.alloc(if params.want_gate == 0 { 1 } else { partial_len(&params) })?);
     let outputs = [to.df, to.dz, to.dx, &partial, to.dweight, to.dbias];
     launch::<GateMergeBackward>(device, &params, &[x, weight, f, p, g], &outputs)
 }
@@ -83,11 +83,12 @@ impl Kernel for GateMergeBackward {
     const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
 
     fn passes(p: &Params) -> Vec<Pass> {
-        vec![
-            Pass::new("rows", p.tokens as usize),
-            Pass::new("chunks", partial_len(p).div_ceil(64)),
-            Pass::new("finish", (p.branches as usize * (p.width as usize + 1)).div_ceil(64)),
-        ]
+        let mut passes = vec![Pass::new("rows", p.tokens as usize)];
+        if p.want_gate != 0 {
+            passes.push(Pass::new("chunks", partial_len(p).div_ceil(64)));
+            passes.push(Pass::new("finish", (p.branches as usize * (p.width as usize + 1)).div_ceil(64)));
+        }
+        passes
     }
 
     fn cpu(params: &Params, bindings: Bindings<f32>) {
@@ -125,6 +126,9 @@ impl Kernel for GateMergeBackward {
                 });
             });
         }
+        if params.want_gate == 0 {
+            return;
+        }
         let sums = partial.par_chunks_mut(branches * (width + 1));
         sums.zip(x.par_chunks(chunk * width)).zip(dz.par_chunks(chunk * branches)).for_each(|((sum, x), dz)| {
             simd(|| {
@@ -137,10 +141,8 @@ impl Kernel for GateMergeBackward {
                 }
             });
         });
-        if params.accumulate == 0 {
-            dweight.fill(0.0);
-            dbias.fill(0.0);
-        }
+        dweight.fill(0.0);
+        dbias.fill(0.0);
         for sum in partial.chunks_exact(branches * (width + 1)) {
             for (k, sum) in sum.chunks_exact(width + 1).enumerate() {
                 dweight[k * width..][..width].iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
@@ -153,7 +155,8 @@ impl Kernel for GateMergeBackward {
         let ([x, weight, f, p, g], [df, dz, dx, _, dweight, dbias]) = bindings.take();
         let [tokens, width, branches, stride] =
             [params.tokens, params.width, params.branches, params.stride].map(|v| v as usize);
-        if params.accumulate == 0 {
+        let gate = params.want_gate != 0;
+        if gate {
             dweight.fill(0.0);
             dbias.fill(0.0);
         }
@@ -165,9 +168,13 @@ impl Kernel for GateMergeBackward {
             for k in 0..branches {
                 let d = p[k] * (s[k] - mean);
                 dz[t * branches + k] = d;
-                dbias[k] += d;
+                if gate {
+                    dbias[k] += d;
+                }
                 for i in 0..width {
-                    dweight[k * width + i] += d * x[t * width + i];
+                    if gate {
+                        dweight[k * width + i] += d * x[t * width + i];
+                    }
                     if params.df_mask & (1 << k) != 0 {
                         df[k * stride + t * width + i] = p[k] * g[t * width + i];
                     }
@@ -183,15 +190,18 @@ impl Kernel for GateMergeBackward {
 
     fn cost(p: &Params) -> Cost {
         let (n, k) = (f64::from(p.tokens) * f64::from(p.width), f64::from(p.branches));
-        let (written, dx) = (f64::from(p.df_mask.count_ones()), f64::from(p.want_dx));
-        Cost { flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k), bytes: 4.0 * n * (1.0 + k + written + 1.0 + dx) }
+        let (written, dx, gate) = (f64::from(p.df_mask.count_ones()), f64::from(p.want_dx), f64::from(p.want_gate));
+        Cost {
+            flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k * gate),
+            bytes: 4.0 * n * (1.0 + k + written + gate + dx),
+        }
     }
 
     fn cases(seed: u32) -> Vec<Case<Params>> {
-        let case = |(tokens, width, branches, gap, df_mask, want_dx): (usize, usize, usize, usize, u32, u32)| {
+        let case = |([tokens, width, branches, gap], df_mask, want_dx, want_gate): ([usize; 4], u32, u32, u32)| {
             let stride = tokens * width + gap;
-            let keep = want_dx == 1;
-            let gradient = |seed: u32, n: usize| if keep { Data::F32(fill(seed, n, 1.0)) } else { Data::Out(n) };
+            // What is not wanted, and gaps, must stay as they were.
+            let gate = |seed: u32, n: usize| if want_gate == 1 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) };
             let params = Params {
                 tokens: tokens as u32,
                 width: width as u32,
@@ -199,8 +209,8 @@ impl Kernel for GateMergeBackward {
                 stride: stride as u32,
                 df_mask,
                 want_dx,
+                want_gate,
                 chunk: CHUNK as u32,
-                accumulate: keep.into(),
             };
             Case {
                 params,
@@ -212,22 +222,22 @@ impl Kernel for GateMergeBackward {
                     Data::F32(fill(seed + 4, tokens * width, 1.0)),
                 ],
                 outputs: vec![
-                    // What is not wanted, and gaps, must stay as they were.
                     Data::F32(fill(seed + 5, branches * stride, 1.0)),
                     Data::Out(tokens * branches),
                     Data::F32(fill(seed + 6, tokens * width, 1.0)),
                     Data::Scratch(partial_len(&params)),
-                    gradient(seed + 7, branches * width),
-                    gradient(seed + 8, branches),
+                    gate(seed + 7, branches * width),
+                    gate(seed + 8, branches),
                 ],
             }
         };
         [
-            (1, 1, 2, 0, 0b11, 1),
-            (3, 63, 2, 5, 0b10, 0),
-            (65, 65, 3, 0, 0b111, 1),
-            (130, 33, 5, 1, 0b10110, 1),
-            (2, 17, 32, 64, u32::MAX, 0),
+            ([1, 1, 2, 0], 0b11, 1, 1),
+            ([3, 63, 2, 5], 0b10, 0, 1),
+            ([65, 65, 3, 0], 0b111, 1, 1),
+            ([130, 33, 5, 1], 0b10110, 1, 0),
+            ([2, 17, 32, 64], u32::MAX, 0, 1),
+            ([66, 5, 2, 0], 0, 1, 0),
         ]
         .map(case)
         .into()
@@ -242,7 +252,7 @@ mod tests {
     fn by_hand() {
         // p = (3/4, 1/4), f = (8, 4), g = 2: s = (16, 8), mean 14, dz = (3/2, -3/2).
         let params =
-            Params { tokens: 1, width: 1, branches: 2, stride: 1, df_mask: 3, want_dx: 1, chunk: 64, accumulate: 0 };
+            Params { tokens: 1, width: 1, branches: 2, stride: 1, df_mask: 3, want_dx: 1, want_gate: 1, chunk: 64 };
         let inputs: Vec<&[f64]> = vec![&[5.0], &[2.0, 1.0], &[8.0, 4.0], &[0.75, 0.25], &[2.0]];
         let (mut df, mut dz, mut dx, mut partial) = ([0.0; 2], [0.0; 2], [0.0], [0.0; 4]);
         let (mut dw, mut db) = ([9.0; 2], [9.0; 2]);

@@ -74,6 +74,9 @@ pub enum Error {
         /// NaN or infinite.
         loss: f32,
     },
+    /// A model that computes something that is no number.
+    #[error("{0}, which is no number: the model's weights are broken, or too large for f32")]
+    NotNumbers(String),
     /// Frozen weights that are not the same bits after training: a defect of the program.
     #[error("frozen weights changed while training {0}; please report this")]
     FrozenChanged(String),
@@ -103,10 +106,18 @@ impl Error {
         Self::Content { path: path.into(), what: what.into() }
     }
 
+    /// The same, with the file that a setting stands in.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Setting(what) => Self::content(path, what),
+            other => other,
+        }
+    }
+
     /// 1 for a run or check that failed, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFinite { .. } | Self::FrozenChanged(_) | Self::CheckFailed(_) => 1,
+            Self::NotFinite { .. } | Self::NotNumbers(_) | Self::FrozenChanged(_) | Self::CheckFailed(_) => 1,
             Self::Kernel(KernelError::Gpu(_)) | Self::Tensor(TensorError::Kernel(KernelError::Gpu(_))) => 1,
             _ => 2,
         }

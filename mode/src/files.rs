@@ -5,16 +5,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(Error::file(path))
 }
 
-/// A JSON file.
+/// A JSON file; what is wrong is said with the key that it is wrong at.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    serde_json::from_str(&read_text(path)?).map_err(|source| Error::Json { path: path.into(), source })
+    let text = read_text(path)?;
+    let mut parser = serde_json::Deserializer::from_str(&text);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|e| {
+        let at = e.path().to_string();
+        let what = e.into_inner().to_string();
+        Error::content(path, if at == "." { what } else { format!("{at}: {what}") })
+    })?;
+    parser.end().map_err(|source| Error::Json { path: path.into(), source })?;
+    Ok(value)
 }
 
 /// Writes a file.
@@ -28,13 +36,37 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Erro
     write(path, text + "\n")
 }
 
-/// Makes a folder that must not exist yet, unless `force` says that its files may be replaced.
-pub(crate) fn create_folder(path: &Path, force: bool) -> Result<(), Error> {
-    if path.exists() && !force {
-        let what = "exists already; choose another with --out DIR, or replace its files with --force";
-        return Err(Error::content(path, what));
+/// An error if a folder to make exists, unless `force` says that its files may be replaced.
+pub(crate) fn refuse_existing(path: &Path, force: bool) -> Result<(), Error> {
+    if path.is_dir() && force || !path.exists() {
+        return Ok(());
     }
-    std::fs::create_dir_all(path).map_err(Error::file(path))
+    if force {
+        return Err(Error::content(path, "is a file; choose another folder with --out DIR"));
+    }
+    Err(Error::content(path, "exists already; choose another with --out DIR, or replace its files with --force"))
+}
+
+/// Folders that this run has made.
+pub(crate) struct NewFolders(Vec<PathBuf>);
+
+/// Makes a folder, and those above it, where there is none yet.
+pub(crate) fn create_folder(path: &Path) -> Result<NewFolders, Error> {
+    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let made = NewFolders(missing.map(Path::to_path_buf).collect());
+    std::fs::create_dir_all(path).map_err(Error::file(path))?;
+    Ok(made)
+}
+
+impl NewFolders {
+    /// Takes them away again, as far as they are empty: whatever is in one stays.
+    pub(crate) fn remove_empty(self) {
+        for folder in self.0 {
+            if std::fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Hex SHA-256 of a file's bytes.

@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 mod error;
 mod files;
+mod memory;
 pub mod model;
 pub mod report;
 pub mod train;

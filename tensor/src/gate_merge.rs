@@ -21,6 +21,8 @@ pub struct Wanted {
     pub branches: Vec<bool>,
     /// Of x.
     pub x: bool,
+    /// Of the gate's weight and bias.
+    pub gate: bool,
 }
 
 /// What the backward gives. Gradients that were not wanted are absent.
@@ -29,10 +31,8 @@ pub struct GateGradients {
     pub branches: Vec<Option<Tensor>>,
     /// Of x.
     pub x: Option<Tensor>,
-    /// Of the gate's weight `[branches, width]`.
-    pub weight: Tensor,
-    /// Of the gate's bias `[branches]`.
-    pub bias: Tensor,
+    /// Of the gate's weight `[branches, width]` and bias `[branches]`.
+    pub gate: Option<[Tensor; 2]>,
 }
 
 /// Branch k's output begins k * stride elements into the view.
@@ -49,7 +49,7 @@ struct Branches {
 /// Shapes that do not fit.
 pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tensor]) -> Result<Merged, TensorError> {
     let count = branches.len();
-    if weight.shape() != [count, x.width()] || bias.shape() != [count] {
+    if count == 0 || weight.shape() != [count, x.width()] || bias.shape() != [count] {
         let what = "the gate has not one row a branch";
         return Err(TensorError::shape("gate_merge", what, weight.shape(), &[count, x.width()]));
     }
@@ -80,13 +80,15 @@ pub fn gate_merge_backward(
     g.same_shape(x, "gate_merge_backward")?;
     let device = x.device();
     let count = merged.f.count;
+    let room = |wanted: bool, shape| Tensor::empty(device, if wanted { shape } else { &[1] });
     // The branches' gradients lie like the branches: both come from `Tensor::slots`.
-    let slots = Tensor::slots(device, count, x.shape())?;
-    let df = View { len: merged.f.view.len, ..slots[0].view().clone() };
+    let any = wanted.branches.contains(&true);
+    let slots = if any { Tensor::slots(device, count, x.shape())? } else { vec![room(false, &[])?; count] };
+    let df = View { len: if any { merged.f.view.len } else { 1 }, ..slots[0].view().clone() };
     let dz = Tensor::empty(device, &[x.rows(), count])?;
-    let dx = Tensor::empty(device, if wanted.x { x.shape() } else { &[1] })?;
-    let dweight = Tensor::empty(device, weight.shape())?;
-    let dbias = Tensor::empty(device, &[count])?;
+    let dx = room(wanted.x, x.shape())?;
+    let dweight = room(wanted.gate, weight.shape())?;
+    let dbias = room(wanted.gate, &[count])?;
     let bit = |(k, wanted): (usize, &bool)| u32::from(*wanted) << k;
     let params = backward::Params {
         tokens: x.rows() as u32,
@@ -95,8 +97,8 @@ pub fn gate_merge_backward(
         stride: merged.f.stride as u32,
         df_mask: wanted.branches.iter().enumerate().map(bit).sum(),
         want_dx: wanted.x.into(),
+        want_gate: wanted.gate.into(),
         chunk: 0,
-        accumulate: 0,
     };
     let to = Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
     backward::gate_merge_backward(
@@ -109,8 +111,7 @@ pub fn gate_merge_backward(
     Ok(GateGradients {
         branches: slots.into_iter().zip(&wanted.branches).map(keep).collect(),
         x: wanted.x.then_some(dx),
-        weight: dweight,
-        bias: dbias,
+        gate: wanted.gate.then_some([dweight, dbias]),
     })
 }
 

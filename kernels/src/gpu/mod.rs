@@ -82,7 +82,7 @@ impl Gpu {
     }
 
     pub(crate) fn alloc(&self, len: usize) -> Result<wgpu::Buffer, KernelError> {
-        let size = 4 * size_class(len) as u64;
+        let size = 4 * size_class(len).ok_or(KernelError::Memory { bytes: u64::MAX })? as u64;
         let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
         if size > most {
             return Err(KernelError::Limit { kernel: "buffer", what: "bytes in one buffer", needs: size, has: most });
@@ -115,6 +115,7 @@ impl Gpu {
     ) -> Result<(), KernelError> {
         let views: Vec<&View> = inputs.iter().chain(outputs).copied().collect();
         for pass in K::passes(params) {
+            self.check_groups(K::NAME, pass.groups)?;
             let pipeline = self.pipelines.get::<K>(&self.device, &self.limits, params, pass.entry)?;
             let bound = pipeline
                 .bindings
@@ -125,6 +126,16 @@ impl Gpu {
             recorder.dispatch(&self.device, &self.queue, &pipeline, bytemuck::bytes_of(params), &bound, pass.groups);
         }
         Ok(())
+    }
+
+    /// A grid that the adapter can't dispatch is refused here; wgpu would only report it after the submission.
+    fn check_groups(&self, kernel: &'static str, groups: [u32; 3]) -> Result<(), KernelError> {
+        let has = u64::from(self.limits.max_compute_workgroups_per_dimension);
+        let needs = groups.into_iter().max().map_or(0, u64::from);
+        if needs <= has {
+            return Ok(());
+        }
+        Err(KernelError::Limit { kernel, what: "workgroups in one dimension", needs, has })
     }
 
     /// Writes are ordered before the next submission as a whole, so what has been recorded must go first.

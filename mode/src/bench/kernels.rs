@@ -91,8 +91,8 @@ pub(super) fn gate_merge(device: &Device, backward: bool) -> Result<Workload<'st
         if !backward {
             return Ok(vec![merged.y]);
         }
-        let wanted = Wanted { branches: vec![true; branches], x: true };
+        let wanted = Wanted { branches: vec![true; branches], x: true, gate: true };
         let made = gate_merge_backward(&x, &weight, &merged, &g, &wanted)?;
-        Ok(made.branches.into_iter().chain([made.x]).flatten().chain([made.weight, made.bias]).collect())
+        Ok(made.branches.into_iter().chain([made.x]).flatten().chain(made.gate.into_iter().flatten()).collect())
     }))
 }

@@ -6,7 +6,7 @@
 mod kernels;
 mod step;
 
-use crate::Error;
+use crate::{Error, memory};
 use cpu_time::ProcessTime;
 use mode_tensor::Device;
 use serde::Serialize;
@@ -91,18 +91,11 @@ pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> 
         min_ms: times[0],
         cpu_ms,
         gflops: workload.flop / median_ms / 1e6,
-        peak_rss_mb: peak_rss_mb(),
+        peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / (1024.0 * 1024.0)),
         tokens_per_s: workload.tokens.map(|tokens| 1e3 * tokens as f64 / median_ms),
         check: match workload.check {
             Some(check) => check()?,
             None => third,
         },
     })
-}
-
-/// The greatest resident size so far, which Linux keeps in `/proc`.
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }

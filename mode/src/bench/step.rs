@@ -113,5 +113,5 @@ pub(super) fn stage1(device: &Device) -> Result<Workload<'static>, Error> {
     let backward = experts * (4.0 * p + 2.0 * attention) + layers / 2.0 * (2.0 * p + 2.0 * attention) + head;
     // Two branches at 4K - 1 forward and 8K - 1 backward, both blocks; the first sends no gradient into x.
     let merges = experts * (7.0 + 15.0) * WIDTH as f64;
-    workload(Model { backbone, experts: vec![expert], gates }, Trained::Experts, forward + backward + merges)
+    workload(Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts, forward + backward + merges)
 }

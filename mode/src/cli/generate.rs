@@ -40,7 +40,15 @@ struct Answer {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let device = arguments.device.open()?;
-    let tokenizer = arguments.model.tokenizer()?;
+    let tokenizer = match (arguments.model.tokenizer(), &arguments.ids) {
+        (Ok(tokenizer), _) => tokenizer,
+        // Ids need no tokenizer; without one the answer has no text.
+        (Err(error), Some(_)) => {
+            eprintln!("no text will be shown: {error}");
+            None
+        }
+        (Err(error), None) => return Err(error),
+    };
     let prompt = match (&arguments.ids, &arguments.prompt) {
         (Some(file), _) => {
             let mut windows = read_windows(file)?;
@@ -58,10 +66,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let model = arguments.model.open(&device)?;
     let stop = if arguments.stop_at_eos { model.backbone.config.eos } else { None };
     let made = generate(&model, &prompt, arguments.max_new, stop)?;
-    let text = match &tokenizer {
-        Some(tokenizer) => Some(tokenizer.decode(&made.ids, true)?),
-        None => None,
-    };
+    let text = tokenizer.as_ref().map(|tokenizer| tokenizer.decode(&made.ids, true)).transpose()?;
     if arguments.json {
         return print_json(&Answer { new_ids: made.ids, text, top: made.top });
     }

@@ -67,6 +67,12 @@ impl DeviceArguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::data::is_calling_library() {
+            print(panic);
+        }
+    }));
     let program = match Program::try_parse() {
         Ok(program) => program,
         Err(error) if error.use_stderr() => {

@@ -37,7 +37,8 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     let finished = run(&recipe, &device, arguments.force, &mut |step, _, loss| {
         progress.set_position(step);
         progress.set_message(format!("loss {loss:.4}"));
-    })?;
+    })
+    .map_err(|error| error.in_file(&arguments.recipe))?;
     progress.finish_and_clear();
     print(&finished);
     Ok(())
@@ -50,9 +51,14 @@ fn print(finished: &Finished) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
         println!("loss     {first:.4} -> {last:.4} in {} steps, {rate:.0} tokens/s", finished.steps);
     }
-    println!("trained  {} of {} parameters", finished.params_trained, finished.params_total);
+    let frozen = finished.params_total - finished.params_trained;
+    println!("trained  {}: {} of {} parameters", finished.trained, finished.params_trained, finished.params_total);
     if !finished.frozen_after.is_empty() {
-        println!("frozen   sha256 {:.16}.. before and after: bit-identical", finished.frozen_after);
+        let hash = &finished.frozen_after;
+        println!(
+            "frozen   {}: {frozen} parameters, sha256 {hash:.16}.. before and after: bit-identical",
+            finished.frozen
+        );
     }
     println!("written  {}", finished.out.display());
 }

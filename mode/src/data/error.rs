@@ -107,13 +107,15 @@ pub enum DataError {
         /// The tokenizer library's own words.
         reason: String,
     },
-    /// A vocabulary is too small to hold all bytes and the end token.
-    #[error("a vocabulary of {vocab} is too small: ask for {least} or more")]
-    SmallVocab {
+    /// A vocabulary that can't hold all bytes and the end token, or is beyond reason.
+    #[error("a vocabulary of {vocab} tokens can't be: ask for {least} to {most}")]
+    VocabSize {
         /// The size asked for.
         vocab: usize,
         /// The least size possible.
         least: usize,
+        /// The greatest size possible.
+        most: usize,
     },
     /// The tokenizer library failed at training, encoding or decoding.
     #[error("the tokenizer failed at {what}: {reason}; check that tokenizer and text belong together")]

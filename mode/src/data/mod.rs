@@ -27,6 +27,7 @@ pub use mixture::{Mixture, MixtureState};
 pub use packages::{code, english, packages};
 pub use shards::Tokens;
 pub use source::Source;
+pub(crate) use tokenizer::is_calling_library;
 pub use tokenizer::{END_TOKEN, Tokenizer};
 
 #[cfg(test)]

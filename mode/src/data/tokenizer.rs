@@ -1,7 +1,9 @@
 //! Text to token ids and back, by a tokenizer trained here or one that came with a model.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -19,6 +21,29 @@ const END_NAMES: [&str; 6] = [END_TOKEN, "</s>", "<|endoftext|>", "<|end_of_text
 /// The end token and all bytes: a smaller vocabulary could not spell every text.
 const LEAST_VOCAB: usize = 257;
 
+/// Four times the largest in use; the trainer takes memory for all of them at once.
+const MOST_VOCAB: usize = 1 << 20;
+
+/// Calls of the tokenizer library that are under way. It panics on some broken files and on texts that they can't encode;
+/// those panics come back as errors, so whoever prints panics asks [`is_calling_library`] first.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// True while the tokenizer library runs, whose panics are caught and told as errors.
+pub(crate) fn is_calling_library() -> bool {
+    CALLS.load(Ordering::Relaxed) > 0
+}
+
+/// What `call` gives; a panic in it is an error like any other of the library's.
+fn library<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    CALLS.fetch_sub(1, Ordering::Relaxed);
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(text.unwrap_or("a panic without a message").to_string().into())
+    })
+}
+
 /// A tokenizer; encodes any text without loss when it was trained here.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -30,10 +55,10 @@ impl Tokenizer {
     /// tokenizer, byte by byte. A vocabulary stays smaller when the texts have no more pairs.
     ///
     /// # Errors
-    /// [`DataError::SmallVocab`] below 257 tokens, [`DataError::Tokenizer`] if the library fails.
+    /// [`DataError::VocabSize`] below 257 tokens or above a million, [`DataError::Tokenizer`] if the library fails.
     pub fn train<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab: usize) -> Result<Self, DataError> {
-        if vocab < LEAST_VOCAB {
-            return Err(DataError::SmallVocab { vocab, least: LEAST_VOCAB });
+        if !(LEAST_VOCAB..=MOST_VOCAB).contains(&vocab) {
+            return Err(DataError::VocabSize { vocab, least: LEAST_VOCAB, most: MOST_VOCAB });
         }
         let trainer = BpeTrainer::builder()
             .vocab_size(vocab)
@@ -59,7 +84,7 @@ impl Tokenizer {
         })?;
         let broken =
             |error: tokenizers::Error| DataError::TokenizerFile { path: path.into(), reason: error.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
+        let mut inner = library(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(broken)?;
         // Files carry the cuts and the filling of whoever saved them; ours are whole texts, cut into windows by us.
         inner.with_truncation(None).map_err(broken)?;
         inner.with_padding(None);
@@ -89,7 +114,7 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] if the library fails.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, DataError> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(failed("encoding"))?;
+        let encoding = library(|| self.inner.encode_fast(text, add_special)).map_err(failed("encoding"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -98,7 +123,7 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] if the library fails.
     pub fn encode_all(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>, DataError> {
-        let encodings = self.inner.encode_batch_fast(texts, false).map_err(failed("encoding"))?;
+        let encodings = library(|| self.inner.encode_batch_fast(texts, false)).map_err(failed("encoding"))?;
         Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
@@ -108,7 +133,7 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] if the library fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, DataError> {
-        self.inner.decode(ids, skip_special).map_err(failed("decoding"))
+        library(|| self.inner.decode(ids, skip_special)).map_err(failed("decoding"))
     }
 
     /// One more than the greatest id, so that an embedding with as many rows has one for every id.

@@ -48,35 +48,40 @@ pub(super) fn tokenizer_file(demo: &Demo) -> PathBuf {
     demo.out.join("data").join("tokenizer.json")
 }
 
-/// Reads or makes the texts, trains the tokenizer, and writes tokens and test windows.
+/// Reads or makes the texts, trains the tokenizer, and only then makes the demo's folder with tokens and test windows.
 pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
     let corpora = corpora(demo)?;
-    files::create_folder(&demo.out.join("data"), true)?;
     let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
     let tokenizer = Tokenizer::train(training, demo.settings.vocabulary)?;
-    tokenizer.save(&tokenizer_file(demo))?;
     let mut texts = Texts { hashes: vec![], bytes: vec![], test: vec![], validation: vec![], prompts: vec![] };
+    let mut training = Vec::new();
     for (corpus, domain) in corpora.iter().zip(DOMAINS) {
         let encode = |split| Tokens::encode(domain, &tokenizer, corpus.texts(split));
-        let training = encode(Split::Train)?;
-        training.write(&tokens_file(demo, domain))?;
-        let test = spread(&encode(Split::Test)?, demo.settings.length + 1, demo.settings.test_tokens)?;
-        files::write(&demo.out.join(format!("test-{domain}.json")), json(&test)?)?;
-        let line = format!(
-            "{:8} {:>9} bytes, {:>8} training tokens, sha256 {:.16}..",
-            corpus.name,
-            corpus.bytes(),
-            training.ids.len(),
-            corpus.sha256()
-        );
+        let tokens = encode(Split::Train)?;
+        let window = demo.settings.length + 1;
+        tokens.require_window(window)?;
+        let test = spread(&encode(Split::Test)?, window, demo.settings.test_tokens)?;
         texts.hashes.push(corpus.sha256());
         texts.bytes.push(corpus.bytes());
-        texts.validation.push(spread(&encode(Split::Validation)?, demo.settings.length + 1, VALIDATION)?);
+        texts.validation.push(spread(&encode(Split::Validation)?, window, VALIDATION)?);
         texts.prompts.extend(
             test.first().map(|window| tokenizer.decode(&window[..window.len().min(PROMPT)], true)).transpose()?,
         );
         texts.test.push(test);
-        demo.say(line);
+        demo.say(format!(
+            "{:8} {:>9} bytes, {:>8} training tokens, sha256 {:.16}..",
+            corpus.name,
+            corpus.bytes(),
+            tokens.ids.len(),
+            corpus.sha256()
+        ));
+        training.push(tokens);
+    }
+    files::create_folder(&demo.out.join("data"))?;
+    tokenizer.save(&tokenizer_file(demo))?;
+    for ((domain, tokens), test) in DOMAINS.iter().zip(&training).zip(&texts.test) {
+        tokens.write(&tokens_file(demo, domain))?;
+        files::write(&demo.out.join(format!("test-{domain}.json")), json(test)?)?;
     }
     Ok(texts)
 }

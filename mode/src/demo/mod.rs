@@ -57,16 +57,26 @@ impl Demo<'_> {
 
     /// Runs one recipe of the plan.
     fn run(&mut self, recipe: &crate::train::Recipe, name: &str) -> Result<Finished, Error> {
-        files::create_folder(&self.out.join("recipes"), true)?;
+        files::create_folder(&self.out.join("recipes"))?;
         recipe.write(&self.out.join("recipes").join(format!("{name}.toml")))?;
         let listener = &mut *self.listener;
         run(recipe, &self.device, true, &mut |step, steps, loss| listener(Event::Step(name, step, steps, loss)))
     }
 
-    /// Evaluates a model's folder on each domain's windows.
-    fn evaluate(&self, model: &Path, windows: &[Vec<Vec<u32>>]) -> Result<Vec<Evaluation>, Error> {
+    /// Evaluates a model's folder on each domain's windows; also the names of the branches that its gates choose among.
+    fn evaluate(&self, model: &Path, windows: &[Vec<Vec<u32>>]) -> Result<(Vec<Evaluation>, Vec<String>), Error> {
         let model = crate::model::open(model, &self.device)?;
-        windows.iter().map(|windows| crate::train::evaluate(&model, windows, false)).collect()
+        let evaluations = windows.iter().map(|windows| crate::train::evaluate(&model, windows, false));
+        let experts = model.experts.iter().map(|expert| expert.info.name.clone());
+        Ok((evaluations.collect::<Result<_, _>>()?, std::iter::once("backbone".into()).chain(experts).collect()))
+    }
+
+    /// The plan, refused before anything is read or written if the demo's folder exists or its settings can't be.
+    fn plan(&self, tuned: &tune::Tuned, force: bool) -> Result<Plan, Error> {
+        files::refuse_existing(&self.out, force)?;
+        let plan = Plan::new(self, tuned);
+        plan.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
+        Ok(plan)
     }
 }
 
@@ -75,9 +85,8 @@ impl Demo<'_> {
 /// # Errors
 /// A folder that exists, too little text, a loss that is not finite.
 pub fn demo(mut demo: Demo, force: bool) -> Result<Vec<Row>, Error> {
-    files::create_folder(&demo.out, force)?;
+    let plan = demo.plan(&tune::committed()?, force)?;
     let texts = corpora::prepare(&mut demo)?;
-    let plan = Plan::new(&demo, &tune::committed()?);
     let base = demo.run(&plan.pretrain(), "base")?;
     let stage1: Vec<Finished> =
         plan.experts().iter().map(|(name, recipe)| demo.run(recipe, name)).collect::<Result<_, _>>()?;
@@ -100,8 +109,8 @@ pub fn demo(mut demo: Demo, force: bool) -> Result<Vec<Row>, Error> {
 /// Evaluates the model that the last of `runs` made, and adds up what all of them saw.
 fn measure(demo: &mut Demo, texts: &Texts, method: &str, runs: &[Finished]) -> Result<Measured, Error> {
     let Some(last) = runs.last() else { return Err(Error::Setting(format!("{method} made no run"))) };
-    let evaluations = demo.evaluate(&last.out, &texts.test)?;
-    let measured = Measured::new(method, runs, last, evaluations);
+    let (evaluations, branches) = demo.evaluate(&last.out, &texts.test)?;
+    let measured = Measured::new(method, runs, last, evaluations, branches);
     let row = &measured.row;
     let percent = [row.english, row.code, row.math, row.mean].map(|share| format!("{:6.2}", 100.0 * share));
     let [english, code, math, mean] = percent;

@@ -11,12 +11,20 @@ use crate::{Error, files};
 pub(super) struct Measured {
     pub(super) row: Row,
     last: Finished,
+    /// By domain, block and branch.
     gates: Vec<Vec<Vec<f64>>>,
+    branches: Vec<String>,
 }
 
 impl Measured {
-    /// From the runs that led to a model, the last of which made it, and its evaluations by domain.
-    pub(super) fn new(method: &str, runs: &[Finished], last: &Finished, evaluations: Vec<Evaluation>) -> Self {
+    /// From the runs that led to a model, the last of which made it, its evaluations by domain and its branches' names.
+    pub(super) fn new(
+        method: &str,
+        runs: &[Finished],
+        last: &Finished,
+        evaluations: Vec<Evaluation>,
+        branches: Vec<String>,
+    ) -> Self {
         let accuracy = |i: usize| evaluations.get(i).map_or(f64::NAN, |evaluation| evaluation.next_token_accuracy);
         let [english, code, math] = [0, 1, 2].map(accuracy);
         // A composition without steps trains nothing itself: what counts is the stage before it.
@@ -36,7 +44,7 @@ impl Measured {
             model: last.out.to_string_lossy().replace('\\', "/"),
         };
         let gates = evaluations.into_iter().map(|evaluation| evaluation.gate_means).collect();
-        Self { row, last: trained.clone(), gates }
+        Self { row, last: trained.clone(), gates, branches }
     }
 }
 
@@ -84,16 +92,10 @@ fn curve(measured: &Measured) -> Curve {
 }
 
 fn gates(measured: &Measured) -> GateTable {
-    let name = &measured.row.method;
-    let branches: &[&str] = match name.as_str() {
-        "mode-code" => &["backbone", "code"],
-        "mode-math" => &["backbone", "math"],
-        _ => &["backbone", "code", "math"],
-    };
     let domains = DOMAINS.iter().zip(&measured.gates);
     GateTable {
-        name: name.clone(),
-        branches: branches.iter().map(ToString::to_string).collect(),
+        name: measured.row.method.clone(),
+        branches: measured.branches.clone(),
         domains: domains.map(|(d, weights)| DomainGates { domain: d.to_string(), weights: weights.clone() }).collect(),
     }
 }
@@ -101,19 +103,12 @@ fn gates(measured: &Measured) -> GateTable {
 fn frozen(measured: &Measured) -> FrozenNote {
     let last = &measured.last;
     let frozen = last.params_total - last.params_trained;
-    let (trained_what, frozen_what) = match measured.row.method.as_str() {
-        "base" | "full" | "full-long" => ("all weights", ""),
-        "lora" | "lora-long" => ("factors beside the attention projections", "the base model"),
-        "mode-code" | "mode-math" => ("one expert and its gates", "the base model"),
-        "mode-2x" => ("both experts and the gates", "the base model"),
-        _ => ("the gates", "the base model and both experts"),
-    };
     FrozenNote {
         run: measured.row.method.clone(),
-        trained: trained_what.into(),
+        trained: last.trained.clone(),
         trained_parameters: last.params_trained,
         trained_bytes: 4 * last.params_trained,
-        frozen: frozen_what.into(),
+        frozen: last.frozen.clone(),
         frozen_parameters: frozen,
         frozen_bytes: 4 * frozen,
         sha256_before: last.frozen_before.clone(),

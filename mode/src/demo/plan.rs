@@ -4,8 +4,7 @@ use super::corpora::{tokenizer_file, tokens_file};
 use super::tune::Tuned;
 use super::{Demo, Settings};
 use crate::train::{
-    ComposeSettings, DataSource, ExpertSettings, GatesOr, LoraSettings, Method, ModelShape, Recipe, Schedule,
-    TrainSettings,
+    ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe, TrainSettings, Unfrozen,
 };
 use std::path::PathBuf;
 
@@ -37,6 +36,21 @@ impl Plan {
             tokenizer: tokenizer_file(demo),
             tokens,
         }
+    }
+
+    /// An error for settings that would stop the demo halfway.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let s = &self.settings;
+        let pretrain = self.pretrain();
+        if let Some(shape) = &pretrain.model {
+            shape.config(s.vocabulary, None).check()?;
+        }
+        let compositions = self.compositions().into_iter().map(|(_, recipe, _)| recipe);
+        let others = self.experts().into_iter().chain(self.baselines()).map(|(_, recipe)| recipe);
+        for recipe in std::iter::once(pretrain).chain(others).chain(compositions) {
+            recipe.check()?;
+        }
+        Ok(())
     }
 
     /// English and a tenth Code.
@@ -109,14 +123,14 @@ impl Plan {
         };
         let steps = self.settings.steps;
         vec![
-            composed("mode-code", &[1], GatesOr::All, self.tuned.rate("expert"), 0),
-            composed("mode-math", &[2], GatesOr::All, self.tuned.rate("expert"), 0),
-            composed("mode-2x", &[1, 2], GatesOr::All, self.tuned.rate("mode-2x"), steps),
-            composed("mode-2x-frozen", &[1, 2], GatesOr::Gates, self.tuned.rate("mode-2x-frozen"), steps),
+            composed("mode-code", &[1], Unfrozen::All, self.tuned.rate("expert"), 0),
+            composed("mode-math", &[2], Unfrozen::All, self.tuned.rate("expert"), 0),
+            composed("mode-2x", &[1, 2], Unfrozen::All, self.tuned.rate("mode-2x"), steps),
+            composed("mode-2x-frozen", &[1, 2], Unfrozen::Gates, self.tuned.rate("mode-2x-frozen"), steps),
         ]
     }
 
-    pub(super) fn composition(&self, name: &str, experts: &[usize], train: GatesOr, rate: f64, steps: u64) -> Recipe {
+    pub(super) fn composition(&self, name: &str, experts: &[usize], train: Unfrozen, rate: f64, steps: u64) -> Recipe {
         let folder = |domain: &usize| self.out.join(format!("expert-{}", super::DOMAINS[*domain]));
         let settings =
             ComposeSettings { experts: experts.iter().map(folder).collect(), train, gates: self.settings.gate_rule };
@@ -139,18 +153,7 @@ impl Plan {
             expert: None,
             lora: None,
             compose: None,
-            train: TrainSettings {
-                steps,
-                batch: self.settings.batch,
-                length: self.settings.length,
-                learning_rate: rate,
-                warmup: (steps / 10).min(50),
-                schedule: Schedule::Cosine,
-                decay: 0.01,
-                clip: 1.0,
-                beta1: 0.9,
-                beta2: 0.95,
-            },
+            train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),
             data: data.iter().map(source).collect(),
         }
     }

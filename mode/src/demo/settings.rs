@@ -2,8 +2,14 @@
 
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
-use crate::train::{apply_setting, expert_init, explain_setting, gate_rule, share};
+use crate::train::{apply_setting, expert_init, from_table, gate_rule, share};
 use serde::{Deserialize, Serialize};
+
+/// Steps of a run at the most: a demo is no place for more.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// Tokens a window at the most: as many as the validation text has.
+const MOST_LENGTH: usize = 4_096;
 
 /// Sizes and steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,8 +81,17 @@ impl Settings {
         Self { pretrain_steps: 30, steps: 5, test_tokens: 2_000, ..Self::default() }
     }
 
-    /// An error for sizes that would stop the demo halfway.
+    /// An error for sizes that would stop the demo halfway; what its recipes say of them they check themselves.
     fn check(&self) -> Result<(), String> {
+        if self.steps == 0 || self.pretrain_steps == 0 || self.test_tokens == 0 {
+            return Err("steps, pretrain_steps and test_tokens are 1 or more".into());
+        }
+        if self.steps.max(self.pretrain_steps) > MOST_STEPS {
+            return Err(format!("steps and pretrain_steps are {MOST_STEPS} at the most"));
+        }
+        if self.length > MOST_LENGTH {
+            return Err(format!("length is {}; {MOST_LENGTH} is possible", self.length));
+        }
         if self.heads == 0 || !self.width.is_multiple_of(2 * self.heads) {
             return Err(format!("width {} is no multiple of twice the {} heads", self.width, self.heads));
         }
@@ -103,13 +118,9 @@ impl Settings {
         for set in sets {
             apply_setting(&mut table, set)?;
         }
-        let settings: Self = table
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::Setting(format!("--set: {}", explain_setting(e.message()))))?;
-        if settings.steps == 0 || settings.pretrain_steps == 0 || settings.batch == 0 || settings.length == 0 {
-            return Err(Error::Setting("--set: steps, pretrain_steps, batch and length must be 1 or more".into()));
-        }
-        settings.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
+        let wrong = |what| Error::Setting(format!("--set: {what}"));
+        let settings: Self = from_table(table).map_err(wrong)?;
+        settings.check().map_err(wrong)?;
         Ok(settings)
     }
 }

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::{Demo, Settings, corpora};
 use crate::model::{ExpertInit, GateRule};
 use crate::report::{ChoiceScore, GridScore};
-use crate::train::{GatesOr, Recipe};
+use crate::train::{Recipe, Unfrozen};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -45,7 +45,7 @@ pub(super) fn committed() -> Result<Tuned, Error> {
 /// # Errors
 /// As [`super::demo`].
 pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
-    files::create_folder(&demo.out, force)?;
+    demo.plan(&Tuned::default(), force)?;
     let texts = corpora::prepare(&mut demo)?;
     let validation = texts.validation;
     let file = demo.out.join("tuned.json");
@@ -92,12 +92,12 @@ fn score(demo: &mut Demo, tuned: &Tuned, method: &str, rate: f64, windows: &[Vec
             for (domain, name) in [(1, "expert-code"), (2, "expert-math")] {
                 demo.run(&plan.expert(domain, rate), name)?;
                 let own = [windows[0].clone(), windows[domain].clone()];
-                sum += mean(demo, &plan.composition("mode-1x", &[domain], GatesOr::All, rate, 0), &own)?;
+                sum += mean(demo, &plan.composition("mode-1x", &[domain], Unfrozen::All, rate, 0), &own)?;
             }
             Ok(sum / 2.0)
         }
-        "mode-2x" => mean(demo, &plan.composition(method, &[1, 2], GatesOr::All, rate, steps), windows),
-        "mode-2x-frozen" => mean(demo, &plan.composition(method, &[1, 2], GatesOr::Gates, rate, steps), windows),
+        "mode-2x" => mean(demo, &plan.composition(method, &[1, 2], Unfrozen::All, rate, steps), windows),
+        "mode-2x-frozen" => mean(demo, &plan.composition(method, &[1, 2], Unfrozen::Gates, rate, steps), windows),
         _ => mean(demo, &plan.baseline(method, rate), windows),
     }
 }
@@ -106,7 +106,7 @@ fn score(demo: &mut Demo, tuned: &Tuned, method: &str, rate: f64, windows: &[Vec
 fn mean(demo: &mut Demo, recipe: &Recipe, windows: &[Vec<Vec<u32>>]) -> Result<f64, Error> {
     let name = folder_name(&recipe.out);
     demo.run(recipe, &name)?;
-    let all = demo.evaluate(&recipe.out, windows)?;
+    let (all, _) = demo.evaluate(&recipe.out, windows)?;
     Ok(all.iter().map(|evaluation| evaluation.next_token_accuracy).sum::<f64>() / all.len() as f64)
 }
 

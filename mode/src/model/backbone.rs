@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::init::Random;
 use super::layer::Layer;
-use super::weights::{Maker, Rule, Start, Weights, to_file};
-use crate::{Error, files};
+use super::weights::{Maker, Rule, Start, Weights, refuse_unread, to_file};
+use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, Rotation, SafeTensors, write_safetensors};
 use serde::Deserialize;
@@ -66,16 +66,22 @@ impl Backbone {
             return Err(Error::content(folder, format!("{what} with config.json and model.safetensors")));
         }
         let config = Config::read(&folder.join("config.json"))?;
-        let tensors = SafeTensors::open(&weight_files(folder)?)?;
+        let files = weight_files(folder)?;
+        let tensors = SafeTensors::open(&files)?;
         let bare = !tensors.has("model.embed_tokens.weight") && tensors.has("embed_tokens.weight");
         let prefix = if bare { "" } else { "model." };
         let weights = |prefix| Weights::File { tensors: &tensors, prefix };
-        Self::build(
+        let backbone = Self::build(
             config,
             device,
             &mut Maker { device, weights: weights(prefix), name: "model.".into() },
             &mut Maker { device, weights: weights(""), name: String::new() },
-        )
+        )?;
+        let file_name = |name: &str| name.strip_prefix("model.").map_or(name.into(), |rest| format!("{prefix}{rest}"));
+        let harmless =
+            |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight" && backbone.config.tied;
+        refuse_unread(&tensors, &files[0], backbone.params(), file_name, harmless)?;
+        Ok(backbone)
     }
 
     /// A decoder of random weights: matrices normal with deviation 1/sqrt(in), those that write to the stream smaller by
@@ -85,6 +91,7 @@ impl Backbone {
     /// Sizes that do not fit each other, or what the device reports.
     pub fn random(config: Config, device: &Device, random: &mut Random) -> Result<Self, Error> {
         config.check().map_err(Error::Setting)?;
+        memory::require(device, config.parameters(), "the model")?;
         let (mut body, mut head) = (random.fork(), random.fork());
         Self::build(
             config,

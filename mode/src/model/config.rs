@@ -5,6 +5,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// Widths, heads, positions and tokens at the most: their products are counted in 32 bits on a GPU.
+const MOST_SIZE: usize = 1 << 24;
+
+/// Layers at the most: ten times the deepest model's, and few enough that a mistyped number can't fill the memory.
+const MOST_LAYERS: usize = 1_024;
+
+/// Parameters at the most; what the machine at hand can hold is asked when they are made.
+const MOST_PARAMETERS: u64 = 1 << 40;
+
 /// Shape and constants of a Llama.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -82,11 +91,7 @@ impl Config {
         if raw.hidden_act.as_deref().is_some_and(|act| act != "silu") {
             return fail(format!("hidden_act {} is not supported; silu is", raw.hidden_act.unwrap_or_default()));
         }
-        let rope = raw.rope_parameters.unwrap_or(Value::Null);
-        let scaled = raw.rope_scaling.as_ref().or(Some(&rope)).and_then(|r| r.get("rope_type").or(r.get("type")));
-        if let Some(kind) = scaled.and_then(Value::as_str).filter(|kind| *kind != "default") {
-            return fail(format!("rope_scaling '{kind}' is not supported; models without scaling are"));
-        }
+        let theta = rope_theta(&raw).map_err(|what| Error::content(path, what))?;
         let config = Self {
             vocabulary: raw.vocab_size,
             width: raw.hidden_size,
@@ -97,7 +102,7 @@ impl Config {
             head_width: raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1)),
             positions: raw.max_position_embeddings,
             epsilon: raw.rms_norm_eps,
-            theta: raw.rope_theta.or(rope.get("rope_theta").and_then(Value::as_f64)).unwrap_or(10_000.0),
+            theta,
             tied: raw.tie_word_embeddings,
             eos: raw.eos_token_id.as_ref().and_then(first_id),
         };
@@ -117,11 +122,37 @@ impl Config {
         if !self.head_width.is_multiple_of(2) {
             return Err(format!("rotary positions need heads of even width, not {}", self.head_width));
         }
-        // Products of these are counted in 32 bits on the GPU; no model comes near.
-        if sizes.iter().chain([&self.head_width, &self.positions]).any(|&size| size > 1 << 24) {
-            return Err("a size of the model is over 16,777,216".into());
+        if sizes.iter().chain([&self.head_width, &self.positions]).any(|&size| size > MOST_SIZE) {
+            return Err(format!("a size of the model is over {MOST_SIZE}"));
+        }
+        if self.layers > MOST_LAYERS {
+            return Err(format!("{} layers; {MOST_LAYERS} are possible", self.layers));
+        }
+        if self.parameters() > MOST_PARAMETERS {
+            return Err(format!("a model of {} parameters; {MOST_PARAMETERS} are possible", self.parameters()));
+        }
+        if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
+            return Err(format!("rms_norm_eps is {}; a small number that is not negative is wanted", self.epsilon));
+        }
+        if !(self.theta.is_finite() && self.theta > 0.0) {
+            return Err(format!("rope_theta is {}; a positive number is wanted", self.theta));
         }
         Ok(())
+    }
+
+    /// Parameters of one layer, 2 d (q + kv) + 3 d f + 2 d, with q and kv the widths of all query and all key heads.
+    pub fn layer_parameters(&self) -> u64 {
+        let [d, f, heads, kv_heads, width] =
+            [self.width, self.hidden, self.heads, self.kv_heads, self.head_width].map(|size| size as u64);
+        let projections = heads.saturating_mul(width).saturating_add(kv_heads.saturating_mul(width));
+        d.saturating_mul(projections.saturating_mul(2).saturating_add(f.saturating_mul(3)).saturating_add(2))
+    }
+
+    /// Parameters of the whole model.
+    pub fn parameters(&self) -> u64 {
+        let tables = if self.tied { 1 } else { 2 };
+        let outside = (self.width as u64).saturating_mul((self.vocabulary as u64).saturating_mul(tables) + 1);
+        self.layer_parameters().saturating_mul(self.layers as u64).saturating_add(outside)
     }
 
     /// The same as Hugging Face would write it.
@@ -148,7 +179,75 @@ impl Config {
     }
 }
 
+/// The base of the rotary angles, from wherever transformers' version of the day has put it; scaled angles are refused.
+fn rope_theta(raw: &Raw) -> Result<f64, String> {
+    let mut theta = raw.rope_theta;
+    for (key, rope) in [("rope_scaling", &raw.rope_scaling), ("rope_parameters", &raw.rope_parameters)] {
+        let Some(rope) = rope else { continue };
+        let Some(rope) = rope.as_object() else { return Err(format!("{key} is no table of settings")) };
+        match rope.get("rope_type").or(rope.get("type")) {
+            None if key == "rope_parameters" || rope.is_empty() => {}
+            Some(Value::String(kind)) if kind == "default" => {}
+            other => {
+                let kind = other.map_or("without a rope_type".into(), Value::to_string);
+                return Err(format!("{key} {kind} is not supported; models without scaling are"));
+            }
+        }
+        if rope.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0)) {
+            return Err(format!("{key}.partial_rotary_factor is not supported; heads are turned whole"));
+        }
+        if let Some(value) = rope.get("rope_theta") {
+            theta = Some(value.as_f64().ok_or_else(|| format!("{key}.rope_theta is {value}, not a number"))?);
+        }
+    }
+    Ok(theta.unwrap_or(10_000.0))
+}
+
 /// One id, or the first of a list of ids.
 fn first_id(value: &Value) -> Option<u32> {
     value.as_array().and_then(|ids| ids.first()).unwrap_or(value).as_u64()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The small test model's `config.json` with some keys set.
+    fn read(changes: Value) -> Result<Config, Error> {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-random-llama/config.json");
+        let mut config: serde_json::Map<String, Value> = files::read_json(Path::new(source))?;
+        config.extend(changes.as_object().cloned().unwrap_or_default());
+        let folder = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
+        let path = folder.path().join("config.json");
+        files::write_json(&path, &config)?;
+        Config::read(&path)
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_file() -> Result<(), Error> {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-random-llama"));
+        let model = crate::model::Backbone::open(folder, &mode_tensor::Device::cpu())?;
+        let counted: usize = model.params().map(|param| param.value().len()).sum();
+        assert_eq!(model.config.parameters(), counted as u64);
+        Ok(())
+    }
+
+    #[test]
+    fn settings_that_change_the_maths_are_refused() {
+        for (changes, says) in [
+            (json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}), "\"llama3\" is not supported"),
+            (json!({"rope_scaling": {"type": 3}}), "rope_scaling 3"),
+            (json!({"rope_scaling": {"factor": 2.0}}), "without a rope_type"),
+            (json!({"rope_parameters": {"rope_theta": "big"}}), "\"big\", not a number"),
+            (json!({"rope_parameters": {"partial_rotary_factor": 0.5}}), "partial_rotary_factor"),
+            (json!({"rope_theta": -1.0, "rope_parameters": null}), "rope_theta is -1"),
+            (json!({"rms_norm_eps": -1e-5}), "rms_norm_eps"),
+            (json!({"num_hidden_layers": 100_000}), "100000 layers"),
+            (json!({"hidden_size": "wide"}), "hidden_size"),
+        ] {
+            let said = read(changes.clone()).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(said.contains(says), "{changes}: {said}");
+        }
+        assert!(read(json!({"rope_scaling": null, "rope_parameters": {"rope_theta": 5e5}})).is_ok());
+    }
 }

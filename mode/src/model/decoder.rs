@@ -1,15 +1,15 @@
 //! The whole model: a backbone, and beside its blocks no experts, one (stage 1) or several (stage 2).
 
 use super::backbone::Backbone;
-use super::config::Config;
-use super::expert::Expert;
+use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
-use super::layer::{Layer, Stream};
+use super::layer::{Context, Layer};
 use crate::Error;
 use mode_autograd::{Param, Tape, Var, embedding, gate_merge, linear, rms_norm};
 use mode_tensor::{Ids, Tensor};
 
-/// A backbone with N experts.
+/// A backbone with N experts; made by [`Model::plain`] or [`Model::with_experts`], which see to it that all fit.
+#[non_exhaustive]
 pub struct Model {
     /// The pre-trained decoder.
     pub backbone: Backbone,
@@ -42,24 +42,33 @@ pub struct Output {
     pub gates: Vec<Tensor>,
 }
 
-/// An error unless m blocks of l layers an expert fit a decoder.
-pub(crate) fn check_blocks(config: &Config, blocks: usize, layers_per_block: usize) -> Result<(), String> {
-    if blocks == 0 || !config.layers.is_multiple_of(blocks) {
-        let fits: Vec<String> =
-            (1..=config.layers).filter(|m| config.layers.is_multiple_of(*m)).map(|m| m.to_string()).collect();
-        let fits = fits.join(", ");
-        return Err(format!("{blocks} blocks do not divide the model's {} layers; {fits} would", config.layers));
-    }
-    if layers_per_block == 0 || layers_per_block > 1_000 {
-        return Err(format!("an expert of {layers_per_block} layers a block; 1 to 1,000 are possible"));
-    }
-    Ok(())
-}
-
 impl Model {
     /// A plain model.
     pub fn plain(backbone: Backbone) -> Self {
         Self { backbone, experts: Vec::new(), gates: Vec::new() }
+    }
+
+    /// A backbone with experts beside it and a gate for each block.
+    ///
+    /// # Errors
+    /// No experts, experts of other blocks than the first's, or gates that are not one of experts + 1 ways a block.
+    pub fn with_experts(backbone: Backbone, experts: Vec<Expert>, gates: Vec<Gate>) -> Result<Self, Error> {
+        let misfit = |what: String| Err(Error::Setting(what));
+        let Some(first) = experts.first() else {
+            return misfit("there is no expert; compose one or more".into());
+        };
+        check_blocks(&backbone.config, first.info.blocks, first.info.layers_per_block).map_err(Error::Setting)?;
+        for expert in &experts {
+            if (expert.info.blocks, expert.info.layers_per_block) != (first.info.blocks, first.info.layers_per_block) {
+                let (name, first) = (&expert.info.name, &first.info.name);
+                return misfit(format!("expert {name} has other blocks or layers a block than {first}"));
+            }
+        }
+        let gate = [experts.len() + 1, backbone.config.width];
+        if gates.len() != first.info.blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
+            return misfit(format!("{} gates of shape {gate:?} are wanted, one a block", first.info.blocks));
+        }
+        Ok(Self { backbone, experts, gates })
     }
 
     /// The stream `[tokens, width]` of `ids`, windows of `length` one after the other.
@@ -73,17 +82,17 @@ impl Model {
             let what = format!("a window of {length} tokens is longer than the model's {positions} positions; cut it");
             return Err(Error::Setting(what));
         }
-        let stream = Stream { tape, rotation: &backbone.rotation, length };
+        let context = Context { tape, rotation: &backbone.rotation, length };
         let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
         let mut gates = Vec::new();
         if self.experts.is_empty() {
             for layer in &backbone.layers {
-                x = layer.forward(&stream, &x, None)?;
+                x = layer.forward(&context, &x, None)?;
             }
         } else {
             let per_block = backbone.config.layers / self.gates.len();
             for (i, layers) in backbone.layers.chunks(per_block).enumerate() {
-                x = self.block(&stream, i, layers, &x, &mut gates)?;
+                x = self.block(&context, i, layers, &x, &mut gates)?;
             }
         }
         let hidden = rms_norm(&x, &tape.param(&backbone.norm), backbone.config.epsilon as f32)?;
@@ -93,7 +102,7 @@ impl Model {
     /// Block i: all branches read x, and the gate merges them.
     fn block(
         &self,
-        stream: &Stream,
+        context: &Context,
         i: usize,
         backbone: &[Layer],
         x: &Var,
@@ -102,9 +111,9 @@ impl Model {
         let slots = Tensor::slots(x.value().device(), self.experts.len() + 1, x.value().shape())?;
         let stacks = std::iter::once(backbone).chain(self.experts.iter().map(|expert| expert.blocks[i].as_slice()));
         let branches =
-            stacks.zip(&slots).map(|(layers, slot)| stack(stream, layers, x, slot)).collect::<Result<Vec<_>, _>>()?;
+            stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, slot)).collect::<Result<Vec<_>, _>>()?;
         let gate = &self.gates[i];
-        let (weight, bias) = (stream.tape.param(&gate.weight), stream.tape.param(&gate.bias));
+        let (weight, bias) = (context.tape.param(&gate.weight), context.tape.param(&gate.bias));
         let gated = gate_merge(x, &weight, &bias, &branches.iter().collect::<Vec<_>>())?;
         gates.push(gated.p);
         Ok(gated.y)
@@ -126,7 +135,7 @@ impl Model {
     pub fn logits_after(&self, output: &Output, token: usize) -> Result<Vec<f32>, Error> {
         let row = Ids::new(self.backbone.device(), &[token as u32])?;
         let last = mode_tensor::embedding(&row, output.hidden.value())?;
-        Ok(self.logits(&Tape::new(), &Var::constant(last))?.value().to_vec()?)
+        Ok(self.logits(&Tape::frozen(), &Var::constant(last))?.value().to_vec()?)
     }
 
     /// All parameters: the backbone's, its LoRAs', the experts', the gates'.
@@ -139,6 +148,24 @@ impl Model {
     /// True if there are LoRAs beside the backbone's projections.
     pub fn has_lora(&self) -> bool {
         self.backbone.layers.iter().any(|layer| layer.lora_params().next().is_some())
+    }
+
+    /// What sets this model apart from its base, and is trained as a rule: experts and gates, a LoRA, or all of a plain one.
+    pub fn adapted(&self) -> Trained {
+        match (self.experts.is_empty(), self.has_lora()) {
+            (false, _) => Trained::Experts,
+            (true, true) => Trained::Lora,
+            (true, false) => Trained::Backbone,
+        }
+    }
+
+    /// What `f` gives while the parameters that `trained` names are trained and no others; afterwards all is as before.
+    pub fn while_training<T>(&self, trained: Trained, f: impl FnOnce() -> T) -> T {
+        let before: Vec<bool> = self.params().map(Param::is_trained).collect();
+        self.set_trained(trained);
+        let result = f();
+        self.params().zip(before).for_each(|(param, trained)| param.set_trained(trained));
+        result
     }
 
     /// Trains the parameters that `trained` names, and freezes all others.
@@ -161,10 +188,10 @@ impl Model {
 }
 
 /// Layers one after the other; the last writes to `slot`.
-fn stack(stream: &Stream, layers: &[Layer], x: &Var, slot: &Tensor) -> Result<Var, Error> {
+fn stack(context: &Context, layers: &[Layer], x: &Var, slot: &Tensor) -> Result<Var, Error> {
     let mut y = x.clone();
     for (i, layer) in layers.iter().enumerate() {
-        y = layer.forward(stream, &y, (i + 1 == layers.len()).then_some(slot))?;
+        y = layer.forward(context, &y, (i + 1 == layers.len()).then_some(slot))?;
     }
     Ok(y)
 }

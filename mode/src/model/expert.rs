@@ -3,12 +3,11 @@
 use super::Backbone;
 use super::backbone::stream_start;
 use super::config::Config;
-use super::decoder::check_blocks;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random};
 use super::layer::Layer;
-use super::weights::{Maker, Rule, Start, Weights, to_file};
-use crate::{Error, files};
+use super::weights::{Maker, Rule, Start, Weights, refuse_unread, to_file};
+use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors, write_safetensors};
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use std::path::Path;
 pub(crate) const INFO: &str = "expert.json";
 const WEIGHTS: &str = "expert.safetensors";
 /// Version of the expert folder's format.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// `expert.json`. Fields that this version does not know are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,12 +60,17 @@ impl ExpertInfo {
         }
         let info: Self = files::read_json(&path)?;
         if info.format != FORMAT {
-            let what = format!("format {} is newer than this program, which reads format {FORMAT}", info.format);
-            return Err(Error::content(&path, what));
+            return Err(Error::content(&path, other_format(info.format)));
         }
         check_name(&info.name).map_err(|what| Error::content(&path, what))?;
         Ok(info)
     }
+}
+
+/// What to say of a file of a format that is not ours.
+pub(crate) fn other_format(format: u32) -> String {
+    let advice = if format > FORMAT { "use a newer version of the program" } else { "it is broken; make it again" };
+    format!("format {format} is not the format {FORMAT} that this program reads; {advice}")
 }
 
 /// An error unless `name` can be a folder's.
@@ -76,6 +80,20 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("the name '{name}' can't be a folder's; use letters, digits, _ and -"))
+}
+
+/// An error unless m blocks of l layers an expert fit a decoder.
+pub(crate) fn check_blocks(config: &Config, blocks: usize, layers_per_block: usize) -> Result<(), String> {
+    if blocks == 0 || !config.layers.is_multiple_of(blocks) {
+        let fits: Vec<String> =
+            (1..=config.layers).filter(|m| config.layers.is_multiple_of(*m)).map(|m| m.to_string()).collect();
+        let fits = fits.join(", ");
+        return Err(format!("{blocks} blocks do not divide the model's {} layers; {fits} would", config.layers));
+    }
+    if layers_per_block == 0 || layers_per_block > 1_000 {
+        return Err(format!("an expert of {layers_per_block} layers a block; 1 to 1,000 are possible"));
+    }
+    Ok(())
 }
 
 /// An expert on a device.
@@ -96,6 +114,9 @@ impl Expert {
     pub fn new(backbone: &Backbone, info: ExpertInfo, init: ExpertInit, random: &mut Random) -> Result<Self, Error> {
         let config = &backbone.config;
         check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
+        let layers = info.blocks * info.layers_per_block;
+        let numbers = config.layer_parameters().saturating_mul(layers as u64);
+        memory::require(backbone.device(), numbers, &format!("an expert of {layers} layers"))?;
         let output = match init {
             ExpertInit::ZeroOutput => Start::Constant(0.0),
             ExpertInit::Random | ExpertInit::Copy => stream_start(config),
@@ -135,7 +156,21 @@ impl Expert {
             .map_err(|what| Error::content(&folder.join(INFO), what))?;
         let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
         let weights = Weights::File { tensors: &tensors, prefix: "" };
-        Self::build(config, device, info, weights, Start::Constant(0.0), prefix.into())
+        let expert = Self::build(config, device, info, weights, Start::Constant(0.0), prefix.into())?;
+        let gates: Vec<[String; 2]> = (0..expert.info.blocks).map(Gate::names).collect();
+        refuse_unread(
+            &tensors,
+            &folder.join(WEIGHTS),
+            expert.params(),
+            |name| expert.file_name(name),
+            |name| gates.iter().flatten().any(|gate| gate == name),
+        )?;
+        Ok(expert)
+    }
+
+    /// A parameter's name in the expert's own file.
+    fn file_name(&self, name: &str) -> String {
+        name.strip_prefix(&self.prefix).unwrap_or(name).into()
     }
 
     /// The two-way gates that stage 1 trained beside it.
@@ -175,8 +210,7 @@ impl Expert {
 
 /// Writes an expert folder, which exists, with `gates` if it has its own.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
-    let bare = |name: &str| name.strip_prefix(&expert.prefix).unwrap_or(name).to_string();
     let params = expert.params().chain(gates.iter().flat_map(Gate::params));
-    write_safetensors(&folder.join(WEIGHTS), &to_file(params, bare)?)?;
+    write_safetensors(&folder.join(WEIGHTS), &to_file(params, |name| expert.file_name(name))?)?;
     files::write_json(&folder.join(INFO), &expert.info)
 }

@@ -2,9 +2,10 @@
 
 use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
-use super::expert::{self, Expert, ExpertInfo, check_name};
+use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
 use super::lora;
+use super::weights::refuse_unread;
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -35,10 +36,10 @@ pub(crate) struct ComposedInfo {
 
 /// The base model's folder of a model's folder: itself, or what its file names.
 pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
-    let named = if folder.join(COMPOSED).exists() {
-        files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base
+    let (named, file) = if folder.join(COMPOSED).exists() {
+        (files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base, COMPOSED)
     } else if folder.join(lora::CONFIG).exists() {
-        lora::read_info(folder)?.base_model_name_or_path.into()
+        (lora::read_info(folder)?.base_model_name_or_path.into(), lora::CONFIG)
     } else {
         return Ok(folder.to_path_buf());
     };
@@ -46,7 +47,10 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
     if base.is_dir() {
         return Ok(base);
     }
-    Err(Error::content(folder, format!("its base model is gone: {} is no folder; put it back there", base.display())))
+    Err(Error::content(
+        folder,
+        format!("its base model is gone: {} is no folder; put it there, or name its place in {}", base.display(), file),
+    ))
 }
 
 /// Opens any model's folder.
@@ -66,6 +70,10 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
         let mut model = Model::plain(Backbone::open(&base, device)?);
         lora::load(&mut model, folder, &info)?;
         return Ok(model);
+    }
+    if folder.join(expert::INFO).exists() {
+        let what = "is an expert, not a model; give it as --expert beside --model with its base";
+        return Err(Error::content(folder, what));
     }
     Ok(Model::plain(Backbone::open(folder, device)?))
 }
@@ -104,21 +112,24 @@ pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, devic
     let gates = (0..blocks)
         .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
         .collect::<Result<_, _>>()?;
-    Ok(Model { backbone, experts: opened, gates })
+    Model::with_experts(backbone, opened, gates)
 }
 
 fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
     let path = folder.join(COMPOSED);
     let info: ComposedInfo = files::read_json(&path)?;
-    if info.format != 1 {
-        let what = format!("format {} is newer than this program, which reads format 1", info.format);
-        return Err(Error::content(&path, what));
+    if info.format != FORMAT {
+        return Err(Error::content(&path, other_format(info.format)));
     }
     if info.experts.is_empty() {
         return Err(Error::content(&path, "it has no experts; compose at least one"));
     }
-    for name in &info.experts {
+    for (i, name) in info.experts.iter().enumerate() {
         check_name(name).map_err(|what| Error::content(&path, what))?;
+        if info.experts[..i].contains(name) {
+            let what = format!("expert '{name}' is listed twice; each has a place of its own in the gates");
+            return Err(Error::content(&path, what));
+        }
     }
     let base = base_of(folder)?;
     check_base(folder, &info.base_sha256, &base)?;
@@ -127,6 +138,13 @@ fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
     for name in &info.experts {
         let part = folder.join("experts").join(name);
         let expert = Expert::open(&part, &backbone.config, device, &format!("experts.{name}."))?;
+        if expert.info.name != *name {
+            let what = format!(
+                "its expert.json is of '{}'; a composed model's folders carry their experts' names",
+                expert.info.name
+            );
+            return Err(Error::content(&part, what));
+        }
         if (expert.info.blocks, expert.info.layers_per_block) != (info.blocks, info.layers_per_block) {
             return Err(Error::content(&part, "its blocks are not those of mode.json; compose the model anew"));
         }
@@ -138,7 +156,9 @@ fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
     }
     let tensors = SafeTensors::open(&[folder.join(GATES)])?;
     let gates = Gate::read_all(&tensors, info.blocks, experts.len() + 1, backbone.config.width, device)?;
-    Ok(Model { backbone, experts, gates })
+    let params = gates.iter().flat_map(Gate::params);
+    refuse_unread(&tensors, &folder.join(GATES), params, str::to_string, |_| false)?;
+    Model::with_experts(backbone, experts, gates)
 }
 
 fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {
@@ -153,7 +173,7 @@ fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {
 pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sha256: &str) -> Result<(), Error> {
     let first = &model.experts[0].info;
     let info = ComposedInfo {
-        format: 1,
+        format: FORMAT,
         base,
         base_sha256: base_sha256.into(),
         blocks: first.blocks,

@@ -59,14 +59,17 @@ impl Gate {
         weight: &[f32],
         bias: &[f32],
     ) -> Result<Self, Error> {
-        let param = |name: &str, values: &[f32], shape: &[usize]| {
-            Ok::<_, Error>(Param::new(
-                format!("blocks.{block}.gate.{name}"),
-                Tensor::from_slice(device, values, shape)?,
-            ))
-        };
+        let [weight_name, bias_name] = Self::names(block);
         let branches = bias.len();
-        Ok(Self { weight: param("weight", weight, &[branches, width])?, bias: param("bias", bias, &[branches])? })
+        Ok(Self {
+            weight: Param::new(weight_name, Tensor::from_slice(device, weight, &[branches, width])?),
+            bias: Param::new(bias_name, Tensor::from_slice(device, bias, &[branches])?),
+        })
+    }
+
+    /// Names of the weight and of the bias of a block's gate, in files and as parameters.
+    pub(crate) fn names(block: usize) -> [String; 2] {
+        ["weight", "bias"].map(|part| format!("blocks.{block}.gate.{part}"))
     }
 
     /// Reads the gates of all blocks.
@@ -80,9 +83,10 @@ impl Gate {
         let mut maker = Maker { device, weights: Weights::File { tensors, prefix: "" }, name: String::new() };
         let mut gate = |i: usize| {
             let start = Start::Constant(0.0);
+            let [weight, bias] = Self::names(i);
             Ok(Self {
-                weight: maker.param(&format!("blocks.{i}.gate.weight"), &[branches, width], start)?,
-                bias: maker.param(&format!("blocks.{i}.gate.bias"), &[branches], start)?,
+                weight: maker.param(&weight, &[branches, width], start)?,
+                bias: maker.param(&bias, &[branches], start)?,
             })
         };
         (0..blocks).map(&mut gate).collect()

@@ -10,7 +10,7 @@ use mode_autograd::{Param, Tape, Var, add, add_at, attention, linear, rms_norm, 
 use mode_tensor::{AttentionShape, Rotation, Tensor};
 
 /// What all layers of a forward pass share.
-pub struct Stream<'a> {
+pub struct Context<'a> {
     /// Where trained parameters are recorded.
     pub tape: &'a Tape,
     /// Rotary angles.
@@ -28,10 +28,10 @@ pub struct Projection {
 }
 
 impl Projection {
-    fn apply(&self, stream: &Stream, x: &Var) -> Result<Var, Error> {
-        let y = linear(x, &stream.tape.param(&self.weight))?;
+    fn apply(&self, context: &Context, x: &Var) -> Result<Var, Error> {
+        let y = linear(x, &context.tape.param(&self.weight))?;
         match &self.lora {
-            Some(lora) => Ok(add(&y, &lora.apply(stream, x)?)?),
+            Some(lora) => Ok(add(&y, &lora.apply(context, x)?)?),
             None => Ok(y),
         }
     }
@@ -83,15 +83,15 @@ impl Layer {
     }
 
     /// The layer's output; its last sum is written to `out` if one is given.
-    pub(crate) fn forward(&self, stream: &Stream, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
-        let tape = stream.tape;
+    pub(crate) fn forward(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
+        let tape = context.tape;
         let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
         let [q, k, v, o] = &self.attention;
-        let q = rotary(&q.apply(stream, &normed)?, stream.rotation, stream.length)?;
-        let k = rotary(&k.apply(stream, &normed)?, stream.rotation, stream.length)?;
-        let v = v.apply(stream, &normed)?;
-        let shape = AttentionShape { length: stream.length, heads: self.shape.0, kv_heads: self.shape.1 };
-        let h = add(x, &o.apply(stream, &attention(&q, &k, &v, shape)?)?)?;
+        let q = rotary(&q.apply(context, &normed)?, context.rotation, context.length)?;
+        let k = rotary(&k.apply(context, &normed)?, context.rotation, context.length)?;
+        let v = v.apply(context, &normed)?;
+        let shape = AttentionShape { length: context.length, heads: self.shape.0, kv_heads: self.shape.1 };
+        let h = add(x, &o.apply(context, &attention(&q, &k, &v, shape)?)?)?;
         let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
         let gate = linear(&normed, &tape.param(&self.gate))?;
         let up = linear(&normed, &tape.param(&self.up))?;

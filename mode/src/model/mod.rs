@@ -31,7 +31,7 @@ pub(crate) use folder::{base_of, save_composed};
 pub use folder::{open, open_with_experts};
 pub use gate::{Gate, GateRule};
 pub use init::{ExpertInit, Random};
-pub use layer::{Layer, Projection, Stream};
+pub use layer::{Context, Layer, Projection};
 pub(crate) use lora::save as lora_save;
 pub use lora::{LoraInfo, add_lora};
 pub use weights::Rule;

@@ -4,6 +4,8 @@ use super::init::Random;
 use crate::Error;
 use mode_autograd::Param;
 use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor};
+use std::collections::HashSet;
+use std::path::Path;
 
 /// Gives each parameter its first values.
 pub(crate) enum Weights<'a> {
@@ -44,6 +46,25 @@ impl Maker<'_> {
             Weights::Rule(rule) => rule(&format!("{}{name}", self.name), shape),
         };
         Ok(Param::new(format!("{}{name}", self.name), Tensor::from_slice(self.device, &values, shape)?))
+    }
+}
+
+/// An error if a file holds a tensor that was not read: what it says would silently not count. `params` are those that were
+/// read, `file_name` their names in the file from their own; `harmless` tells which others are known to carry nothing.
+pub(crate) fn refuse_unread<'a>(
+    tensors: &SafeTensors,
+    path: &Path,
+    params: impl IntoIterator<Item = &'a Param>,
+    file_name: impl Fn(&str) -> String,
+    harmless: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let read: HashSet<String> = params.into_iter().map(|param| file_name(param.name())).collect();
+    match tensors.names().find(|name| !read.contains(*name) && !harmless(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let what = format!("tensor '{name}' has no place in the model that the configuration beside it describes");
+            Err(Error::content(path, what + "; take the two from one source"))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Evaluation: mean loss, next-token accuracy, mean gate weights and gradient norms over windows of tokens.
 
 use crate::Error;
-use crate::model::{Model, Trained};
+use crate::model::Model;
 use mode_autograd::{Tape, cross_entropy};
 use mode_tensor::{Ids, Tensor};
 use serde::Serialize;
@@ -32,38 +32,40 @@ pub struct Evaluation {
 /// # Errors
 /// No windows, one of fewer than two tokens, an id out of range, or a window longer than the model's positions.
 pub fn evaluate(model: &Model, windows: &[Vec<u32>], grad_norms: bool) -> Result<Evaluation, Error> {
+    check_windows(windows, model.backbone.config.positions)?;
+    let total: usize = windows.iter().map(|window| window.len() - 1).sum();
+    let sums = || Sums::of(model, windows, total, grad_norms);
+    let sums = if grad_norms { model.while_training(model.adapted(), sums) } else { sums() }?;
+    let evaluation = sums.means(total, grad_norms);
+    evaluation.check_finite()?;
+    Ok(evaluation)
+}
+
+/// An error unless there are windows, and each can be predicted and seen by the model.
+fn check_windows(windows: &[Vec<u32>], positions: usize) -> Result<(), Error> {
+    let wrong = |what: String| Err(Error::Setting(what));
     if windows.is_empty() {
-        return Err(Error::Setting("there are no tokens to evaluate; give at least one window of two".into()));
+        return wrong("there are no tokens to evaluate; give at least one window of two".into());
     }
     if let Some(short) = windows.iter().find(|window| window.len() < 2) {
-        return Err(Error::Setting(format!(
-            "a window of {} tokens predicts nothing; each needs two or more",
-            short.len()
-        )));
+        return wrong(format!("a window of {} tokens predicts nothing; each needs two or more", short.len()));
     }
-    let total: usize = windows.iter().map(|window| window.len() - 1).sum();
-    model.set_trained(match (grad_norms, model.experts.is_empty()) {
-        (false, _) => Trained::Nothing,
-        (true, false) => Trained::Experts,
-        (true, true) if model.has_lora() => Trained::Lora,
-        (true, true) => Trained::Backbone,
-    });
-    let mut sums = Sums { gates: vec![vec![0.0; model.experts.len() + 1]; model.gates.len()], ..Default::default() };
-    for batch in windows.chunk_by(|a, b| a.len() == b.len()) {
-        let length = batch[0].len() - 1;
-        for windows in batch.chunks((BATCH / length).max(1)) {
-            sums.add(model, windows, total, grad_norms)?;
+    if let Some(long) = windows.iter().find(|window| window.len() > positions) {
+        return wrong(format!("a window of {} tokens is over the model's {positions} positions; cut it", long.len()));
+    }
+    Ok(())
+}
+
+impl Evaluation {
+    /// A model whose weights are no numbers evaluates to no numbers, which must not pass for a result.
+    fn check_finite(&self) -> Result<(), Error> {
+        let norms = self.grad_l2.iter().flatten().map(|(_, norm)| norm);
+        let mut numbers = std::iter::once(&self.mean_nll).chain(self.gate_means.iter().flatten()).chain(norms);
+        match numbers.find(|number| !number.is_finite()) {
+            None => Ok(()),
+            Some(number) => Err(Error::NotNumbers(format!("the evaluation found {number}"))),
         }
     }
-    let mean = |sum: f64| sum / total as f64;
-    let norm = |g: Vec<f64>| g.iter().map(|v| v * v).sum::<f64>().sqrt();
-    Ok(Evaluation {
-        mean_nll: mean(sums.nll),
-        next_token_accuracy: mean(sums.hits),
-        tokens: total,
-        gate_means: sums.gates.into_iter().map(|block| block.into_iter().map(mean).collect()).collect(),
-        grad_l2: grad_norms.then(|| sums.gradients.into_iter().map(|(name, g)| (name, norm(g))).collect()),
-    })
 }
 
 #[derive(Default)]
@@ -75,12 +77,37 @@ struct Sums {
 }
 
 impl Sums {
+    /// Over all windows, those of one length together.
+    fn of(model: &Model, windows: &[Vec<u32>], total: usize, grad_norms: bool) -> Result<Self, Error> {
+        let gates = vec![vec![0.0; model.experts.len() + 1]; model.gates.len()];
+        let mut sums = Self { gates, ..Self::default() };
+        for batch in windows.chunk_by(|a, b| a.len() == b.len()) {
+            let length = batch[0].len() - 1;
+            for windows in batch.chunks((BATCH / length).max(1)) {
+                sums.add(model, windows, total, grad_norms)?;
+            }
+        }
+        Ok(sums)
+    }
+
+    fn means(self, total: usize, grad_norms: bool) -> Evaluation {
+        let mean = |sum: f64| sum / total as f64;
+        let norm = |g: Vec<f64>| g.iter().map(|v| v * v).sum::<f64>().sqrt();
+        Evaluation {
+            mean_nll: mean(self.nll),
+            next_token_accuracy: mean(self.hits),
+            tokens: total,
+            gate_means: self.gates.into_iter().map(|block| block.into_iter().map(mean).collect()).collect(),
+            grad_l2: grad_norms.then(|| self.gradients.into_iter().map(|(name, g)| (name, norm(g))).collect()),
+        }
+    }
+
     /// Adds windows of one length.
     fn add(&mut self, model: &Model, windows: &[Vec<u32>], total: usize, grad_norms: bool) -> Result<(), Error> {
         let device = model.backbone.device();
         let length = windows[0].len() - 1;
         let (inputs, targets) = shifted(windows);
-        let tape = Tape::new();
+        let tape = if grad_norms { Tape::new() } else { Tape::frozen() };
         let output = model.forward(&tape, &Ids::new(device, &inputs)?, length)?;
         let logits = model.logits(&tape, &output.hidden)?;
         let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;

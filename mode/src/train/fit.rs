@@ -5,7 +5,7 @@ use super::recipe::TrainSettings;
 use crate::Error;
 use crate::data::Mixture;
 use crate::model::Model;
-use mode_autograd::{AdamW, AdamWSettings, Tape, cross_entropy};
+use mode_autograd::{AdamW, Tape, cross_entropy};
 use mode_tensor::Ids;
 
 /// A finished loop.
@@ -27,16 +27,7 @@ pub fn fit(
     data: &mut Mixture,
     progress: &mut dyn FnMut(u64, f32),
 ) -> Result<Fit, Error> {
-    let mut optimizer = AdamW::new(
-        model.params(),
-        AdamWSettings {
-            beta1: settings.beta1,
-            beta2: settings.beta2,
-            epsilon: 1e-8,
-            decay: settings.decay,
-            clip: settings.clip,
-        },
-    )?;
+    let mut optimizer = AdamW::new(model.params(), settings.adamw())?;
     let mut done = Fit::default();
     for step in 1..=settings.steps {
         let windows = data.batch(settings.batch);
@@ -66,10 +57,16 @@ pub fn one_step(
     rate: f64,
     step: u64,
 ) -> Result<f32, Error> {
+    let Some(length) = windows.first().map(Vec::len).filter(|&length| length > 1) else {
+        return Err(Error::Setting("a step needs at least one window of two tokens".into()));
+    };
+    if windows.iter().any(|window| window.len() != length) {
+        return Err(Error::Setting("the windows of a step are of different lengths; cut them alike".into()));
+    }
     let device = model.backbone.device();
     let (inputs, targets) = shifted(windows);
     let tape = Tape::new();
-    let output = model.forward(&tape, &Ids::new(device, &inputs)?, inputs.len() / windows.len())?;
+    let output = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?;
     let logits = model.logits(&tape, &output.hidden)?;
     let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
     drop((output, logits));

@@ -1,6 +1,6 @@
 //! What a run trains and what it leaves alone: counts, and a hash that shows that frozen means frozen.
 
-use crate::model::Model;
+use crate::model::{Model, Trained};
 use crate::{Error, files};
 use mode_autograd::Param;
 use sha2::{Digest, Sha256};
@@ -8,6 +8,22 @@ use sha2::{Digest, Sha256};
 /// Number of elements of the parameters that are trained, or of those that are not.
 pub(crate) fn count(model: &Model, trained: bool) -> u64 {
     model.params().filter(|param| param.is_trained() == trained).map(|param| param.value().len() as u64).sum()
+}
+
+/// What is trained and what is frozen, in words.
+pub(crate) fn words(model: &Model, trained: Trained) -> (String, String) {
+    let (experts, gates) = match model.experts.as_slice() {
+        [one] => (format!("expert {}", one.info.name), "its gates"),
+        many => (format!("{} experts", many.len()), "the gates"),
+    };
+    let (trained, frozen) = match trained {
+        Trained::Nothing => ("nothing".into(), "all weights".into()),
+        Trained::Backbone => ("all weights".into(), String::new()),
+        Trained::Lora => ("factors beside the attention projections".into(), "the base model".into()),
+        Trained::Experts => (format!("{experts} and {gates}"), "the base model".into()),
+        Trained::Gates => (gates.to_string(), format!("the base model and {experts}")),
+    };
+    (trained, frozen)
 }
 
 /// Hex SHA-256 of the bits of all frozen parameters, in order; empty if there are none.

@@ -1,7 +1,7 @@
 //! Greedy generation. Each new token recomputes the whole prefix.
 
 use crate::Error;
-use crate::model::{Model, Trained};
+use crate::model::Model;
 use mode_autograd::Tape;
 use mode_tensor::Ids;
 
@@ -17,7 +17,7 @@ pub struct Generated {
 /// The `count` likeliest successors of `prompt`, one after the other; ends early only at `stop`.
 ///
 /// # Errors
-/// An empty prompt, an id out of range, or more tokens than the model has positions.
+/// An empty prompt, an id out of range, more tokens than the model has positions, or logits that are no numbers.
 pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) -> Result<Generated, Error> {
     if prompt.is_empty() {
         return Err(Error::Setting("the prompt is empty; give at least one token".into()));
@@ -27,13 +27,15 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) 
         let what = format!("{} tokens and {count} new ones are over the model's {positions} positions", prompt.len());
         return Err(Error::Setting(format!("{what}; shorten the prompt or lower --max-new")));
     }
-    model.set_trained(Trained::Nothing);
     let mut ids = prompt.to_vec();
     let mut top = Vec::new();
     for _ in 0..count {
-        let tape = Tape::new();
+        let tape = Tape::frozen();
         let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, ids.len())?;
         let logits = model.logits_after(&output, ids.len() - 1)?;
+        if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(Error::NotNumbers(format!("a logit is {logit}")));
+        }
         if top.is_empty() {
             top = likeliest(&logits, 5);
         }

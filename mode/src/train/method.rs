@@ -2,13 +2,13 @@
 
 use super::fit::{Fit, fit};
 use super::frozen;
-use super::recipe::{ComposeSettings, GatesOr, Method, Recipe, kebab};
+use super::recipe::{ComposeSettings, ExpertSettings, Recipe, Task, TrainSettings, Unfrozen, kebab};
 use crate::data::{Corpus, Mixture, Source, Split, Tokenizer, Tokens};
 use crate::model::{
-    Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, lora_save, open,
+    Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, lora_save, open,
     open_with_experts, save_composed, save_expert,
 };
-use crate::{Error, files};
+use crate::{Error, files, memory};
 use mode_tensor::Device;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,10 @@ pub struct Finished {
     pub method: &'static str,
     /// The folder made.
     pub out: PathBuf,
+    /// What was trained, in words.
+    pub trained: String,
+    /// What was not, in words; empty if there is nothing.
+    pub frozen: String,
     /// Parameters of the whole model.
     pub params_total: u64,
     /// Parameters trained.
@@ -87,39 +91,50 @@ impl RunData {
 /// # Errors
 /// Bad input, before anything is written; a loss that is not finite.
 pub fn run(recipe: &Recipe, device: &Device, force: bool, progress: &mut Progress) -> Result<Finished, Error> {
-    if recipe.out.exists() && !force {
-        // Says that it exists; long before anything is trained.
-        files::create_folder(&recipe.out, force)?;
-    }
+    let task = recipe.task().map_err(Error::Setting)?;
+    files::refuse_existing(&recipe.out, force)?;
     refuse_inputs(recipe)?;
-    let mut random = Random::new(recipe.seed);
-    let (model, trained) = prepare(recipe, device, &mut random)?;
-    let tokenizer = match &recipe.model {
-        Some(shape) if recipe.method == Method::Pretrain => Some(shape.tokenizer.clone()),
-        _ => recipe.base.as_ref().map(|base| base.join("tokenizer.json")),
+    let (model, trained) = prepare(recipe, &task, device)?;
+    let tokenizer = match task {
+        Task::Pretrain(shape) => shape.tokenizer.clone(),
+        Task::Full { base } | Task::Lora { base, .. } | Task::Expert { base, .. } | Task::Compose { base, .. } => {
+            base.join("tokenizer.json")
+        }
     };
-    let data = RunData::read(recipe, tokenizer.as_deref())?;
-    data.check(model.backbone.config.vocabulary)?;
-    if recipe.train.length > model.backbone.config.positions {
-        let most = model.backbone.config.positions;
-        return Err(Error::Setting(format!(
-            "train.length {} is over the model's {most} positions",
-            recipe.train.length
-        )));
+    let data = RunData::read(recipe, Some(&tokenizer))?;
+    let config = &model.backbone.config;
+    data.check(config.vocabulary)?;
+    if recipe.train.length > config.positions {
+        let (length, most) = (recipe.train.length, config.positions);
+        return Err(Error::Setting(format!("train.length {length} is over the model's {most} positions")));
     }
+    let mixture = match recipe.train.steps {
+        0 => None,
+        _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.0)?),
+    };
     model.set_trained(trained);
-    files::create_folder(&recipe.out, true)?;
-    let made = train(recipe, &model, data, progress).and_then(|finished| {
-        save(recipe, &model, tokenizer.as_deref())?;
+    require_memory(&model, &recipe.train)?;
+    let folders = files::create_folder(&recipe.out)?;
+    let made = train(recipe, &model, trained, mixture, progress).and_then(|finished| {
+        save(recipe, &task, &model, &tokenizer)?;
         recipe.write(&recipe.out.join("recipe.toml"))?;
         files::write_json(&recipe.out.join("run.json"), &finished)?;
         Ok(finished)
     });
     if made.is_err() {
-        // Only an empty folder goes: whatever is in it stays.
-        let _ = std::fs::remove_dir(&recipe.out);
+        folders.remove_empty();
     }
     made
+}
+
+/// An error if gradients and moments, logits and their gradients alone are more than the memory that is free.
+fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
+    if train.steps == 0 {
+        return Ok(());
+    }
+    let logits = (train.batch * train.length) as u64 * model.backbone.config.vocabulary as u64;
+    let what = format!("training with {} windows of {} tokens a step", train.batch, train.length);
+    memory::require(model.backbone.device(), 3 * frozen::count(model, true) + 2 * logits, &what)
 }
 
 /// An error if the folder to make is one that the recipe reads: not even `--force` may write over those.
@@ -136,25 +151,34 @@ fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
     Ok(())
 }
 
-fn train(recipe: &Recipe, model: &Model, data: RunData, progress: &mut Progress) -> Result<Finished, Error> {
+fn train(
+    recipe: &Recipe,
+    model: &Model,
+    trained: Trained,
+    mixture: Option<Mixture>,
+    progress: &mut Progress,
+) -> Result<Finished, Error> {
     let (params_trained, frozen_count) = (frozen::count(model, true), frozen::count(model, false));
     let frozen_before = frozen::hash(model)?;
     let started = Instant::now();
-    let fitted = if recipe.train.steps == 0 {
-        Fit::default()
-    } else {
-        let mut mixture = Mixture::new(recipe.seed, recipe.train.length + 1, data.0)?;
-        let steps = recipe.train.steps;
-        fit(model, &recipe.train, &mut mixture, &mut |step, loss| progress(step, steps, loss))?
+    let fitted = match mixture {
+        None => Fit::default(),
+        Some(mut mixture) => {
+            let steps = recipe.train.steps;
+            fit(model, &recipe.train, &mut mixture, &mut |step, loss| progress(step, steps, loss))?
+        }
     };
     let seconds = started.elapsed().as_secs_f64();
     let frozen_after = frozen::hash(model)?;
     if frozen_before != frozen_after {
         return Err(Error::FrozenChanged(recipe.out.display().to_string()));
     }
+    let (trained, frozen) = frozen::words(model, trained);
     Ok(Finished {
         method: kebab(recipe.method),
         out: recipe.out.clone(),
+        trained,
+        frozen,
         params_total: params_trained + frozen_count,
         params_trained,
         steps: recipe.train.steps,
@@ -167,57 +191,33 @@ fn train(recipe: &Recipe, model: &Model, data: RunData, progress: &mut Progress)
     })
 }
 
-fn setting<'a, T>(value: &'a Option<T>, what: &str) -> Result<&'a T, Error> {
-    value.as_ref().ok_or_else(|| Error::Setting(format!("the recipe lacks {what}")))
-}
-
 /// The model to train, and what of it is trained.
-fn prepare(recipe: &Recipe, device: &Device, random: &mut Random) -> Result<(Model, Trained), Error> {
-    if recipe.method == Method::Pretrain {
-        let shape = setting(&recipe.model, "[model]")?;
-        let tokenizer = Tokenizer::open(&shape.tokenizer)?;
-        let config = Config {
-            vocabulary: tokenizer.vocab_size(),
-            width: shape.width,
-            hidden: shape.hidden,
-            layers: shape.layers,
-            heads: shape.heads,
-            kv_heads: shape.kv_heads,
-            head_width: shape.width / shape.heads.max(1),
-            positions: shape.positions,
-            epsilon: 1e-5,
-            theta: 10_000.0,
-            tied: shape.tied,
-            eos: tokenizer.end_token(),
-        };
-        return Ok((Model::plain(Backbone::random(config, device, random)?), Trained::Backbone));
-    }
-    let base = setting(&recipe.base, "base")?;
-    match recipe.method {
-        Method::Pretrain | Method::Full => Ok((plain(base, device)?, Trained::Backbone)),
-        Method::Lora => {
-            let lora = setting(&recipe.lora, "[lora]")?;
+fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(Model, Trained), Error> {
+    let mut random = Random::new(recipe.seed);
+    match *task {
+        Task::Pretrain(shape) => {
+            let tokenizer = Tokenizer::open(&shape.tokenizer)?;
+            let config = shape.config(tokenizer.vocab_size(), tokenizer.end_token());
+            Ok((Model::plain(Backbone::random(config, device, &mut random)?), Trained::Backbone))
+        }
+        Task::Full { base } => Ok((plain(base, device)?, Trained::Backbone)),
+        Task::Lora { base, lora } => {
             let mut model = plain(base, device)?;
-            add_lora(&mut model, lora.rank, lora.alpha, random)?;
+            add_lora(&mut model, lora.rank, lora.alpha, &mut random)?;
             Ok((model, Trained::Lora))
         }
-        Method::Expert => {
-            let settings = setting(&recipe.expert, "[expert]")?;
+        Task::Expert { base, expert: settings } => {
             let backbone = plain(base, device)?.backbone;
             let hash = base_sha256(base)?;
             let (m, l) = (settings.blocks, settings.layers_per_block);
             let info = ExpertInfo::new(&settings.name, &settings.domain, &hash, m, l)?;
-            let expert = Expert::new(&backbone, info, settings.init, random)?;
+            let expert = Expert::new(&backbone, info, settings.init, &mut random)?;
             let gate = |i| Gate::with_share(device, i, backbone.config.width, settings.share);
             let gates = (0..settings.blocks).map(gate).collect::<Result<_, _>>()?;
-            Ok((Model { backbone, experts: vec![expert], gates }, Trained::Experts))
+            Ok((Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts))
         }
-        Method::Compose => {
-            let ComposeSettings { experts, train, gates } = setting(&recipe.compose, "[compose]")?;
-            if experts.is_empty() {
-                return Err(Error::Setting("compose.experts is empty; name at least one expert folder".into()));
-            }
-            let trained = if *train == GatesOr::Gates { Trained::Gates } else { Trained::Experts };
+        Task::Compose { base, compose: ComposeSettings { experts, train, gates } } => {
+            let trained = if *train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
             Ok((open_with_experts(base, experts, *gates, device)?, trained))
         }
     }
@@ -232,7 +232,7 @@ fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
     Err(Error::content(base, "is no plain model; experts and LoRAs are trained beside a plain one"))
 }
 
-fn save(recipe: &Recipe, model: &Model, tokenizer: Option<&Path>) -> Result<(), Error> {
+fn save(recipe: &Recipe, task: &Task, model: &Model, tokenizer: &Path) -> Result<(), Error> {
     let out = &recipe.out;
     // With --force the folder may have held a model of another kind, whose file would be opened in place of this one's.
     for marker in ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json"] {
@@ -241,30 +241,24 @@ fn save(recipe: &Recipe, model: &Model, tokenizer: Option<&Path>) -> Result<(), 
             std::fs::remove_file(&file).map_err(Error::file(&file))?;
         }
     }
-    match recipe.method {
-        Method::Pretrain | Method::Full => {
+    match *task {
+        Task::Pretrain(_) | Task::Full { .. } => {
             model.backbone.save(out)?;
-            if let Some(from) = tokenizer.filter(|file| file.exists()) {
+            if tokenizer.exists() {
                 let to = out.join("tokenizer.json");
-                std::fs::copy(from, &to).map_err(Error::file(&to))?;
+                std::fs::copy(tokenizer, &to).map_err(Error::file(&to))?;
             }
             Ok(())
         }
-        Method::Lora => {
-            let lora = setting(&recipe.lora, "[lora]")?;
-            let base = setting(&recipe.base, "base")?;
-            let relative = relative(out, base)?;
-            let text = relative.to_string_lossy().replace('\\', "/");
+        Task::Lora { base, lora } => {
+            let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
             lora_save(model, out, &text, &base_sha256(base)?, lora.rank, lora.alpha)
         }
-        Method::Expert => {
+        Task::Expert { expert, .. } => {
             save_expert(&model.experts[0], out, &model.gates)?;
-            files::write(&out.join("README.md"), card(recipe))
+            files::write(&out.join("README.md"), card(recipe, expert))
         }
-        Method::Compose => {
-            let base = setting(&recipe.base, "base")?;
-            save_composed(model, out, relative(out, base)?, &base_sha256(base)?)
-        }
+        Task::Compose { base, .. } => save_composed(model, out, relative(out, base)?, &base_sha256(base)?),
     }
 }
 
@@ -276,18 +270,16 @@ fn relative(from: &Path, to: &Path) -> Result<PathBuf, Error> {
 }
 
 /// An expert's model card.
-fn card(recipe: &Recipe) -> String {
-    let (name, domain, shape) = match &recipe.expert {
-        Some(e) => {
-            (e.name.as_str(), e.domain.as_str(), format!("{} blocks of {} layers", e.blocks, e.layers_per_block))
-        }
-        None => ("?", "?", String::new()),
-    };
+fn card(recipe: &Recipe, expert: &ExpertSettings) -> String {
     let sources: Vec<String> = recipe.data.iter().map(|data| format!("- {}: {}", data.name, data.source)).collect();
     format!(
-        "# Expert {name}\n\nA Modular Domain Expert (arXiv 2410.10181) for {domain}: {shape}, with the gates that were \
+        "# Expert {}\n\nA Modular Domain Expert (arXiv 2410.10181) for {}: {} blocks of {} layers, with the gates that were \
          trained beside it. It fits the base model whose hash is in `expert.json`.\n\nTrained for {} steps of {} windows \
          of {} tokens on\n\n{}\n\n`recipe.toml` makes it again; `mode compose` joins it with others.\n",
+        expert.name,
+        expert.domain,
+        expert.blocks,
+        expert.layers_per_block,
         recipe.train.steps,
         recipe.train.batch,
         recipe.train.length,

@@ -7,13 +7,15 @@ mod generate;
 mod method;
 mod recipe;
 mod schedule;
+mod set;
 
 pub use eval::{Evaluation, evaluate};
 pub use fit::{Fit, fit, one_step};
 pub use generate::{Generated, generate};
 pub use method::{Finished, Progress, RunData, run};
 pub use recipe::{
-    ComposeSettings, DataSource, ExpertSettings, GatesOr, LoraSettings, Method, ModelShape, Recipe, TrainSettings,
+    ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe, TrainSettings, Unfrozen,
 };
-pub(crate) use recipe::{apply as apply_setting, expert_init, explain as explain_setting, gate_rule, share};
+pub(crate) use recipe::{expert_init, gate_rule, share};
 pub use schedule::Schedule;
+pub(crate) use set::{apply as apply_setting, from_table};

@@ -1,13 +1,18 @@
 //! Recipes: what `mode train` and `mode compose` read, a TOML file with `--set a.b=c` over it.
 
 use super::Schedule;
-use crate::model::{ExpertInit, GateRule};
+use super::set::{apply, from_table, located};
+use crate::model::{Config, ExpertInit, GateRule};
 use crate::{Error, files};
+use mode_autograd::AdamWSettings;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Tokens a step at the most.
 const MOST_TOKENS: usize = 1 << 24;
+
+/// Steps at the most: the losses of a run are kept.
+const MOST_STEPS: u64 = 1_000_000_000;
 
 /// Rank of a LoRA at the most.
 const MOST_RANK: usize = 65_536;
@@ -162,7 +167,7 @@ pub struct LoraSettings {
 /// What stage 2 trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum GatesOr {
+pub enum Unfrozen {
     /// Experts and gates.
     All,
     /// Gates alone.
@@ -177,7 +182,7 @@ pub struct ComposeSettings {
     pub experts: Vec<PathBuf>,
     /// What is trained.
     #[serde(default = "all")]
-    pub train: GatesOr,
+    pub train: Unfrozen,
     /// How the gates are composed.
     #[serde(default = "gate_rule")]
     pub gates: GateRule,
@@ -193,22 +198,22 @@ fn cosine() -> Schedule {
     Schedule::Cosine
 }
 fn decay() -> f64 {
-    0.01
+    AdamWSettings::default().decay
 }
 fn clip() -> f64 {
-    1.0
+    AdamWSettings::default().clip
 }
 fn beta1() -> f64 {
-    0.9
+    AdamWSettings::default().beta1
 }
 fn beta2() -> f64 {
-    0.95
+    AdamWSettings::default().beta2
 }
 fn yes() -> bool {
     true
 }
-fn all() -> GatesOr {
-    GatesOr::All
+fn all() -> Unfrozen {
+    Unfrozen::All
 }
 
 /// The default start of an expert: the best of three on the demo's validation text.
@@ -227,6 +232,69 @@ pub(crate) fn gate_rule() -> GateRule {
     GateRule::Diluted
 }
 
+impl ModelShape {
+    /// The shape as a model's configuration.
+    pub(crate) fn config(&self, vocabulary: usize, eos: Option<u32>) -> Config {
+        Config {
+            vocabulary,
+            width: self.width,
+            hidden: self.hidden,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_width: self.width / self.heads.max(1),
+            positions: self.positions,
+            epsilon: 1e-5,
+            theta: 10_000.0,
+            tied: self.tied,
+            eos,
+        }
+    }
+}
+
+impl TrainSettings {
+    /// Steps with AdamW's defaults and a cosine, of whose steps a tenth warm up, 50 at the most.
+    pub fn new(steps: u64, batch: usize, length: usize, learning_rate: f64) -> Self {
+        let AdamWSettings { decay, clip, beta1, beta2, .. } = AdamWSettings::default();
+        let (warmup, schedule) = ((steps / 10).min(50), cosine());
+        Self { steps, batch, length, learning_rate, warmup, schedule, decay, clip, beta1, beta2 }
+    }
+
+    /// The optimizer's share of them.
+    pub fn adamw(&self) -> AdamWSettings {
+        let Self { decay, clip, beta1, beta2, .. } = *self;
+        AdamWSettings { decay, clip, beta1, beta2, ..AdamWSettings::default() }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let tokens = self.batch.checked_mul(self.length).filter(|&tokens| tokens > 0 && tokens <= MOST_TOKENS);
+        if tokens.is_none() {
+            return Err(format!("train.batch times train.length must lie between 1 and {MOST_TOKENS} tokens"));
+        }
+        let fractions = [(self.beta1, "beta1"), (self.beta2, "beta2")];
+        if let Some((beta, name)) = fractions.into_iter().find(|(beta, _)| !(0.0..1.0).contains(beta)) {
+            return Err(format!("train.{name} is {beta}; it lies between 0 and 1, 1 excluded"));
+        }
+        let sizes = [(self.decay, "decay"), (self.clip, "clip"), (self.learning_rate, "learning_rate")];
+        if let Some((size, name)) = sizes.into_iter().find(|(size, _)| !(size.is_finite() && *size >= 0.0)) {
+            return Err(format!("train.{name} is {size}; 0 or a positive number is wanted"));
+        }
+        if self.steps > MOST_STEPS {
+            return Err(format!("train.steps is {}; {MOST_STEPS} are possible", self.steps));
+        }
+        Ok(())
+    }
+}
+
+/// What a recipe's method works on; a recipe that lacks it is refused.
+pub(crate) enum Task<'a> {
+    Pretrain(&'a ModelShape),
+    Full { base: &'a Path },
+    Lora { base: &'a Path, lora: &'a LoraSettings },
+    Expert { base: &'a Path, expert: &'a ExpertSettings },
+    Compose { base: &'a Path, compose: &'a ComposeSettings },
+}
+
 impl Recipe {
     /// Reads a recipe and sets `a.b=c` over it.
     ///
@@ -239,7 +307,7 @@ impl Recipe {
         for set in sets {
             apply(&mut table, set)?;
         }
-        let recipe: Self = table.try_into().map_err(|e: toml::de::Error| Error::content(path, explain(e.message())))?;
+        let recipe: Self = from_table(table).map_err(|what| Error::content(path, what))?;
         recipe.check().map_err(|what| Error::content(path, what))?;
         Ok(recipe)
     }
@@ -252,51 +320,54 @@ impl Recipe {
         files::write(path, toml::to_string(self).map_err(|e| Error::content(path, e.to_string()))?)
     }
 
-    fn check(&self) -> Result<(), String> {
-        let train = &self.train;
+    /// The method with the settings that it needs.
+    ///
+    /// # Errors
+    /// The table or the folder that the recipe lacks.
+    pub(crate) fn task(&self) -> Result<Task<'_>, String> {
+        let lacks = |what: &str| format!("method \"{}\" needs {what}", kebab(self.method));
+        let base = || self.base.as_deref().ok_or_else(|| lacks("base, the folder of the base model"));
+        match self.method {
+            Method::Pretrain => self.model.as_ref().map(Task::Pretrain).ok_or_else(|| lacks("a [model] table")),
+            Method::Full => Ok(Task::Full { base: base()? }),
+            Method::Lora => match &self.lora {
+                Some(lora) => Ok(Task::Lora { base: base()?, lora }),
+                None => Err(lacks("a [lora] table")),
+            },
+            Method::Expert => match &self.expert {
+                Some(expert) => Ok(Task::Expert { base: base()?, expert }),
+                None => Err(lacks("an [expert] table")),
+            },
+            Method::Compose => match &self.compose {
+                Some(compose) if compose.experts.is_empty() => {
+                    Err("compose.experts is empty; name at least one expert folder".into())
+                }
+                Some(compose) => Ok(Task::Compose { base: base()?, compose }),
+                None => Err(lacks("a [compose] table")),
+            },
+        }
+    }
+
+    /// An error for what can be seen to be wrong without opening any file.
+    pub(crate) fn check(&self) -> Result<(), String> {
         for (path, key) in [(Some(&self.out), "out"), (self.base.as_ref(), "base")] {
             if path.is_some_and(|path| path.as_os_str().is_empty()) {
                 return Err(format!("{key} is empty; name a folder"));
             }
         }
-        let tokens = train.batch.checked_mul(train.length).filter(|&tokens| tokens > 0 && tokens <= MOST_TOKENS);
-        if tokens.is_none() {
-            return Err(format!("train.batch times train.length must lie between 1 and {MOST_TOKENS} tokens"));
-        }
-        let fractions = [(train.beta1, "beta1"), (train.beta2, "beta2")];
-        if let Some((beta, name)) = fractions.into_iter().find(|(beta, _)| !(0.0..1.0).contains(beta)) {
-            return Err(format!("train.{name} is {beta}; it lies between 0 and 1, 1 excluded"));
-        }
-        let sizes = [(train.decay, "decay"), (train.clip, "clip")];
-        if let Some((size, name)) = sizes.into_iter().find(|(size, _)| !(size.is_finite() && *size >= 0.0)) {
-            return Err(format!("train.{name} is {size}; 0 or a positive number is wanted"));
-        }
+        self.train.check()?;
         if let Some(lora) = &self.lora
             && !(lora.alpha.is_finite() && lora.alpha > 0.0 && (1..=MOST_RANK).contains(&lora.rank))
         {
             return Err(format!("lora.alpha must be a positive number, and lora.rank lie between 1 and {MOST_RANK}"));
         }
-        if !(train.learning_rate.is_finite() && train.learning_rate >= 0.0) {
-            return Err(format!("train.learning_rate is {}; a small positive number is wanted", train.learning_rate));
-        }
-        if self.data.is_empty() && train.steps > 0 {
+        if self.data.is_empty() && self.train.steps > 0 {
             return Err("there is no [[data]] to train on; add one with name and source".into());
         }
         if self.data.iter().any(|data| !(data.weight.is_finite() && data.weight > 0.0)) {
             return Err("a weight of [[data]] is not a positive number".into());
         }
-        let method = self.method;
-        let needs = |there: bool, what: &str| {
-            if there { Ok(()) } else { Err(format!("method \"{}\" needs {what}", kebab(method))) }
-        };
-        match method {
-            Method::Pretrain => return needs(self.model.is_some(), "a [model] table"),
-            Method::Full => {}
-            Method::Lora => needs(self.lora.is_some(), "a [lora] table")?,
-            Method::Expert => needs(self.expert.is_some(), "an [expert] table")?,
-            Method::Compose => needs(self.compose.is_some(), "a [compose] table")?,
-        }
-        needs(self.base.is_some(), "base, the folder of the base model")
+        self.task().map(drop)
     }
 }
 
@@ -308,70 +379,5 @@ pub(crate) fn kebab(method: Method) -> &'static str {
         Method::Lora => "lora",
         Method::Expert => "expert",
         Method::Compose => "compose",
-    }
-}
-
-/// Sets one `a.b=c`; the value is TOML if it can be, else text.
-pub(crate) fn apply(table: &mut toml::Table, set: &str) -> Result<(), Error> {
-    let wrong = || Error::Setting(format!("--set {set}: write it as key=value or table.key=value"));
-    let (path, value) = set.split_once('=').ok_or_else(wrong)?;
-    let value = format!("v = {value}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut table| table.remove("v"))
-        .unwrap_or_else(|| toml::Value::String(value.into()));
-    let mut keys: Vec<&str> = path.trim().split('.').collect();
-    let last = keys.pop().filter(|key| !key.is_empty()).ok_or_else(wrong)?;
-    let mut at = table;
-    for key in keys {
-        let next = at.entry(key).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        at = next.as_table_mut().ok_or_else(wrong)?;
-    }
-    at.insert(last.into(), value);
-    Ok(())
-}
-
-/// A parser's message in one line, with the line of the file.
-fn located(text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-    format!("line {line}: {}", explain(error.message()))
-}
-
-/// An unknown key with the nearest known one, in place of the list of all.
-pub(crate) fn explain(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown ")) else {
-        return message.split_whitespace().collect::<Vec<_>>().join(" ");
-    };
-    let kind = if message.starts_with("unknown variant") { "value" } else { "key" };
-    let nearest = quoted.max_by(|a, b| {
-        let near = |known: &str| strsim::jaro_winkler(unknown, known);
-        near(a).total_cmp(&near(b))
-    });
-    match nearest {
-        Some(known) => format!("unknown {kind} '{unknown}'; did you mean '{known}'?"),
-        None => format!("unknown {kind} '{unknown}'"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_key_is_named() {
-        let message = "unknown field `sedd`, expected one of `method`, `seed`, `base`";
-        assert_eq!(explain(message), "unknown key 'sedd'; did you mean 'seed'?");
-    }
-
-    #[test]
-    fn settings_reach_into_tables() -> Result<(), Error> {
-        let mut table = toml::Table::new();
-        apply(&mut table, "train.steps=5")?;
-        apply(&mut table, "out=runs/x")?;
-        assert_eq!(table["train"]["steps"].as_integer(), Some(5));
-        assert_eq!(table["out"].as_str(), Some("runs/x"));
-        assert!(apply(&mut table, "steps").is_err());
-        Ok(())
     }
 }
