@@ -2,7 +2,7 @@
 
 use mode::Error;
 use mode::model::{
-    Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, open, open_with_experts,
+    Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, add_lora, open, open_with_experts,
 };
 use mode::train::evaluate;
 use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, cross_entropy, linear};
@@ -158,6 +158,68 @@ fn a_copied_expert_of_all_layers_is_the_backbone() {
     let windows = [IDS.to_vec()];
     let [a, b] = [&plain, &fresh].map(|model| evaluate(model, &windows, false).expect("an evaluation").mean_nll);
     assert!((a - b).abs() < 1e-5, "{a} and {b}");
+}
+
+#[test]
+fn a_fresh_lora_is_its_base_to_the_bit() {
+    let device = Device::cpu();
+    let open_base = || open(&data("tiny-random-llama"), &device).expect("the model");
+    let (base, mut adapted) = (open_base(), open_base());
+    add_lora(&mut adapted, 4, 8.0, &mut Random::new(1)).expect("a LoRA");
+    let logits = |model: &Model| {
+        let output = model.forward(&Tape::new(), &Ids::new(&device, &IDS).expect("ids"), 9).expect("a forward");
+        model.logits(&Tape::new(), &output.hidden).expect("logits").value().to_vec().expect("readable")
+    };
+    assert_eq!(logits(&base), logits(&adapted));
+}
+
+#[test]
+fn evaluation_leaves_what_is_trained_as_it_was() {
+    let model = stage1();
+    model.set_trained(Trained::Gates);
+    let trained = || model.params().filter(|p| p.is_trained()).map(|p| p.name().to_string()).collect::<Vec<_>>();
+    let before = trained();
+    for grad_norms in [false, true] {
+        evaluate(&model, &[IDS.to_vec()], grad_norms).expect("an evaluation");
+        assert_eq!(trained(), before);
+    }
+}
+
+#[test]
+fn a_frozen_gate_computes_no_gradient_of_its_own() {
+    let model = stage1();
+    let launches = |trained| backward_launches(&model, trained).len();
+    let all = launches(Trained::Experts);
+    let device = model.backbone.device();
+    model.set_trained(Trained::Experts);
+    model.gates.iter().flat_map(Gate::params).for_each(|param| param.set_trained(false));
+    let tape = Tape::new();
+    let output = model.forward(&tape, &Ids::new(device, &IDS[..8]).expect("ids"), 8).expect("a forward");
+    let logits = model.logits(&tape, &output.hidden).expect("logits");
+    let loss = cross_entropy(&logits, &Ids::new(device, &IDS[1..]).expect("ids")).expect("a loss");
+    device.start_trace();
+    let gradients = loss.backward(&tape).expect("a backward");
+    assert_eq!(device.stop_trace().len(), all, "the merge is one launch either way");
+    assert!(model.gates.iter().flat_map(Gate::params).all(|param| gradients.of(param).is_err()));
+}
+
+#[test]
+fn models_whose_parts_do_not_fit_are_refused() {
+    let device = Device::cpu();
+    let backbone = || Backbone::open(&data("tiny-random-llama"), &device).expect("the model");
+    let expert = |blocks| {
+        let info = ExpertInfo::new("code", "code", "", blocks, 1).expect("a name");
+        Expert::new(&backbone(), info, ExpertInit::Random, &mut Random::new(1)).expect("an expert")
+    };
+    let gates = |count: usize| (0..count).map(|i| Gate::with_share(&device, i, 48, 0.5).expect("a gate")).collect();
+    assert!(Model::with_experts(backbone(), vec![], gates(2)).is_err());
+    assert!(Model::with_experts(backbone(), vec![expert(2)], gates(3)).is_err());
+    assert!(Model::with_experts(backbone(), vec![expert(2), expert(3)], gates(2)).is_err());
+    assert!(
+        Model::with_experts(backbone(), vec![expert(2), expert(2)], gates(2)).is_err(),
+        "gates of two ways, not three"
+    );
+    assert!(Model::with_experts(backbone(), vec![expert(2)], gates(2)).is_ok());
 }
 
 #[test]

@@ -20,9 +20,9 @@ fn golden(name: &str) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The CPU, and a GPU if there is one.
+/// The CPU, the f64 reference, and a GPU if there is one.
 fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::cpu()];
+    let mut devices = vec![Device::cpu(), Device::reference()];
     match Device::choose(Some("gpu")) {
         Ok(gpu) => devices.push(gpu),
         Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => {}

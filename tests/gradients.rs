@@ -95,6 +95,18 @@ fn gate_merge() -> Checked {
 }
 
 #[test]
+fn gate_merge_over_slots() -> Checked {
+    // As a block makes them: each branch ends in the merge's own memory, padded to 64 elements, and shares x with the gate.
+    let shapes: [&[usize]; 6] = [&[4, 6], &[3, 6], &[3], &[6, 6], &[6, 6], &[6, 6]];
+    check("gate_merge", &shapes, |device, v| {
+        let slots = mode_tensor::Tensor::slots(device, 3, &[4, 6])?;
+        let branch = |(slot, weight)| mode_autograd::add_at(&v[0], &mode_autograd::linear(&v[0], weight)?, Some(slot));
+        let branches = slots.iter().zip(&v[3..]).map(branch).collect::<Result<Vec<_>, _>>()?;
+        Ok(mode_autograd::gate_merge(&v[0], &v[1], &v[2], &branches.iter().collect::<Vec<_>>())?.y)
+    })
+}
+
+#[test]
 fn a_wrong_gradient_is_found() {
     // Doubles the forward but not the vjp: x is used once as a variable and once as a constant.
     let checked = check("wrong", &[&[3]], |_, x| mode_autograd::add(&x[0], &Var::constant(x[0].value().clone())));

@@ -1,7 +1,8 @@
 //! Every kernel agrees with its f64 reference over odd sizes: its CPU body always, its WGSL wherever a GPU adapter is,
 //! hardware or software.
 
-use mode_kernels::{Device, KernelError, registry};
+use mode_kernels::scale::scale;
+use mode_kernels::{Device, KernelError, View, registry};
 use std::io::Write;
 
 /// Runs all kernels; the number of kernels and cases, or every disagreement.
@@ -29,12 +30,45 @@ fn a_reference_agrees_with_itself() {
     check_all(&Device::reference()).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
+/// Many launches of one submission each keep parameters of their own, past the ring's end too.
+fn check_ring(device: &Device) -> Result<(), KernelError> {
+    let x = View::whole(device.alloc(64)?);
+    device.write(&x, &[1.0; 64])?;
+    let outputs = (0..300).map(|_| device.alloc(64).map(View::whole)).collect::<Result<Vec<_>, _>>()?;
+    for (i, y) in outputs.iter().enumerate() {
+        scale(device, i as f32, &x, y, false)?;
+    }
+    for (i, y) in outputs.iter().enumerate() {
+        assert_eq!(device.read(y)?, [i as f32; 64], "launch {i}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_buffer_is_not_bound_twice_to_be_written() -> Result<(), KernelError> {
+    let device = Device::cpu();
+    let buffer = device.alloc(128)?;
+    let half = |offset| View { buffer: buffer.clone(), offset, len: 64 };
+    let error = scale(&device, 2.0, &half(0), &half(64), false).expect_err("one buffer, read and written");
+    assert!(error.to_string().contains("bound twice"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn sizes_that_no_memory_holds_are_errors() {
+    let device = Device::cpu();
+    for len in [1 << 50, usize::MAX / 2, usize::MAX] {
+        assert!(matches!(device.alloc(len), Err(KernelError::Memory { .. })), "{len}");
+    }
+}
+
 /// The closing line goes to the process's stderr itself, for the harness swallows what `println!` writes.
 #[test]
 fn wgsl_agrees_with_the_reference() {
     let line = match Device::choose(Some("gpu")) {
         Ok(device) => {
             let (kernels, cases) = check_all(&device).unwrap_or_else(|wrong| panic!("{wrong}"));
+            check_ring(&device).unwrap_or_else(|error| panic!("{error}"));
             format!("wgsl: {kernels} kernels, {cases} cases, {}", device.name())
         }
         Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => {

@@ -41,3 +41,24 @@ pub(crate) fn hash(model: &Model) -> Result<String, Error> {
     }
     Ok(files::hex(&hasher.finalize()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_notices_one_changed_bit() -> Result<(), Error> {
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-random-llama"));
+        let model = crate::model::open(folder, &mode_tensor::Device::cpu())?;
+        let before = hash(&model)?;
+        assert_eq!(hash(&model)?, before);
+        let Some(param) = model.params().nth(3) else { return Ok(()) };
+        let mut values = param.value().to_vec()?;
+        values[7] = f32::from_bits(values[7].to_bits() ^ 1);
+        param.value().write(&values)?;
+        assert_ne!(hash(&model)?, before);
+        model.set_trained(Trained::Backbone);
+        assert!(hash(&model)?.is_empty(), "nothing is frozen");
+        Ok(())
+    }
+}

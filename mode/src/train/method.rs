@@ -198,6 +198,9 @@ fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(Model, Trai
         Task::Pretrain(shape) => {
             let tokenizer = Tokenizer::open(&shape.tokenizer)?;
             let config = shape.config(tokenizer.vocab_size(), tokenizer.end_token());
+            config.check().map_err(Error::Setting)?;
+            // Weights, gradients and two moments.
+            memory::require(device, config.parameters().saturating_mul(4), "training the model")?;
             Ok((Model::plain(Backbone::random(config, device, &mut random)?), Trained::Backbone))
         }
         Task::Full { base } => Ok((plain(base, device)?, Trained::Backbone)),

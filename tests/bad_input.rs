@@ -1,0 +1,316 @@
+//! Bad input ends with exit code 2, one line that says what and what to do, and nothing written.
+
+mod common;
+
+use common::{Recipes, changed, data, mode, refused, run, text};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn wrong_ids_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = data("tiny-random-llama");
+    for (contents, says) in [
+        ("[1,2,99999]", "out of range"),
+        ("[1,-2,3]", "-2 is no token id"),
+        ("[1,2.5]", "2.5 is no token id"),
+        ("[]", "is empty"),
+        ("[1]", "two or more"),
+        ("hello", "expected value"),
+        ("[[1,2],3]", "mixes"),
+        ("[[1,2],[]]", "two or more"),
+        ("{}", "is no list"),
+    ] {
+        let file = folder.path().join("ids.json");
+        std::fs::write(&file, contents).expect("a file");
+        refused(&["eval", "--model", text(&model), "--ids", text(&file)], says);
+    }
+    refused(&["eval", "--model", text(&model), "--ids", "no-such.json"], "no-such.json");
+}
+
+#[test]
+fn broken_models_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ids = folder.path().join("ids.json");
+    std::fs::write(&ids, "[1,2,3]").expect("a file");
+    let weights = "model.safetensors";
+    let replace = |from: &'static str, to: &'static str| {
+        move |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace(from, to).into_bytes()
+    };
+    let at = folder.path();
+    for (model, says) in [
+        (changed(at, weights, |b| b[..b.len() / 2].to_vec()), "not a whole safetensors file"),
+        (changed(at, weights, |_| vec![7; 5_000]), "not a whole safetensors file"),
+        (changed(at, weights, |_| Vec::new()), "empty"),
+        (changed(at, weights, |b| [vec![255; 8], b[8..].to_vec()].concat()), "not a whole safetensors file"),
+        (changed(at, "config.json", |_| b"{".to_vec()), "config.json"),
+        (changed(at, "config.json", replace("LlamaForCausalLM", "NoSuchForCausalLM")), "NoSuchForCausalLM"),
+        (changed(at, "config.json", replace("\"hidden_size\": 48", "\"hidden_size\": 96")), "shape"),
+        (at.join("none"), "no such folder"),
+        (ids.clone(), "is a file"),
+    ] {
+        refused(&["eval", "--model", text(&model), "--ids", text(&ids)], says);
+    }
+    let model = data("tiny-random-llama");
+    let expert = data("tiny-random-mode/code");
+    refused(&["eval", "--model", text(&model), "--ids", text(&ids), "--expert", text(at)], "no such expert");
+    let other = changed(at, weights, |mut bytes| {
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        bytes
+    });
+    refused(
+        &["eval", "--model", text(&other), "--ids", text(&ids), "--expert", text(&expert)],
+        "made for the base model",
+    );
+}
+
+#[test]
+fn wrong_recipes_are_refused_and_write_nothing() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let file = recipes.write("x", "method = 'full'\nsedd = 1");
+    refused(&["train", text(&file)], "did you mean 'seed'");
+    let file = recipes.write("x", "method = 'lora'");
+    refused(&["train", text(&file)], "needs a [lora] table");
+    let expert = "method = 'expert'\n[expert]\nname = 'a'\ndomain = 'a'\nblocks = 3\nlayers_per_block = 1";
+    refused(&["train", text(&recipes.write("x", expert))], "do not divide");
+    let file = recipes.write("x", "method = 'full'");
+    refused(&["train", text(&file), "--set", "train.length=64"], "positions");
+    refused(&["train", text(&file), "--set", "train.stepz=64"], "did you mean 'steps'");
+    refused(&["compose", text(&file)], "mode train");
+    refused(&["train", text(&file), "--set", "out="], "out is empty");
+    refused(&["train", text(&file), "--set", "train.batch=1000000000000"], "tokens");
+    refused(&["train", text(&file), "--set", "train.beta1=nan"], "beta1");
+    refused(&["generate", "--model", "x", "--max-new", "-1", "--prompt", "a"], "--help");
+    refused(&["train", text(&recipes.path("none.toml"))], "none.toml");
+    assert!(!recipes.path("x").exists());
+}
+
+#[test]
+fn unknown_devices_are_refused() {
+    let model = data("tiny-random-llama");
+    for device in ["cpuu", "gpu:99"] {
+        let arguments = ["generate", "--model", text(&model), "--ids", "x.json", "--device", device];
+        let output = mode().args(arguments).output().expect("the program");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).lines().count() <= 2);
+    }
+}
+
+/// A JSON file with some of its keys changed.
+fn set(file: &Path, changes: Value) {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let mut object: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("JSON");
+    object.extend(changes.as_object().expect("an object").clone());
+    std::fs::write(file, serde_json::to_string(&object).expect("JSON")).expect("a file");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let target = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            copy_folder(&entry, &target)
+        } else {
+            std::fs::copy(&entry, &target).map(drop).expect("a file")
+        }
+    }
+}
+
+/// The test models side by side in a folder that may be changed.
+struct Copies {
+    folder: tempfile::TempDir,
+    ids: PathBuf,
+}
+
+impl Copies {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["tiny-random-llama", "tiny-random-mode"] {
+            copy_folder(&data(name), &folder.path().join(name));
+        }
+        let ids = folder.path().join("ids.json");
+        std::fs::write(&ids, "[1,2,3]").expect("a file");
+        Self { folder, ids }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn refused(&self, model: &str, says: &str) {
+        refused(&["eval", "--model", text(&self.path(model)), "--ids", text(&self.ids)], says);
+    }
+}
+
+#[test]
+fn composed_models_that_contradict_themselves_are_refused() {
+    let expert = "tiny-random-mode/composed/experts/code/expert.json";
+    let info = "tiny-random-mode/composed/mode.json";
+    for (file, changes, says) in [
+        (info, json!({"experts": ["code", "code"]}), "listed twice"),
+        (info, json!({"experts": []}), "no experts"),
+        (info, json!({"experts": ["../code"]}), "can't be a folder's"),
+        (info, json!({"blocks": "two"}), "blocks"),
+        (info, json!({"format": 0}), "make it again"),
+        (info, json!({"format": 2}), "newer version"),
+        (info, json!({"base": "gone"}), "its base model is gone"),
+        (expert, json!({"name": "math"}), "is of 'math'"),
+        (expert, json!({"layers_per_block": 7}), "no tensor"),
+        (expert, json!({"base_sha256": "00"}), "made for the base model"),
+    ] {
+        let copies = Copies::new();
+        set(&copies.path(file), changes);
+        copies.refused("tiny-random-mode/composed", says);
+    }
+    Copies::new().refused("tiny-random-mode/code", "give it as --expert");
+}
+
+#[test]
+fn a_tensor_that_would_not_be_read_is_an_error() {
+    let copies = Copies::new();
+    set(&copies.path("tiny-random-llama/config.json"), json!({"num_hidden_layers": 5}));
+    copies.refused("tiny-random-llama", "'model.layers.5.input_layernorm.weight' has no place");
+    let folder = copies.path("tiny-random-mode/code");
+    set(&folder.join("expert.json"), json!({"blocks": 1}));
+    let base = data("tiny-random-llama");
+    let eval = ["eval", "--model", text(&base), "--ids", text(&copies.ids), "--expert", text(&folder)];
+    refused(&eval, "has no place");
+}
+
+#[test]
+fn adapters_that_compute_something_else_are_refused() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    recipes.run("train", "lora", "method = 'lora'\n[lora]\nrank = 2\nalpha = 4.0");
+    let ids = recipes.path("ids.json");
+    std::fs::write(&ids, "[1,2,3]").expect("a file");
+    let folder = recipes.path("lora");
+    let config = folder.join("adapter_config.json");
+    let good = std::fs::read(&config).expect("a file");
+    let eval = ["eval", "--model", text(&folder), "--ids", text(&ids)];
+    for (changes, says) in [
+        (json!({"use_rslora": true}), "use_rslora"),
+        (json!({"use_dora": true}), "use_dora"),
+        (json!({"rank_pattern": {"q_proj": 4}}), "rank_pattern"),
+        (json!({"layers_to_transform": [0]}), "layers_to_transform"),
+        (json!({"bias": "all"}), "bias"),
+        (json!({"target_modules": ["q_proj", "up_proj"]}), "up_proj"),
+        (json!({"target_modules": "all-linear"}), "target_modules"),
+        (json!({"target_modules": ["q_proj"]}), "has no place"),
+        (json!({"peft_type": "IA3"}), "IA3"),
+        (json!({"r": 0}), "positive"),
+        (json!({"r": 3}), "shape"),
+    ] {
+        std::fs::write(&config, &good).expect("a file");
+        set(&config, changes);
+        refused(&eval, says);
+    }
+    std::fs::write(&config, &good).expect("a file");
+    set(&config, json!({"use_dora": false, "rank_pattern": {}, "bias": "none", "lora_dropout": 0.1}));
+    let (_, stderr, code) = run(&eval);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn broken_tokenizers_are_refused_and_ids_need_none() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let base = recipes.path("base");
+    let file = base.join("tokenizer.json");
+    let good = std::fs::read(&file).expect("a file");
+    let prompt = ["generate", "--model", text(&base), "--prompt", "river stone"];
+    for changes in [
+        // The library panics on these two.
+        json!({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "BAAAAAECAwQ="}}),
+        json!({"post_processor": {"type": "TemplateProcessing", "special_tokens": {}, "pair": [],
+            "single": [{"SpecialToken": {"id": "<x>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}}),
+        json!({"model": {"type": "NoSuchModel"}}),
+        json!({"added_tokens": 3}),
+    ] {
+        std::fs::write(&file, &good).expect("a file");
+        set(&file, changes.clone());
+        refused(&prompt, "tokenizer");
+        let ids = recipes.path("ids.json");
+        std::fs::write(&ids, "[1,2,3]").expect("a file");
+        let (stdout, stderr, code) =
+            run(&["generate", "--model", text(&base), "--ids", text(&ids), "--max-new", "2", "--json"]);
+        assert_eq!(code, 0, "{changes}: {stderr}");
+        assert!(!stderr.contains("panicked") && stdout.contains("new_ids"), "{stderr}");
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_a_failure() {
+    let copies = Copies::new();
+    let weights = copies.path("tiny-random-llama/model.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("a file");
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&weights, bytes).expect("a file");
+    let (model, ids) = (copies.path("tiny-random-llama"), text(&copies.ids).to_string());
+    for command in ["eval", "generate"] {
+        let (stdout, stderr, code) = run(&[command, "--model", text(&model), "--ids", &ids, "--json"]);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert!(stderr.contains("no number"), "{stderr}");
+    }
+}
+
+#[test]
+fn sizes_beyond_reason_are_refused_and_leave_nothing() {
+    let recipes = Recipes::new();
+    let model = format!(
+        "method = 'pretrain'\n[model]\ntokenizer = '{}'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\n\
+         kv_heads = 1\npositions = 32",
+        text(&recipes.path("tokenizer.json"))
+    );
+    let file = recipes.write("x", &model);
+    let out = recipes.path("deep/in/x");
+    // Two hundred billion parameters: no machine that runs this has 3 TB.
+    let large =
+        "model={tokenizer='tokenizer.json', width=4096, hidden=4000000, layers=4, heads=2, kv_heads=1, positions=32}";
+    let large = large.replace("tokenizer.json", text(&recipes.path("tokenizer.json")));
+    for (setting, says) in [
+        (large.as_str(), "GB of memory"),
+        ("model.layers=100000", "layers"),
+        ("model.width=1000000000", "over 16777216"),
+        ("model.width=16777216", "parameters"),
+        ("model.heads=0", "zero"),
+        ("train.steps=9000000000000000000", "train.steps"),
+        ("train.steps='many'", "train.steps: invalid type"),
+        ("data=[{name='x', source='none.txt'}]", "none.txt"),
+        ("train.length=31", "tokens, fewer than one window"),
+    ] {
+        let short = recipes.path("short.txt");
+        std::fs::write(&short, "river stone").expect("a file");
+        let source = format!("data=[{{name='short', source='{}'}}]", text(&short));
+        let short = if setting.starts_with("train.length") { vec!["--set", &source] } else { vec![] };
+        refused(&[&["train", text(&file), "--out", text(&out), "--set", setting][..], &short].concat(), says);
+        assert!(!recipes.path("deep").exists(), "{setting}");
+    }
+}
+
+#[test]
+fn a_refused_demo_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let little = folder.path().join("little.txt");
+    std::fs::write(&little, "One sentence is too little.").expect("a file");
+    let out = folder.path().join("runs/demo");
+    for (arguments, says) in [
+        (vec!["--english", text(&little)], "give more with --english"),
+        (vec!["--math", "none.jsonl:text"], "none.jsonl"),
+        (vec!["--set", "batch=1000000000"], "train.batch times train.length"),
+        (vec!["--set", "width=99999998", "--set", "heads=1"], "over 16777216"),
+        (vec!["--set", "vocabulary=1000000000000"], "over 16777216"),
+        (vec!["--set", "steps=1000000000000"], "at the most"),
+        (vec!["--set", "layers=7"], "divide"),
+        (vec!["--set", "sede=1"], "did you mean 'seed'"),
+    ] {
+        refused(&[&["demo", "--quick", "--out", text(&out)][..], &arguments].concat(), says);
+        assert!(!folder.path().join("runs").exists(), "{arguments:?}");
+    }
+    std::fs::create_dir_all(&out).expect("a folder");
+    refused(&["demo", "--out", text(&out)], "--force");
+}

@@ -1,0 +1,105 @@
+//! The program run from outside, for the tests of it.
+#![allow(dead_code)] // Not every test file uses all of it.
+
+use assert_cmd::Command;
+use std::path::{Path, PathBuf};
+
+pub fn data(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).join(name)
+}
+
+pub fn mode() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mode"))
+}
+
+/// Runs with `arguments` on the CPU; stdout, stderr and exit code.
+pub fn run(arguments: &[&str]) -> (String, String, i32) {
+    let output = mode().args(arguments).args(["--device", "cpu"]).output().expect("the program");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+/// Bad input: exit code 2 and one line of error, behind the line that names the device.
+pub fn refused(arguments: &[&str], says: &str) {
+    let (stdout, stderr, code) = run(arguments);
+    assert_eq!(code, 2, "{arguments:?}: {stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("device: ")).collect();
+    assert!(errors.len() == 1 && errors[0].starts_with("error: "), "{arguments:?}: {stderr}");
+    assert!(errors[0].contains(says), "{says:?} is not in {stderr}");
+    assert!(stdout.is_empty() && !stderr.contains("panicked"));
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a UTF-8 path")
+}
+
+/// A copy of the small model with one of its files changed.
+pub fn changed(folder: &Path, file: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
+    let copy = folder.join(format!("changed-{file}-{}", std::fs::read_dir(folder).expect("a folder").count()));
+    std::fs::create_dir(&copy).expect("a folder");
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(data("tiny-random-llama").join(name), copy.join(name)).expect("a file");
+    }
+    let path = copy.join(file);
+    let bytes = std::fs::read(&path).expect("a file");
+    std::fs::write(&path, change(bytes)).expect("a file");
+    copy
+}
+
+/// A folder with a base model that has a tokenizer, a text, and recipes.
+pub struct Recipes {
+    pub folder: tempfile::TempDir,
+}
+
+impl Recipes {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let words = ["river", "stone", "lantern", "copper", "seven", "meadow", "under", "bright", "never", "sings"];
+        let sentence = |i: usize| (0..9).map(|j| words[(i * 7 + j * j + i / 3) % 10]).collect::<Vec<_>>().join(" ");
+        let english: String = (0..4_000).map(|i| sentence(i) + if i % 5 == 0 { ".\n\n" } else { ". " }).collect();
+        std::fs::write(folder.path().join("english.txt"), &english).expect("a file");
+        let tokenizer = mode::data::Tokenizer::train([english.as_str()].into_iter(), 300).expect("a tokenizer");
+        tokenizer.save(&folder.path().join("tokenizer.json")).expect("a file");
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a recipe that trains for a few steps on the text.
+    pub fn write(&self, name: &str, body: &str) -> PathBuf {
+        let data = format!("[[data]]\nname = 'english'\nsource = '{}'\n", text(&self.path("english.txt")));
+        let (head, tables) = body.split_once('\n').unwrap_or((body, ""));
+        let base = format!("base = '{}'\n", text(&self.path("base")));
+        let base = if head.contains("pretrain") { String::new() } else { base };
+        let recipe = format!(
+            "{head}\nout = '{}'\n{base}{tables}\n[train]\nsteps = 4\nbatch = 2\nlength = 16\nlearning_rate = 3e-3\n{data}",
+            text(&self.path(name))
+        );
+        let file = self.path(&format!("{name}.toml"));
+        std::fs::write(&file, recipe).expect("a file");
+        file
+    }
+
+    pub fn pretrain(&self) {
+        let model = format!(
+            "method = 'pretrain'\n[model]\ntokenizer = '{}'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\n\
+             kv_heads = 1\npositions = 32",
+            text(&self.path("tokenizer.json"))
+        );
+        self.run("train", "base", &model);
+    }
+
+    pub fn run(&self, command: &str, name: &str, body: &str) {
+        let (_, stderr, code) = run(&[command, text(&self.write(name, body))]);
+        assert_eq!(code, 0, "{name}: {stderr}");
+    }
+
+    pub fn eval(&self, name: &str) -> serde_json::Value {
+        let (stdout, stderr, code) =
+            run(&["eval", "--model", text(&self.path(name)), "--text", text(&self.path("english.txt")), "--json"]);
+        assert_eq!(code, 0, "{name}: {stderr}");
+        serde_json::from_str(stdout.lines().last().expect("a line")).expect("JSON")
+    }
+}
