@@ -95,11 +95,6 @@ impl Device {
         }
     }
 
-    /// True for a GPU that is a program on the CPU (lavapipe, WARP).
-    pub fn is_software_gpu(&self) -> bool {
-        matches!(self.backend(), Backend::Gpu(gpu) if !gpu.is_hardware())
-    }
-
     /// True for a GPU.
     pub fn is_gpu(&self) -> bool {
         matches!(self.backend(), Backend::Gpu(_))

@@ -14,6 +14,7 @@ mod outcome;
 mod plan;
 mod settings;
 mod tune;
+mod tuned;
 
 pub use corpora::{DOMAINS, Sources};
 pub use settings::Settings;
@@ -72,7 +73,7 @@ impl Demo<'_> {
     }
 
     /// The plan, refused before anything is read or written if the demo's folder exists or its settings can't be.
-    fn plan(&self, tuned: &tune::Tuned, force: bool) -> Result<Plan, Error> {
+    fn plan(&self, tuned: &tuned::Tuned, force: bool) -> Result<Plan, Error> {
         files::refuse_existing(&self.out, force)?;
         let plan = Plan::new(self, tuned);
         plan.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
@@ -85,7 +86,7 @@ impl Demo<'_> {
 /// # Errors
 /// A folder that exists, too little text, a loss that is not finite.
 pub fn demo(mut demo: Demo, force: bool) -> Result<Vec<Row>, Error> {
-    let plan = demo.plan(&tune::committed()?, force)?;
+    let plan = demo.plan(&tuned::committed()?, force)?;
     let texts = corpora::prepare(&mut demo)?;
     let base = demo.run(&plan.pretrain(), "base")?;
     let stage1: Vec<Finished> =

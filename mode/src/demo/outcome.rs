@@ -1,7 +1,7 @@
 //! What the demo found, as rows and as the report.
 
 use super::corpora::Texts;
-use super::{DOMAINS, Demo, tune};
+use super::{DOMAINS, Demo, tuned};
 use crate::model::open;
 use crate::report::{Continuation, Curve, DomainGates, FrozenNote, GateTable, Report, Row, Sample, html};
 use crate::train::{Evaluation, Finished, generate};
@@ -50,7 +50,7 @@ impl Measured {
 
 /// Writes `report.html`.
 pub(super) fn write_report(demo: &Demo, texts: &Texts, measured: &[Measured]) -> Result<(), Error> {
-    let tuned = tune::committed()?;
+    let tuned = tuned::committed()?;
     let report = Report {
         title: "Modular Domain Experts: the demo".into(),
         summary: summary(measured),

@@ -1,7 +1,7 @@
 //! The demo's recipes.
 
 use super::corpora::{tokenizer_file, tokens_file};
-use super::tune::Tuned;
+use super::tuned::Tuned;
 use super::{Demo, Settings};
 use crate::train::{
     ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe, TrainSettings, Unfrozen,

@@ -1,46 +1,23 @@
 //! Learning rates and defaults by measurement: `mode demo --tune`.
 //!
 //! One grid of the same size for every method, scored on validation text by the mean next-token accuracy of the three
-//! domains; a single expert by that of English and its own domain, for it is not meant to know the other. Then the settings that the paper leaves open (how experts start, what gates give them, how gates are composed),
-//! one at a time around the defaults, scored the same way on `mode-2x`. What was chosen is committed as `tuned.json`,
-//! which the demo uses and its report shows.
+//! domains; a single expert by that of English and its own domain, for it is not meant to know the other. Then the settings
+//! that the paper leaves open (how experts start, what gates give them, how gates are composed), one at a time around the
+//! defaults, scored the same way on `mode-2x`; of the rules for gates only those can win with which one expert composes to
+//! itself. What was chosen is committed as `tuned.json`, which the demo uses and its report shows.
 
 use super::plan::Plan;
+use super::tuned::{GRID, Tuned};
 use super::{Demo, Settings, corpora};
 use crate::model::{ExpertInit, GateRule};
 use crate::report::{ChoiceScore, GridScore};
 use crate::train::{Recipe, Unfrozen};
 use crate::{Error, files};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::Path;
 
-/// Learning rates tried for each method.
-const GRID: [f64; 4] = [1e-3, 3e-3, 1e-2, 3e-2];
-
-/// What was measured, and chosen.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Tuned {
-    /// Learning rates by method.
-    pub(super) grid: Vec<GridScore>,
-    /// Settings.
-    pub(super) defaults: Vec<ChoiceScore>,
-}
-
-impl Tuned {
-    /// The chosen learning rate of a method.
-    pub(super) fn rate(&self, method: &str) -> f64 {
-        let chosen = self.grid.iter().find(|score| score.chosen && score.method == method);
-        chosen.map_or(GRID[0], |score| score.learning_rate)
-    }
-}
-
-/// What is committed.
-pub(super) fn committed() -> Result<Tuned, Error> {
-    serde_json::from_str(include_str!("tuned.json")).map_err(|source| Error::Json { path: "tuned.json".into(), source })
-}
-
-/// Measures the grid and the defaults; writes `tuned.json` into the demo's folder. With `force`, methods that a `tuned.json`
-/// there already holds are not measured again.
+/// Measures the grid and the defaults; writes `tuned.json` into the demo's folder. With `force`, what a `tuned.json` there
+/// already holds of the grid is not measured again.
 ///
 /// # Errors
 /// As [`super::demo`].
@@ -52,26 +29,27 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
     let mut tuned: Tuned = if file.exists() { files::read_json(&file)? } else { Tuned::default() };
     demo.run(&Plan::new(&demo, &tuned).pretrain(), "base")?;
     for method in ["full", "full-long", "lora", "lora-long", "expert", "mode-2x", "mode-2x-frozen"] {
-        if tuned.grid.iter().any(|score| score.method == method) {
-            continue;
-        }
-        let mut scores = Vec::new();
+        let before = tuned.rate(method);
         for learning_rate in GRID {
+            let known = |score: &GridScore| score.method == method && score.learning_rate == learning_rate;
+            if tuned.grid.iter().any(known) {
+                continue;
+            }
             let score = match score(&mut demo, &tuned, method, learning_rate, &validation) {
                 // A rate so high that the loss is no number loses, and says nothing against the others.
-                Err(Error::NotFinite { .. }) => 0.0,
+                Err(Error::NotFinite { .. } | Error::NotNumbers(_)) => 0.0,
                 other => other?,
             };
-            demo.say(format!("{method:14}  {learning_rate:7.0e}  {:.4}", score));
-            scores.push(GridScore { method: method.into(), learning_rate, score, chosen: false });
+            demo.say(format!("{method:14}  {learning_rate:7.0e}  {score:.4}"));
+            tuned.grid.push(GridScore { method: method.into(), learning_rate, score, chosen: false });
+            files::write_json(&file, &tuned)?;
         }
-        let best = scores.iter().map(|score| score.score).fold(0.0, f64::max);
-        if let Some(chosen) = scores.iter_mut().find(|score| score.score == best) {
-            chosen.chosen = true;
-        }
-        tuned.grid.extend(scores);
+        choose(tuned.grid.iter_mut().filter(|score| score.method == method).map(|s| (s.score, &mut s.chosen)));
         if method == "expert" {
-            // Stage 2 builds on the experts of the rate chosen.
+            // Stage 2 builds on the experts of the rate chosen, so its own scores hold for no other.
+            if tuned.rate(method) != before {
+                tuned.grid.retain(|score| !score.method.starts_with("mode-2x"));
+            }
             for (name, recipe) in Plan::new(&demo, &tuned).experts() {
                 demo.run(&recipe, name)?;
             }
@@ -80,6 +58,16 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
     }
     tuned.defaults = defaults(&mut demo, &tuned, &validation)?;
     files::write_json(&file, &tuned)
+}
+
+/// Marks the greatest score, the first among equals.
+fn choose<'a>(scores: impl Iterator<Item = (f64, &'a mut bool)>) {
+    let mut scores: Vec<(f64, &mut bool)> = scores.collect();
+    let best = scores.iter().map(|(score, _)| *score).fold(0.0, f64::max);
+    let first = scores.iter().position(|(score, _)| *score == best);
+    for (i, (_, chosen)) in scores.iter_mut().enumerate() {
+        **chosen = Some(i) == first;
+    }
 }
 
 /// Mean accuracy on validation text of `method` at a learning rate.
@@ -118,22 +106,21 @@ fn folder_name(path: &Path) -> String {
 fn defaults(demo: &mut Demo, tuned: &Tuned, windows: &[Vec<Vec<u32>>]) -> Result<Vec<ChoiceScore>, Error> {
     let standard = demo.settings.clone();
     let mut variants: Vec<(&str, String, Settings)> = Vec::new();
-    for init in [ExpertInit::Random, ExpertInit::ZeroOutput, ExpertInit::Copy] {
-        let settings = Settings { expert_init: init, ..standard.clone() };
-        variants.push(("expert.init", format!("{init:?}"), settings));
+    for expert_init in [ExpertInit::Random, ExpertInit::ZeroOutput, ExpertInit::Copy] {
+        variants.push(("expert.init", kebab(&expert_init), Settings { expert_init, ..standard.clone() }));
     }
     for share in [0.1, 0.25, 0.5, 0.75] {
         variants.push(("expert.share", share.to_string(), Settings { share, ..standard.clone() }));
     }
-    for rule in [GateRule::Relative, GateRule::Diluted, GateRule::Fresh] {
-        variants.push(("compose.gates", format!("{rule:?}"), Settings { gate_rule: rule, ..standard.clone() }));
+    for gate_rule in [GateRule::Relative, GateRule::Diluted, GateRule::Fresh] {
+        variants.push(("compose.gates", kebab(&gate_rule), Settings { gate_rule, ..standard.clone() }));
     }
     let mut scores: Vec<ChoiceScore> = Vec::new();
+    let mut of_standard = None;
     for (setting, candidate, settings) in variants {
-        let chosen = settings == standard;
-        let known = scores.iter().find(|score| score.chosen && chosen).map(|score| score.score);
+        let is_standard = settings == standard;
         demo.settings = settings;
-        let score = match known {
+        let score = match of_standard.filter(|_| is_standard) {
             Some(score) => score,
             None => {
                 for (name, recipe) in Plan::new(demo, tuned).experts() {
@@ -142,9 +129,46 @@ fn defaults(demo: &mut Demo, tuned: &Tuned, windows: &[Vec<Vec<u32>>]) -> Result
                 score(demo, tuned, "mode-2x", tuned.rate("mode-2x"), windows)?
             }
         };
-        demo.say(format!("{setting:14}  {candidate:12}  {score:.4}{}", if chosen { "  (default)" } else { "" }));
-        scores.push(ChoiceScore { setting: setting.into(), candidate, score, chosen });
+        of_standard = of_standard.or(is_standard.then_some(score));
+        demo.say(format!("{setting:14}  {candidate:12}  {score:.4}{}", if is_standard { "  (default)" } else { "" }));
+        scores.push(ChoiceScore { setting: setting.into(), candidate, score, chosen: false });
     }
     demo.settings = standard;
+    for setting in ["expert.init", "expert.share", "compose.gates"] {
+        let may_win = |score: &&mut ChoiceScore| score.setting == setting && score.candidate != kebab(&GateRule::Fresh);
+        choose(scores.iter_mut().filter(may_win).map(|score| (score.score, &mut score.chosen)));
+    }
     Ok(scores)
+}
+
+/// A setting's value as recipes write it.
+fn kebab(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(String::from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tuned::committed;
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_what_was_measured_best() -> Result<(), Error> {
+        let (tuned, settings) = (committed()?, Settings::default());
+        let chosen = |setting: &str| {
+            let chosen: Vec<&ChoiceScore> =
+                tuned.defaults.iter().filter(|c| c.setting == setting && c.chosen).collect();
+            assert_eq!(chosen.len(), 1, "{setting}");
+            chosen[0].candidate.clone()
+        };
+        assert_eq!(chosen("expert.init"), kebab(&settings.expert_init));
+        assert_eq!(chosen("expert.share"), settings.share.to_string());
+        assert_eq!(chosen("compose.gates"), kebab(&settings.gate_rule));
+        for method in ["full", "full-long", "lora", "lora-long", "expert", "mode-2x", "mode-2x-frozen"] {
+            let mut scores: Vec<&GridScore> = tuned.grid.iter().filter(|score| score.method == method).collect();
+            scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+            assert_eq!(scores.len(), GRID.len(), "{method}");
+            assert!(scores[0].chosen && scores[1..].iter().all(|score| !score.chosen), "{method}");
+        }
+        Ok(())
+    }
 }

@@ -1,9 +1,9 @@
 //! The pre-trained decoder: embedding, layers, final norm and head. Read from and written to a Hugging Face folder.
 
 use super::config::Config;
-use super::init::Random;
+use super::init::{Random, Start};
 use super::layer::Layer;
-use super::weights::{Maker, Rule, Start, Weights, refuse_unread, to_file};
+use super::weights::{Maker, Rule, Weights, refuse_unread, to_file};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, Rotation, SafeTensors, write_safetensors};

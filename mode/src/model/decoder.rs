@@ -1,9 +1,10 @@
 //! The whole model: a backbone, and beside its blocks no experts, one (stage 1) or several (stage 2).
 
 use super::backbone::Backbone;
+use super::context::Context;
 use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
-use super::layer::{Context, Layer};
+use super::layer::Layer;
 use crate::Error;
 use mode_autograd::{Param, Tape, Var, embedding, gate_merge, linear, rms_norm};
 use mode_tensor::{Ids, Tensor};

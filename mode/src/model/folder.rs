@@ -1,10 +1,10 @@
 //! Opening what a folder holds: a plain model, a composed model, or a model with a LoRA.
 
+use super::adapter;
 use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
 use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
-use super::lora;
 use super::weights::refuse_unread;
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -38,8 +38,8 @@ pub(crate) struct ComposedInfo {
 pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
     let (named, file) = if folder.join(COMPOSED).exists() {
         (files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base, COMPOSED)
-    } else if folder.join(lora::CONFIG).exists() {
-        (lora::read_info(folder)?.base_model_name_or_path.into(), lora::CONFIG)
+    } else if folder.join(adapter::CONFIG).exists() {
+        (adapter::read_info(folder)?.base_model_name_or_path.into(), adapter::CONFIG)
     } else {
         return Ok(folder.to_path_buf());
     };
@@ -61,15 +61,15 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
     if folder.join(COMPOSED).exists() {
         return open_composed(folder, device);
     }
-    if folder.join(lora::CONFIG).exists() {
-        let info = lora::read_info(folder)?;
+    if folder.join(adapter::CONFIG).exists() {
+        let info = adapter::read_info(folder)?;
         let base = base_of(folder)?;
         if let Some(wanted) = &info.base_sha256 {
             check_base(folder, wanted, &base)?;
         }
-        let mut model = Model::plain(Backbone::open(&base, device)?);
-        lora::load(&mut model, folder, &info)?;
-        return Ok(model);
+        let mut backbone = Backbone::open(&base, device)?;
+        adapter::load(&mut backbone, folder, &info)?;
+        return Ok(Model::plain(backbone));
     }
     if folder.join(expert::INFO).exists() {
         let what = "is an expert, not a model; give it as --expert beside --model with its base";

@@ -7,7 +7,8 @@
 //! backbone's share as great as it was beside one expert wherever the experts agree. With N = 1 both are the stage-1 gate,
 //! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
 
-use super::weights::{Maker, Start, Weights, to_file};
+use super::init::Start;
+use super::weights::{Maker, Weights, to_file};
 use crate::Error;
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};

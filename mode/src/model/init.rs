@@ -1,6 +1,5 @@
 //! How new parameters start.
 
-use super::weights::Start;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,15 @@ pub enum ExpertInit {
     /// Copies of the block's last layers. With as many layers as the block f_j = f_bb, and the fresh model is the backbone
     /// exactly, whatever the gate says; with fewer it is off by a_j (f_j - f_bb).
     Copy,
+}
+
+/// How a parameter starts when it is not read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// All the same.
+    Constant(f32),
 }
 
 /// A source of random numbers that is the same everywhere.

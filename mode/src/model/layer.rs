@@ -3,21 +3,13 @@
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
 use super::config::Config;
+use super::context::Context;
+use super::init::Start;
 use super::lora::Lora;
-use super::weights::{Maker, Start};
+use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{Param, Tape, Var, add, add_at, attention, linear, rms_norm, rotary, swiglu};
-use mode_tensor::{AttentionShape, Rotation, Tensor};
-
-/// What all layers of a forward pass share.
-pub struct Context<'a> {
-    /// Where trained parameters are recorded.
-    pub tape: &'a Tape,
-    /// Rotary angles.
-    pub rotation: &'a Rotation,
-    /// Tokens a window.
-    pub length: usize,
-}
+use mode_autograd::{Param, Var, add, add_at, attention, linear, rms_norm, rotary, swiglu};
+use mode_tensor::{AttentionShape, Tensor};
 
 /// A weight matrix `[out, in]`, with a LoRA beside it if there is one.
 pub struct Projection {

@@ -10,8 +10,10 @@
 //! x, and meet nowhere else. Every branch carries the residual stream, f = x + Delta, and the weights sum to 1, so the
 //! stream itself passes unscaled: y = x + a_bb Delta_bb + sum_j a_j Delta_j.
 
+mod adapter;
 mod backbone;
 mod config;
+mod context;
 mod decoder;
 mod expert;
 mod folder;
@@ -21,9 +23,12 @@ mod layer;
 mod lora;
 mod weights;
 
+pub(crate) use adapter::save as save_adapter;
+pub use adapter::{LoraInfo, add_lora};
 pub use backbone::Backbone;
 pub(crate) use backbone::base_sha256;
 pub use config::Config;
+pub use context::Context;
 pub use decoder::{Model, Output, Trained};
 pub(crate) use expert::save as save_expert;
 pub use expert::{Expert, ExpertInfo};
@@ -31,7 +36,5 @@ pub(crate) use folder::{base_of, save_composed};
 pub use folder::{open, open_with_experts};
 pub use gate::{Gate, GateRule};
 pub use init::{ExpertInit, Random};
-pub use layer::{Context, Layer, Projection};
-pub(crate) use lora::save as lora_save;
-pub use lora::{LoraInfo, add_lora};
+pub use layer::{Layer, Projection};
 pub use weights::Rule;

@@ -1,6 +1,6 @@
 //! Where parameters come from: a file, an initialisation, or another model's values.
 
-use super::init::Random;
+use super::init::{Random, Start};
 use crate::Error;
 use mode_autograd::Param;
 use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor};
@@ -19,15 +19,6 @@ pub(crate) enum Weights<'a> {
 
 /// A parameter's values by its name and its shape.
 pub type Rule = dyn Fn(&str, &[usize]) -> Vec<f32>;
-
-/// How a parameter starts when it is not read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Start {
-    /// Normal with this standard deviation.
-    Normal(f64),
-    /// All the same.
-    Constant(f32),
-}
 
 /// Makes parameters one after the other.
 pub(crate) struct Maker<'a> {

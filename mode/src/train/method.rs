@@ -5,8 +5,8 @@ use super::frozen;
 use super::recipe::{ComposeSettings, ExpertSettings, Recipe, Task, TrainSettings, Unfrozen, kebab};
 use crate::data::{Corpus, Mixture, Source, Split, Tokenizer, Tokens};
 use crate::model::{
-    Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, lora_save, open,
-    open_with_experts, save_composed, save_expert,
+    Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open, open_with_experts,
+    save_adapter, save_composed, save_expert,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -206,7 +206,7 @@ fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(Model, Trai
         Task::Full { base } => Ok((plain(base, device)?, Trained::Backbone)),
         Task::Lora { base, lora } => {
             let mut model = plain(base, device)?;
-            add_lora(&mut model, lora.rank, lora.alpha, &mut random)?;
+            add_lora(&mut model.backbone, lora.rank, lora.alpha, &mut random)?;
             Ok((model, Trained::Lora))
         }
         Task::Expert { base, expert: settings } => {
@@ -255,7 +255,7 @@ fn save(recipe: &Recipe, task: &Task, model: &Model, tokenizer: &Path) -> Result
         }
         Task::Lora { base, lora } => {
             let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
-            lora_save(model, out, &text, &base_sha256(base)?, lora.rank, lora.alpha)
+            save_adapter(&model.backbone, out, &text, &base_sha256(base)?, lora.rank, lora.alpha)
         }
         Task::Expert { expert, .. } => {
             save_expert(&model.experts[0], out, &model.gates)?;

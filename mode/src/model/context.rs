@@ -1,0 +1,14 @@
+//! What all layers of one forward pass share.
+
+use mode_autograd::Tape;
+use mode_tensor::Rotation;
+
+/// The tape, the positions and the windows of a forward pass.
+pub struct Context<'a> {
+    /// Where trained parameters are recorded.
+    pub tape: &'a Tape,
+    /// Rotary angles.
+    pub rotation: &'a Rotation,
+    /// Tokens a window.
+    pub length: usize,
+}
