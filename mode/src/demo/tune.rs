@@ -3,8 +3,8 @@
 //! One grid of the same size for every method, scored on validation text by the mean next-token accuracy of the three
 //! domains; a single expert by that of English and its own domain, for it is not meant to know the other. Then the settings
 //! that the paper leaves open (how experts start, what gates give them, how gates are composed), one at a time around the
-//! defaults, scored the same way on `mode-2x`; of the rules for gates only those can win with which one expert composes to
-//! itself. What was chosen is committed as `tuned.json`, which the demo uses and its report shows.
+//! defaults, scored the same way on `mode-2x`. A default stays unless another candidate is better by more than a seed changes;
+//! of the rules for gates only those can win with which one expert composes to itself. What was chosen is committed as `tuned.json`, which the demo uses and its report shows.
 
 use super::plan::Plan;
 use super::tuned::{GRID, Tuned};
@@ -15,6 +15,9 @@ use crate::train::{Recipe, Unfrozen};
 use crate::{Error, files};
 use serde::Serialize;
 use std::path::Path;
+
+/// A default is not changed for less: it is what another seed moves a score by.
+const TIE: f64 = 0.002;
 
 /// Measures the grid and the defaults; writes `tuned.json` into the demo's folder. With `force`, what a `tuned.json` there
 /// already holds of the grid is not measured again.
@@ -131,12 +134,13 @@ fn defaults(demo: &mut Demo, tuned: &Tuned, windows: &[Vec<Vec<u32>>]) -> Result
         };
         of_standard = of_standard.or(is_standard.then_some(score));
         demo.say(format!("{setting:14}  {candidate:12}  {score:.4}{}", if is_standard { "  (default)" } else { "" }));
-        scores.push(ChoiceScore { setting: setting.into(), candidate, score, chosen: false });
+        scores.push(ChoiceScore { setting: setting.into(), candidate, score, chosen: is_standard });
     }
     demo.settings = standard;
     for setting in ["expert.init", "expert.share", "compose.gates"] {
         let may_win = |score: &&mut ChoiceScore| score.setting == setting && score.candidate != kebab(&GateRule::Fresh);
-        choose(scores.iter_mut().filter(may_win).map(|score| (score.score, &mut score.chosen)));
+        let ahead = |score: &ChoiceScore| score.score + if score.chosen { TIE } else { 0.0 };
+        choose(scores.iter_mut().filter(may_win).map(|score| (ahead(score), &mut score.chosen)));
     }
     Ok(scores)
 }
@@ -158,6 +162,14 @@ mod tests {
             let chosen: Vec<&ChoiceScore> =
                 tuned.defaults.iter().filter(|c| c.setting == setting && c.chosen).collect();
             assert_eq!(chosen.len(), 1, "{setting}");
+            let may_win = tuned.defaults.iter().filter(|c| c.setting == setting && c.candidate != "fresh");
+            let best = may_win.map(|c| c.score).fold(0.0, f64::max);
+            assert!(
+                chosen[0].score + TIE >= best,
+                "{setting}: {} is behind by {}",
+                chosen[0].candidate,
+                best - chosen[0].score
+            );
             chosen[0].candidate.clone()
         };
         assert_eq!(chosen("expert.init"), kebab(&settings.expert_init));
