@@ -2,7 +2,7 @@
 //! hardware or software.
 
 use mode_kernels::scale::scale;
-use mode_kernels::{Device, KernelError, View, registry};
+use mode_kernels::{Device, KernelError, Sizes, View, registry};
 use std::io::Write;
 
 /// Runs all kernels; the number of kernels and cases, or every disagreement.
@@ -10,7 +10,7 @@ fn check_all(device: &Device) -> Result<(usize, usize), String> {
     let mut cases = 0;
     let mut wrong = Vec::new();
     for kernel in registry::ALL {
-        match kernel.check(device, 7) {
+        match kernel.check(device, Sizes::Odd, 7) {
             Ok(outcome) if outcome.agrees() => cases += outcome.cases,
             Ok(o) => wrong.push(format!("{}: error {:.1e} at {}", o.kernel, o.worst, o.at)),
             Err(error) => wrong.push(format!("{}: {error}", kernel.name())),

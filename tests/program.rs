@@ -56,3 +56,21 @@ fn a_loss_that_is_no_number_stops_the_run() {
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("at step"), "{stderr}");
 }
+
+#[test]
+fn check_compares_kernels_and_names_the_unknown() {
+    let (stdout, stderr, code) = run(&["check", "gate_merge", "add", "--seed", "5", "--json"]);
+    assert_eq!(code, 0, "{stderr}");
+    let found: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
+    let kernels = found["kernels"].as_array().expect("rows");
+    assert!(found["agrees"] == true && found["seed"] == 5 && kernels.len() == 2, "{found}");
+    assert!(kernels.iter().all(|row| row["worst"].as_f64().expect("a number") <= 3e-5), "{found}");
+    refused(&["check", "gate_merg"], "did you mean 'gate_merge'");
+}
+
+#[test]
+fn devices_are_listed() {
+    let output = common::mode().args(["devices", "--json"]).output().expect("the program");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert!(found["cpu"]["threads"].as_u64() >= Some(1) && found["gpus"].is_array(), "{found}");
+}

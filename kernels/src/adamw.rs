@@ -6,7 +6,7 @@
 
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`AdamW`].
@@ -99,7 +99,7 @@ impl Kernel for AdamW {
         Cost { flop: 16.0 * f64::from(p.count), bytes: 28.0 * f64::from(p.count) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(n, clip): (usize, f32)| Case {
             params: Params {
                 count: n as u32,
@@ -119,7 +119,7 @@ impl Kernel for AdamW {
                 Data::F32(fill(seed + 3, n, 1.0).iter().map(|v| v * v).collect()),
             ],
         };
-        [(1, 0.0), (257, 1.0), (40_001, 100.0)].map(case).into()
+        sizes.pick([(1, 0.0), (257, 1.0), (40_001, 100.0)], [(16_777_300, 1.0)]).into_iter().map(case).collect()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::matmul::{Matrix, gemm};
 use crate::simd::{exp, max, simd, sum};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Queries whose scores the CPU bodies hold at once.
@@ -143,7 +143,7 @@ impl Kernel for Attention {
         Cost { flop: p.flop(), bytes: 4.0 * batch * length * width * (2.0 * heads + 2.0 * kv_heads) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |p: Params| {
             let [batch, length, heads, kv_heads, width] = p.sizes();
             let (n, kv) = (batch * length * heads * width, batch * length * kv_heads * width);
@@ -157,12 +157,13 @@ impl Kernel for Attention {
                 outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
             }
         };
-        odd_shapes().into_iter().map(case).collect()
+        shapes(sizes).into_iter().map(case).collect()
     }
 }
 
-/// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads.
-pub(crate) fn odd_shapes() -> Vec<Params> {
+/// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads; long and many
+/// windows.
+pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
     let shape = |(batch, length, heads, kv_heads, width): (u32, u32, u32, u32, u32)| Params {
         batch,
         length,
@@ -171,7 +172,8 @@ pub(crate) fn odd_shapes() -> Vec<Params> {
         scale: 1.0 / (width as f32).sqrt(),
         width,
     };
-    [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)].map(shape).into()
+    let odd = [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)];
+    sizes.pick(odd, [(1, 1031, 3, 1, 64), (65_000, 2, 1, 1, 2)]).into_iter().map(shape).collect()
 }
 
 /// The first `seen` scores become weights that sum to 1, the rest 0; returns their log sum exp.

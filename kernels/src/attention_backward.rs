@@ -4,11 +4,10 @@
 //! dv = p^T do; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
 //! and dv like k.
 
-use crate::attention::Attention;
-use crate::attention::{Params, TILE, odd_shapes};
+use crate::attention::{Attention, Params, TILE, shapes};
 use crate::matmul::{Matrix, gemm};
 use crate::simd::{dot, exp, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// The kernel.
@@ -99,8 +98,8 @@ impl Kernel for AttentionBackward {
         Cost { flop: 2.5 * p.flop(), bytes: 4.0 * batch * length * width * (4.0 * heads + 4.0 * kv_heads) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
-        odd_shapes().into_iter().map(|p| case(p, seed)).collect()
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
+        shapes(sizes).into_iter().map(|p| case(p, seed)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
-//! Agreement of a device's kernels with the f64 reference, over each kernel's odd-sized cases.
+//! Agreement of a device's kernels with the f64 reference, over each kernel's cases.
 
-use crate::{Bindings, Case, Data, Device, Kernel, KernelError, View, launch};
+use crate::{Bindings, Case, Data, Device, Kernel, KernelError, Sizes, View, launch};
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want).
 pub const TOLERANCE: f64 = 3e-5;
@@ -29,9 +29,9 @@ impl Outcome {
 ///
 /// # Errors
 /// What a launch reports.
-pub fn kernel<K: Kernel>(device: &Device, seed: u32) -> Result<Outcome, KernelError> {
+pub fn kernel<K: Kernel>(device: &Device, sizes: Sizes, seed: u32) -> Result<Outcome, KernelError> {
     let mut outcome = Outcome { kernel: K::NAME, cases: 0, worst: 0.0, at: String::new() };
-    for (number, case) in K::cases(seed).into_iter().enumerate() {
+    for (number, case) in K::cases(sizes, seed).into_iter().enumerate() {
         let want = reference::<K>(&case);
         let got = run::<K>(device, &case)?;
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {

@@ -3,7 +3,7 @@
 
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`Embedding`].
@@ -60,13 +60,13 @@ impl Kernel for Embedding {
         Cost { flop: 0.0, bytes: 8.0 * f64::from(p.tokens) * f64::from(p.width) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(tokens, width, rows): (usize, usize, usize)| Case {
             params: Params { tokens: tokens as u32, width: width as u32 },
             inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::F32(fill(seed + 1, rows * width, 1.0))],
             outputs: vec![Data::Out(tokens * width)],
         };
-        [(1, 1, 1), (7, 33, 5), (130, 65, 11)].map(case).into()
+        sizes.pick([(1, 1, 1), (7, 33, 5), (130, 65, 11)], [(66_000, 257, 999)]).into_iter().map(case).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 
 pub use crate::embedding::Params;
 
@@ -70,7 +70,7 @@ impl Kernel for EmbeddingBackward {
         Cost { flop: n, bytes: 12.0 * n }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(tokens, width, rows): (usize, usize, usize)| {
             let tokens_ids = ids(seed, tokens, rows as u32);
             Case {
@@ -83,7 +83,8 @@ impl Kernel for EmbeddingBackward {
                 outputs: vec![Data::F32(fill(seed + 2, rows * width, 1.0))],
             }
         };
-        [(1, 1, 1), (7, 33, 5), (130, 65, 11), (64, 3, 200)].map(case).into()
+        let odd = [(1, 1, 1), (7, 33, 5), (130, 65, 11), (64, 3, 200)];
+        sizes.pick(odd, [(66_000, 65, 999), (300, 3, 70_000)]).into_iter().map(case).collect()
     }
 }
 

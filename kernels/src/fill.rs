@@ -1,6 +1,6 @@
 //! y = value, everywhere: gradients start at zero. Moves 1 unit.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 
 /// Parameters of [`Fill`].
 #[repr(C)]
@@ -50,13 +50,13 @@ impl Kernel for Fill {
         Cost { flop: 0.0, bytes: 4.0 * f64::from(p.count) }
     }
 
-    fn cases(_: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, _: u32) -> Vec<Case<Params>> {
         let case = |n: usize| Case {
             params: Params { count: n as u32, value: -1.5 },
             inputs: vec![],
             outputs: vec![Data::Out(n)],
         };
-        [1, 255, 40_001].map(case).into()
+        sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(case).collect()
     }
 }
 

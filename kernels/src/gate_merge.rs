@@ -6,7 +6,7 @@
 //! softmax and a multiply-add chain launched apart move 5K - 2.
 
 use crate::simd::{dot, exp, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// The most branches that the kernels take, the backbone included.
@@ -110,7 +110,7 @@ impl Kernel for GateMerge {
         Cost { flop: n * (4.0 * k - 1.0), bytes: 4.0 * n * (k + 2.0) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(tokens, width, branches, gap): (usize, usize, usize, usize)| {
             let stride = tokens * width + gap;
             Case {
@@ -129,7 +129,8 @@ impl Kernel for GateMerge {
                 outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
             }
         };
-        [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 32, 64)].map(case).into()
+        let odd = [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 32, 64)];
+        sizes.pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63)]).into_iter().map(case).collect()
     }
 }
 

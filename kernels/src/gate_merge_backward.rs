@@ -9,7 +9,7 @@
 
 use crate::gate_merge::limit;
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Tokens a partial sum of dW.
@@ -197,7 +197,7 @@ impl Kernel for GateMergeBackward {
         }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |([tokens, width, branches, gap], df_mask, want_dx, want_gate): ([usize; 4], u32, u32, u32)| {
             let stride = tokens * width + gap;
             // What is not wanted, and gaps, must stay as they were.
@@ -231,16 +231,16 @@ impl Kernel for GateMergeBackward {
                 ],
             }
         };
-        [
+        let odd = [
             ([1, 1, 2, 0], 0b11, 1, 1),
             ([3, 63, 2, 5], 0b10, 0, 1),
             ([65, 65, 3, 0], 0b111, 1, 1),
             ([130, 33, 5, 1], 0b10110, 1, 0),
             ([2, 17, 32, 64], u32::MAX, 0, 1),
             ([66, 5, 2, 0], 0, 1, 0),
-        ]
-        .map(case)
-        .into()
+        ];
+        let large = [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1)];
+        sizes.pick(odd, large).into_iter().map(case).collect()
     }
 }
 

@@ -59,6 +59,25 @@ impl Data {
     }
 }
 
+/// Which launches a check wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// One element, and sizes that no tile or workgroup divides: quick enough for every test run.
+    Odd,
+    /// More workgroups than one dimension of a grid holds, or as many elements as a real model's.
+    Large,
+}
+
+impl Sizes {
+    /// `odd` or `large`.
+    pub(crate) fn pick<T>(self, odd: impl Into<Vec<T>>, large: impl Into<Vec<T>>) -> Vec<T> {
+        match self {
+            Self::Odd => odd.into(),
+            Self::Large => large.into(),
+        }
+    }
+}
+
 /// One launch on which all bodies must agree: parameters, inputs, and outputs with what they hold beforehand.
 pub struct Case<P> {
     /// Parameters of the launch.
@@ -102,8 +121,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// What a launch costs.
     fn cost(params: &Self::Params) -> Cost;
 
-    /// Odd-sized launches for the checks, with random contents from `seed`.
-    fn cases(seed: u32) -> Vec<Case<Self::Params>>;
+    /// Launches for the checks, with random contents from `seed`.
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Self::Params>>;
 }
 
 /// Launches kernel `K` on `device`: synchronously on the CPU, recorded in order on a GPU.

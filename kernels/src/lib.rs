@@ -46,4 +46,4 @@ pub use bindings::Bindings;
 pub use buffer::{Buffer, View};
 pub use device::{AdapterSummary, Device};
 pub use error::KernelError;
-pub use kernel::{Case, Cost, Data, Kernel, Pass, grid, launch};
+pub use kernel::{Case, Cost, Data, Kernel, Pass, Sizes, grid, launch};

@@ -4,7 +4,7 @@
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
 //! `gemm` crate.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 
 /// Parameters of [`Matmul`].
 #[repr(C)]
@@ -169,12 +169,17 @@ impl Kernel for Matmul {
         Cost { flop: 2.0 * batch * m * n * k, bytes: 4.0 * batch * (m * k + k * n + m * n) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(batch, m, n, k, ta, tb, keep): (usize, usize, usize, usize, bool, bool, bool)| Case {
             params: Params { alpha: 0.5, accumulate: keep.into(), ..Params::new(batch, m, n, k, ta, tb) },
             inputs: vec![Data::F32(fill(seed, batch * m * k, 1.0)), Data::F32(fill(seed + 1, batch * k * n, 1.0))],
             outputs: vec![if keep { Data::F32(fill(seed + 2, batch * m * n, 1.0)) } else { Data::Out(batch * m * n) }],
         };
+        if sizes == Sizes::Large {
+            let square = |(ta, tb)| case((1, 515, 1_027, 769, ta, tb, false));
+            let square = [(false, false), (false, true), (true, false), (true, true)].map(square);
+            return square.into_iter().chain([case((1, 66_000, 7, 5, false, true, true))]).collect();
+        }
         let mut cases = vec![case((1, 1, 1, 1, false, false, false)), case((2, 64, 64, 16, false, false, true))];
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
             cases.push(case((1, 65, 67, 33, ta, tb, false)));

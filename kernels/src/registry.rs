@@ -1,6 +1,6 @@
 //! Every kernel, once. A new kernel is one word here.
 
-use crate::{Case, Cost, Device, Kernel, KernelError, check};
+use crate::{Case, Cost, Device, Kernel, KernelError, Sizes, check};
 
 /// What the checks and tables need of a kernel whose parameters' type they don't know.
 pub trait AnyKernel: Send + Sync {
@@ -14,11 +14,11 @@ pub trait AnyKernel: Send + Sync {
     fn params_size(&self) -> usize;
     /// For each odd-sized case: the shader's constants, the entry points, the cost.
     fn launches(&self) -> Vec<Launch>;
-    /// Runs every case on `device` against the reference.
+    /// Runs every case of `sizes` on `device` against the reference.
     ///
     /// # Errors
     /// What a launch reports; disagreement is in the result, not an error.
-    fn check(&self, device: &Device, seed: u32) -> Result<check::Outcome, KernelError>;
+    fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError>;
 }
 
 /// What one case would launch.
@@ -52,10 +52,10 @@ impl<K: Kernel> AnyKernel for Entry<K> {
             entries: K::passes(&case.params).iter().map(|pass| pass.entry).collect(),
             cost: K::cost(&case.params),
         };
-        K::cases(1).into_iter().map(launch).collect()
+        K::cases(Sizes::Odd, 1).into_iter().map(launch).collect()
     }
-    fn check(&self, device: &Device, seed: u32) -> Result<check::Outcome, KernelError> {
-        check::kernel::<K>(device, seed)
+    fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError> {
+        check::kernel::<K>(device, sizes, seed)
     }
 }
 

@@ -3,7 +3,7 @@
 //! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
 
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`RmsNorm`].
@@ -71,13 +71,14 @@ impl Kernel for RmsNorm {
         Cost { flop: 4.0 * n, bytes: 8.0 * n }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width): (usize, usize)| Case {
             params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5 },
             inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
             outputs: vec![Data::Out(rows * width), Data::Out(rows)],
         };
-        [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)].map(case).into()
+        let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
+        sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(case).collect()
     }
 }
 

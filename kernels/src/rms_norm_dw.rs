@@ -4,7 +4,7 @@
 //! bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -92,7 +92,7 @@ impl Kernel for RmsNormDw {
         Cost { flop: 3.0 * n, bytes: 8.0 * n }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width, keep): (usize, usize, bool)| Case {
             params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
             inputs: vec![
@@ -105,7 +105,8 @@ impl Kernel for RmsNormDw {
                 if keep { Data::F32(fill(seed + 3, width, 1.0)) } else { Data::Out(width) },
             ],
         };
-        [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)].map(case).into()
+        let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
+        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! x, dy, dx `[rows, width]`, weight `[width]`, r `[rows]`. Moves 3 units.
 
 use crate::simd::{dot3, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`RmsNormDx`].
@@ -76,7 +76,7 @@ impl Kernel for RmsNormDx {
         Cost { flop: 7.0 * n, bytes: 12.0 * n }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width): (usize, usize)| Case {
             params: Params { rows: rows as u32, width: width as u32 },
             inputs: vec![
@@ -87,7 +87,8 @@ impl Kernel for RmsNormDx {
             ],
             outputs: vec![Data::Out(rows * width)],
         };
-        [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)].map(case).into()
+        let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
+        sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(case).collect()
     }
 }
 

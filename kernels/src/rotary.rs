@@ -4,7 +4,7 @@
 //! `y_i = x_i cos - x_{i+h} sin`, `y_{i+h} = x_{i+h} cos + x_i sin`. The gradient turns back (sign -1). x, y
 //! `[tokens, heads, width]`; cosine, sine `[length, width / 2]`, and token n has position n mod length. Moves 2 units.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`Rotary`].
@@ -84,7 +84,7 @@ impl Kernel for Rotary {
         Cost { flop: 3.0 * n, bytes: 8.0 * n }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(windows, length, heads, width, sign): (usize, usize, usize, usize, f32)| {
             let n = windows * length * heads * width;
             let tokens = (windows * length) as u32;
@@ -98,7 +98,8 @@ impl Kernel for Rotary {
                 outputs: vec![Data::Out(n)],
             }
         };
-        [(1, 1, 1, 2, 1.0), (2, 7, 3, 6, -1.0), (3, 33, 5, 20, 1.0)].map(case).into()
+        let odd = [(1, 1, 1, 2, 1.0), (2, 7, 3, 6, -1.0), (3, 33, 5, 20, 1.0)];
+        sizes.pick(odd, [(17, 1025, 8, 128, -1.0)]).into_iter().map(case).collect()
     }
 }
 

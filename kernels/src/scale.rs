@@ -2,7 +2,7 @@
 
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Parameters of [`Scale`].
@@ -67,13 +67,14 @@ impl Kernel for Scale {
         Cost { flop: f64::from(p.count) * (units - 1.0), bytes: 4.0 * units * f64::from(p.count) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(n, keep): (usize, bool)| Case {
             params: Params { count: n as u32, alpha: -0.75, accumulate: keep.into() },
             inputs: vec![Data::F32(fill(seed, n, 1.0))],
             outputs: vec![if keep { Data::F32(fill(seed + 1, n, 1.0)) } else { Data::Out(n) }],
         };
-        [(1, false), (257, true), (40_001, false), (40_001, true)].map(case).into()
+        let odd = [(1, false), (257, true), (40_001, false), (40_001, true)];
+        sizes.pick(odd, [(16_777_300, true)]).into_iter().map(case).collect()
     }
 }
 

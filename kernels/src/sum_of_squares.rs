@@ -2,7 +2,7 @@
 //! do not depend on the number of threads. Moves 1 unit.
 
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Elements a chunk.
@@ -63,7 +63,7 @@ impl Kernel for SumOfSquares {
         Cost { flop: 2.0 * f64::from(p.count), bytes: 4.0 * f64::from(p.count) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(n, keep): (usize, bool)| Case {
             params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into() },
             inputs: vec![Data::F32(fill(seed, n, 1.0))],
@@ -72,7 +72,8 @@ impl Kernel for SumOfSquares {
                 if keep { Data::F32(fill(seed + 1, 1, 9.0)) } else { Data::Out(1) },
             ],
         };
-        [(1, false), (8_191, true), (8_193, false), (100_001, true)].map(case).into()
+        let odd = [(1, false), (8_191, true), (8_193, false), (100_001, true)];
+        sizes.pick(odd, [(16_777_300, false)]).into_iter().map(case).collect()
     }
 }
 

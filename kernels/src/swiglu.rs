@@ -2,7 +2,7 @@
 
 use crate::add::TASK;
 use crate::simd::{sigmoid, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 pub use crate::add::Params;
@@ -47,13 +47,13 @@ impl Kernel for Swiglu {
         Cost { flop: 5.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |n: usize| Case {
             params: Params { count: n as u32 },
             inputs: vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))],
             outputs: vec![Data::Out(n)],
         };
-        [1, 255, 257, 40_001].map(case).into()
+        sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(case).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::add::TASK;
 use crate::simd::{sigmoid, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, View, fill_hash::fill, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 pub use crate::add::Params;
@@ -67,7 +67,7 @@ impl Kernel for SwigluBackward {
         Cost { flop: 12.0 * f64::from(p.count), bytes: 20.0 * f64::from(p.count) }
     }
 
-    fn cases(seed: u32) -> Vec<Case<Params>> {
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |n: usize| Case {
             params: Params { count: n as u32 },
             inputs: vec![
@@ -77,7 +77,7 @@ impl Kernel for SwigluBackward {
             ],
             outputs: vec![Data::Out(n), Data::Out(n)],
         };
-        [1, 255, 257, 40_001].map(case).into()
+        sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(case).collect()
     }
 }
 

@@ -12,7 +12,32 @@ pub struct AdapterSummary {
     pub backend: String,
     /// False for a program on the CPU, such as lavapipe or WARP.
     pub hardware: bool,
+    /// Name and version of its driver.
+    pub driver: String,
+    /// Bytes in one buffer, and in one binding of it, at the most.
+    pub buffer_bytes: [u64; 2],
+    /// Bytes of memory that a workgroup shares, at the most.
+    pub workgroup_bytes: u32,
+    /// Threads of a workgroup, at the most.
+    pub workgroup_threads: u32,
+    /// Workgroups in one dimension of a launch, at the most.
+    pub workgroups: u32,
+    /// Threads of a subgroup, least and most.
+    pub subgroup: [u32; 2],
+    /// Features that kernels can make use of.
+    pub features: Vec<&'static str>,
+    /// Shapes of cooperative matrices: m, n, k, and the types of operands and sums.
+    pub cooperative_matrices: Vec<String>,
 }
+
+/// The features named in [`AdapterSummary::features`].
+const FEATURES: [(&str, wgpu::Features); 5] = [
+    ("f16", wgpu::Features::SHADER_F16),
+    ("subgroups", wgpu::Features::SUBGROUP),
+    ("immediates", wgpu::Features::IMMEDIATES),
+    ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
+    ("cooperative matrices", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+];
 
 /// One instance a process: creating it loads the Vulkan loader and every driver.
 fn all() -> &'static [(wgpu::Adapter, wgpu::AdapterInfo)] {
@@ -33,14 +58,29 @@ fn all() -> &'static [(wgpu::Adapter, wgpu::AdapterInfo)] {
     })
 }
 
-/// A summary of each adapter.
-pub fn adapters() -> Vec<AdapterSummary> {
-    let summary = |info: &wgpu::AdapterInfo| AdapterSummary {
+fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary {
+    let (limits, features) = (adapter.limits(), adapter.features());
+    let matrix = |p: &wgpu::CooperativeMatrixProperties| {
+        format!("{}x{}x{} {:?} -> {:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type)
+    };
+    AdapterSummary {
         name: info.name.clone(),
         backend: info.backend.to_string(),
         hardware: info.device_type != wgpu::DeviceType::Cpu,
-    };
-    all().iter().map(|(_, info)| summary(info)).collect()
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        buffer_bytes: [limits.max_buffer_size, limits.max_storage_buffer_binding_size],
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_threads: limits.max_compute_invocations_per_workgroup,
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        subgroup: [info.subgroup_min_size, info.subgroup_max_size],
+        features: FEATURES.iter().filter(|(_, feature)| features.contains(*feature)).map(|(name, _)| *name).collect(),
+        cooperative_matrices: adapter.cooperative_matrix_properties().iter().map(matrix).collect(),
+    }
+}
+
+/// A summary of each adapter.
+pub fn adapters() -> Vec<AdapterSummary> {
+    all().iter().map(|(adapter, info)| summary(adapter, info)).collect()
 }
 
 /// Adapter number `index`.

@@ -31,9 +31,14 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
             if arguments.json {
                 return print_json(&result);
             }
-            println!(
+            say!(
                 "{:4} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
-                result.workload, result.median_ms, result.min_ms, result.cpu_ms, result.gflops, result.check
+                result.workload,
+                result.median_ms,
+                result.min_ms,
+                result.cpu_ms,
+                result.gflops,
+                result.check
             );
             Ok(())
         }

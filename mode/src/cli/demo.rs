@@ -77,6 +77,6 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     }
     demo(run, arguments.force)?;
     let out = arguments.out.display();
-    println!("{out}/report.html and {out}/results.json written in {:.0} s", started.elapsed().as_secs_f64());
+    say!("{out}/report.html and {out}/results.json written in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }

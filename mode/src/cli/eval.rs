@@ -86,15 +86,15 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 }
 
 fn print(evaluation: &Evaluation) -> Result<(), Error> {
-    println!("loss      {:.6} nats a token", evaluation.mean_nll);
-    println!("accuracy  {:.2} % of next tokens", 100.0 * evaluation.next_token_accuracy);
-    println!("tokens    {}", evaluation.tokens);
+    say!("loss      {:.6} nats a token", evaluation.mean_nll);
+    say!("accuracy  {:.2} % of next tokens", 100.0 * evaluation.next_token_accuracy);
+    say!("tokens    {}", evaluation.tokens);
     for (i, block) in evaluation.gate_means.iter().enumerate() {
         let weights: Vec<String> = block.iter().map(|weight| format!("{weight:.4}")).collect();
-        println!("gate {i}    {}", weights.join(" "));
+        say!("gate {i}    {}", weights.join(" "));
     }
     for (name, norm) in evaluation.grad_l2.iter().flatten() {
-        println!("gradient  {norm:.6e}  {name}");
+        say!("gradient  {norm:.6e}  {name}");
     }
     Ok(())
 }

@@ -71,8 +71,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         return print_json(&Answer { new_ids: made.ids, text, top: made.top });
     }
     match text {
-        Some(text) => println!("{text}"),
-        None => println!("{:?}", made.ids),
+        Some(text) => say!("{text}"),
+        None => say!("{:?}", made.ids),
     }
     Ok(())
 }

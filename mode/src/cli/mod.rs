@@ -3,8 +3,15 @@
 //! Exit codes: 0 done, 1 a check or a run failed, 2 bad input. `--json` prints one object on the last line of stdout; all
 //! else goes to stderr.
 
+/// Prints a line on stdout, as `println!` does; a reader that has gone away, such as `head`, ends the program quietly.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print_line(&format!($($text)*)) };
+}
+
 mod bench;
+mod check;
 mod demo;
+mod devices;
 mod eval;
 mod generate;
 mod run;
@@ -12,6 +19,7 @@ mod run;
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
 use mode_tensor::Device;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Modular Domain Experts: adapt a frozen language model to several domains, and keep what it knew.
@@ -34,8 +42,12 @@ enum Command {
     Eval(eval::Arguments),
     /// Continue a prompt, greedily
     Generate(generate::Arguments),
+    /// Compare every kernel of a device with its f64 reference
+    Check(check::Arguments),
     /// Time the standard workloads
     Bench(bench::Arguments),
+    /// List the GPUs of this machine and what they can do
+    Devices(devices::Arguments),
 }
 
 /// Where to compute.
@@ -90,7 +102,9 @@ pub fn main() -> ExitCode {
         Command::Compose(arguments) => run::main(arguments, true),
         Command::Eval(arguments) => eval::main(arguments),
         Command::Generate(arguments) => generate::main(arguments),
+        Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
+        Command::Devices(arguments) => devices::main(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,10 +116,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// See `say!`.
+fn print_line(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("error: stdout: {error}");
+        std::process::exit(1);
+    }
+}
+
 /// Prints a value as one line of JSON on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string(value).map_err(|source| Error::Json { path: "stdout".into(), source })?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 

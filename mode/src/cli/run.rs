@@ -49,16 +49,13 @@ fn print(finished: &Finished) {
     let (first, last) = (finished.losses.first(), finished.losses.last());
     if let (Some(first), Some(last)) = (first, last) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
-        println!("loss     {first:.4} -> {last:.4} in {} steps, {rate:.0} tokens/s", finished.steps);
+        say!("loss     {first:.4} -> {last:.4} in {} steps, {rate:.0} tokens/s", finished.steps);
     }
     let frozen = finished.params_total - finished.params_trained;
-    println!("trained  {}: {} of {} parameters", finished.trained, finished.params_trained, finished.params_total);
+    say!("trained  {}: {} of {} parameters", finished.trained, finished.params_trained, finished.params_total);
     if !finished.frozen_after.is_empty() {
         let hash = &finished.frozen_after;
-        println!(
-            "frozen   {}: {frozen} parameters, sha256 {hash:.16}.. before and after: bit-identical",
-            finished.frozen
-        );
+        say!("frozen   {}: {frozen} parameters, sha256 {hash:.16}.. before and after: bit-identical", finished.frozen);
     }
-    println!("written  {}", finished.out.display());
+    say!("written  {}", finished.out.display());
 }

@@ -1,0 +1,136 @@
+//! `mode check`: does this machine's device compute what the f64 reference computes?
+
+use super::{DeviceArguments, print_json};
+use crate::Error;
+use mode_kernels::check::{Outcome, TOLERANCE};
+use mode_kernels::registry::{ALL, AnyKernel};
+use mode_kernels::{Device, Sizes};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Compare every kernel of a device with its f64 reference.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Names of kernels [default: all, at odd sizes]
+    #[arg(conflicts_with = "all")]
+    kernels: Vec<String>,
+    /// All kernels, at large sizes too (a minute or two on a CPU, a quarter of an hour on a software GPU)
+    #[arg(long)]
+    all: bool,
+    /// Seed of the random inputs [default: another one each time]
+    #[arg(long)]
+    seed: Option<u32>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let kernels = kernels(&arguments.kernels)?;
+    // A kernel that is named is checked whole.
+    let large = arguments.all || !arguments.kernels.is_empty();
+    let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    let device = arguments.device.open()?;
+    let mut rows = Vec::new();
+    let mut failed = Vec::new();
+    for kernel in kernels {
+        let row = Row::of(kernel, &device, large, seed);
+        if !arguments.json {
+            say!("{}", row.line());
+        }
+        if !row.agrees() {
+            failed.push(kernel.name());
+        }
+        rows.push(row);
+    }
+    if arguments.json {
+        let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+        let agrees = failed.is_empty();
+        print_json(&json!({
+            "device": device.name(), "seed": seed, "tolerance": TOLERANCE, "agrees": agrees, "kernels": rows
+        }))?;
+    } else {
+        say!("seed {seed}, device {}, tolerance {TOLERANCE:.0e}", device.name());
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        wrong => Err(Error::CheckFailed(format!(
+            "{} disagrees with the reference; run it again with --seed {seed}, and try a newer driver or --device cpu",
+            wrong.join(", ")
+        ))),
+    }
+}
+
+fn kernels(names: &[String]) -> Result<Vec<&'static dyn AnyKernel>, Error> {
+    if names.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    let known = || ALL.iter().map(|kernel| kernel.name());
+    let find = |name: &String| {
+        ALL.iter().copied().find(|kernel| kernel.name() == name).ok_or_else(|| {
+            let near = |known: &str| strsim::jaro_winkler(name, known);
+            let nearest = known().max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or_default();
+            Error::Setting(format!("no kernel '{name}'; did you mean '{nearest}'?"))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// A seed that nobody chose.
+fn fresh_seed() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.subsec_nanos() ^ time.as_secs() as u32)
+}
+
+/// How one kernel fared: its worst error over all cases, or why it did not run.
+struct Row {
+    kernel: &'static str,
+    cases: usize,
+    outcome: Result<Outcome, String>,
+}
+
+impl Row {
+    fn of(kernel: &dyn AnyKernel, device: &Device, large: bool, seed: u32) -> Self {
+        let sizes = if large { &[Sizes::Odd, Sizes::Large][..] } else { &[Sizes::Odd] };
+        let mut row = Self { kernel: kernel.name(), cases: 0, outcome: Err("no cases".into()) };
+        for &sizes in sizes {
+            match kernel.check(device, sizes, seed) {
+                Ok(outcome) => {
+                    row.cases += outcome.cases;
+                    let worse = row.outcome.as_ref().map_or(true, |before| outcome.worst > before.worst);
+                    if worse {
+                        row.outcome = Ok(outcome);
+                    }
+                }
+                Err(error) => return Self { outcome: Err(error.to_string()), ..row },
+            }
+            // Large cases are large: what they took goes back before the next kernel's.
+            device.trim();
+        }
+        row
+    }
+
+    fn agrees(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(Outcome::agrees)
+    }
+
+    fn line(&self) -> String {
+        let (kernel, cases) = (self.kernel, self.cases);
+        match &self.outcome {
+            Ok(o) if o.agrees() => format!("ok     {kernel:24} {cases:3} cases, worst error {:.1e}", o.worst),
+            Ok(o) => format!("WRONG  {kernel:24} {cases:3} cases, worst error {:.1e} at {}", o.worst, o.at),
+            Err(why) => format!("WRONG  {kernel:24} {why}"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let finite = |worst: f64| worst.is_finite().then_some(worst);
+        match &self.outcome {
+            Ok(o) => json!({
+                "kernel": self.kernel, "cases": self.cases, "worst": finite(o.worst), "at": o.at, "agrees": o.agrees()
+            }),
+            Err(why) => json!({"kernel": self.kernel, "cases": self.cases, "error": why, "agrees": false}),
+        }
+    }
+}
