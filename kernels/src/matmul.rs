@@ -2,9 +2,10 @@
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
-//! `gemm` crate.
+//! `gemm` crate's kernel for f32.
 
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use gemm_common::Parallelism;
 
 /// Parameters of [`Matmul`].
 #[repr(C)]
@@ -97,24 +98,25 @@ pub(crate) fn gemm(
     }
     assert!(c_row >= n && c.len() >= reach(m, c_row, n, 1));
     assert!(a.data.len() >= reach(m, a.row, k, a.column) && b.data.len() >= reach(k, b.row, n, b.column));
-    let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the asserts above keep every element that m, n, k and the strides reach inside its slice; c is borrowed
     // mutably, so it overlaps neither a nor b, and its rows do not overlap, for c_row >= n.
     unsafe {
-        gemm::gemm(
-            m,
+        // Its kernels write columns; rows of c are the columns of c^T = b^T a^T.
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             c.as_mut_ptr(),
-            1,
             c_row as isize,
+            1,
             accumulate,
-            a.data.as_ptr(),
-            a.column as isize,
-            a.row as isize,
             b.data.as_ptr(),
-            b.column as isize,
             b.row as isize,
+            b.column as isize,
+            a.data.as_ptr(),
+            a.row as isize,
+            a.column as isize,
             1.0,
             alpha,
             false,
