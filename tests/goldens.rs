@@ -92,6 +92,7 @@ fn experts_as_an_independent_implementation_computes_them() {
             let found = evaluate(&model, &[ids(&case["ids"])], true).expect("an evaluation");
             close(found.mean_nll, &case["mean_nll"], 1e-4, "loss");
             close(found.next_token_accuracy, &case["next_token_accuracy"], 1e-5, "accuracy");
+            assert_eq!(found.gate_means.len(), case["gate_means"].as_array().expect("blocks").len());
             for (got, want) in found.gate_means.iter().zip(case["gate_means"].as_array().expect("blocks")) {
                 for (got, want) in got.iter().zip(want.as_array().expect("branches")) {
                     close(*got, want, 1e-4, "gate mean");

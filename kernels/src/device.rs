@@ -114,11 +114,16 @@ impl Device {
     /// # Errors
     /// No room for a buffer of that size.
     pub fn alloc(&self, len: usize) -> Result<Arc<Buffer>, KernelError> {
-        let storage = match self.backend() {
-            Backend::Cpu(cpu) => cpu.alloc(len)?,
-            Backend::Gpu(gpu) => Storage::Gpu(gpu.alloc(len)?),
-            Backend::Reference(reference) => reference.alloc(len)?,
+        let take = || match self.backend() {
+            Backend::Cpu(cpu) => cpu.alloc(len),
+            Backend::Gpu(gpu) => gpu.alloc(len).map(Storage::Gpu),
+            Backend::Reference(reference) => reference.alloc(len),
         };
+        let storage = take().or_else(|_| {
+            // What the pool holds of other sizes may make the room.
+            self.trim();
+            take()
+        })?;
         Ok(Arc::new(Buffer { storage, len, device: self.clone() }))
     }
 

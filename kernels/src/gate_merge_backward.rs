@@ -249,6 +249,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_frozen_gate_is_one_pass() {
+        let passes = |want_gate| {
+            let params =
+                Params { tokens: 9, width: 5, branches: 2, stride: 45, df_mask: 3, want_dx: 1, want_gate, chunk: 4 };
+            GateMergeBackward::passes(&params).iter().map(|pass| pass.entry).collect::<Vec<_>>()
+        };
+        assert_eq!(passes(0), ["rows"]);
+        assert_eq!(passes(1), ["rows", "chunks", "finish"]);
+    }
+
+    #[test]
     fn by_hand() {
         // p = (3/4, 1/4), f = (8, 4), g = 2: s = (16, 8), mean 14, dz = (3/2, -3/2).
         let params =

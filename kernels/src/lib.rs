@@ -7,7 +7,7 @@
 //! A [`Device`] runs kernels: a GPU through wgpu, the CPU, or the reference (f64, slow, the oracle of the other two).
 //! This is the only crate that names wgpu.
 //!
-//! To add a kernel: one `.wgsl` file in `shaders/`, one file here, one word in [`registry`].
+//! To add a kernel: one `.wgsl` file and its name in `shaders/`, one file and its name here, one word in [`registry`].
 
 mod bindings;
 mod buffer;

@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // [1 2] [5 6]^T = 17; and the same with both operands transposed in memory.
+        // 100 + [1 2] [5 6]^T = 117; then an outer product, a's column read as a transposed row.
         let mut c = [100.0];
         let params = Params { accumulate: 1, ..Params::new(1, 1, 1, 2, false, true) };
         Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0]], vec![&mut c]));

@@ -24,7 +24,7 @@ pub enum Error {
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
     /// A file or folder that can't be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}; check the path, its permissions and the free space", .path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub enum Error {
     #[error("{0}")]
     Setting(String),
     /// A run's loss stopped being a number.
-    #[error("the loss, or a weight, is {loss} at step {step}; lower learning_rate, or set clip")]
+    #[error("the loss, or a trained weight, is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {
         /// Step, from 1.
         step: u64,

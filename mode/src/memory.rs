@@ -10,6 +10,20 @@ pub(crate) fn available() -> Option<u64> {
     Some(system.available_memory()).filter(|&bytes| bytes > 0)
 }
 
+/// The machine in words: system, processor, cores, memory.
+pub(crate) fn machine() -> String {
+    let mut words = vec![format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)];
+    if let Ok(mut system) = sysinfo::System::new() {
+        system.refresh_memory();
+        system.refresh_cpu_all();
+        let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_string());
+        words.extend(brand.filter(|brand| !brand.is_empty()));
+        words.push(format!("{} cores", system.cpus().len()));
+        words.push(format!("{:.0} GB of memory", system.total_memory() as f64 / 1e9));
+    }
+    words.join(", ")
+}
+
 /// The greatest resident size so far in bytes, which Linux keeps in `/proc`; `None` elsewhere.
 pub(crate) fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

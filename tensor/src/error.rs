@@ -30,7 +30,7 @@ pub enum TensorError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A file that can't be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}; check the path, its permissions and the free space", .path.display())]
     File {
         /// The file.
         path: PathBuf,

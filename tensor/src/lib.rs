@@ -1,6 +1,6 @@
 //! Tensors: contiguous, row-major, f32, on one device.
 //!
-//! This floor knows shapes and no gradients. Each operation has a file of its name, which checks its operands' shapes,
+//! This floor knows shapes and no tape: a backward here is an operation like any other. Each operation has a file of its name, which checks its operands' shapes,
 //! takes memory for the result and launches one kernel; a shape that does not fit is an error that names the operation and
 //! both shapes.
 

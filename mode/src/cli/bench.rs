@@ -3,6 +3,7 @@
 use super::{DeviceArguments, print_json};
 use crate::Error;
 use crate::bench::{ALL, bench};
+use mode_tensor::Device;
 use std::process::Command;
 
 /// Time standard workloads, each in a process of its own.
@@ -42,7 +43,11 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
             );
             Ok(())
         }
-        many => many.iter().try_for_each(|name| apart(name, &arguments)),
+        many => {
+            // A device that can't be is refused here, once.
+            Device::choose(arguments.device.device.as_deref())?;
+            many.iter().try_for_each(|name| apart(name, &arguments))
+        }
     }
 }
 

@@ -40,6 +40,7 @@ struct Answer {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let device = arguments.device.open()?;
+    let model = arguments.model.open(&device)?;
     let tokenizer = match (arguments.model.tokenizer(), &arguments.ids) {
         (Ok(tokenizer), _) => tokenizer,
         // Ids need no tokenizer; without one the answer has no text.
@@ -63,7 +64,6 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         }
         (None, None) => return Err(Error::Setting("give --prompt TEXT or --ids FILE.json".into())),
     };
-    let model = arguments.model.open(&device)?;
     let stop = if arguments.stop_at_eos { model.backbone.config.eos } else { None };
     let made = generate(&model, &prompt, arguments.max_new, stop)?;
     let text = tokenizer.as_ref().map(|tokenizer| tokenizer.decode(&made.ids, true)).transpose()?;

@@ -61,9 +61,12 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         let window = demo.settings.length + 1;
         tokens.require_window(window)?;
         let test = spread(&encode(Split::Test)?, window, demo.settings.test_tokens)?;
+        enough(&test, demo.settings.test_tokens, domain, "test")?;
+        let validation = spread(&encode(Split::Validation)?, window, VALIDATION)?;
+        enough(&validation, VALIDATION, domain, "validation")?;
         texts.hashes.push(corpus.sha256());
         texts.bytes.push(corpus.bytes());
-        texts.validation.push(spread(&encode(Split::Validation)?, window, VALIDATION)?);
+        texts.validation.push(validation);
         texts.prompts.extend(
             test.first().map(|window| tokenizer.decode(&window[..window.len().min(PROMPT)], true)).transpose()?,
         );
@@ -101,6 +104,16 @@ fn corpora(demo: &mut Demo) -> Result<Vec<Corpus>, Error> {
         corpora.push(corpus);
     }
     Ok(corpora)
+}
+
+/// An error if the windows of a split hold fewer tokens than are wanted: a tenth and a twentieth of the text are few of little.
+fn enough(windows: &[Vec<u32>], wanted: usize, domain: &str, split: &str) -> Result<(), Error> {
+    let tokens: usize = windows.iter().map(Vec::len).sum();
+    if tokens >= wanted {
+        return Ok(());
+    }
+    let what = format!("{domain}: {tokens} tokens of {split} text, and {wanted} are wanted");
+    Err(Error::Setting(format!("{what}; give more text with --{domain}")))
 }
 
 /// Windows of `length` spread evenly over the tokens, `least` tokens in all if there are so many.

@@ -5,7 +5,7 @@ use super::{DOMAINS, Demo, tuned};
 use crate::model::open;
 use crate::report::{Continuation, Curve, DomainGates, FrozenNote, GateTable, Report, Row, Sample, html};
 use crate::train::{Evaluation, Finished, generate};
-use crate::{Error, files};
+use crate::{Error, files, memory};
 
 /// A method's result.
 pub(super) struct Measured {
@@ -137,7 +137,7 @@ fn environment(demo: &Demo, texts: &Texts) -> Vec<(String, String)> {
     let mut rows = vec![
         ("program".to_string(), format!("mode {}", env!("CARGO_PKG_VERSION"))),
         ("device".into(), demo.device.name()),
-        ("machine".into(), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+        ("machine".into(), memory::machine()),
         ("seed".into(), s.seed.to_string()),
         ("model".into(), format!("{} layers of width {}, vocabulary {}", s.layers, s.width, s.vocabulary)),
         ("experts".into(), format!("m = {} blocks, l = {} layers, {:?}", s.blocks, s.layers_per_block, s.expert_init)),

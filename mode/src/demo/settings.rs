@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Steps of a run at the most: a demo is no place for more.
 const MOST_STEPS: u64 = 1_000_000;
 
-/// Tokens a window at the most: as many as the validation text has.
+/// Tokens a window at the most, so that the validation text has one.
 const MOST_LENGTH: usize = 4_096;
 
 /// Sizes and steps.

@@ -83,6 +83,12 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
 /// # Errors
 /// As [`open`]; experts of another base or of different shapes, or two of one name.
 pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, device: &Device) -> Result<Model, Error> {
+    if [COMPOSED, adapter::CONFIG].iter().any(|file| base.join(file).exists()) {
+        return Err(Error::content(
+            base,
+            "is no plain model; experts are put beside the plain one that it was made of",
+        ));
+    }
     let backbone = Backbone::open(base, device)?;
     let found = base_sha256(base)?;
     let infos = experts.iter().map(|folder| ExpertInfo::read(folder)).collect::<Result<Vec<_>, _>>()?;

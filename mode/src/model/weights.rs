@@ -1,4 +1,4 @@
-//! Where parameters come from: a file, an initialisation, or another model's values.
+//! Where parameters come from: a file, an initialisation, or a rule.
 
 use super::init::{Random, Start};
 use crate::Error;
@@ -13,7 +13,7 @@ pub(crate) enum Weights<'a> {
     File { tensors: &'a SafeTensors, prefix: &'a str },
     /// At random.
     Random(&'a mut Random),
-    /// By a rule: the values of the parameter of this name and number of elements.
+    /// By a rule: the values of the parameter of this name and shape.
     Rule(&'a Rule),
 }
 

@@ -34,7 +34,9 @@ pub(crate) fn from_table<T: DeserializeOwned>(table: toml::Table) -> Result<T, S
 
 /// A parser's message in one line, with the line of the file.
 pub(crate) fn located(text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+    let line = error
+        .span()
+        .map_or(1, |span| 1 + text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count());
     format!("line {line}: {}", explain(error.message()))
 }
 
