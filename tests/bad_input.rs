@@ -67,6 +67,77 @@ fn broken_models_are_refused() {
 }
 
 #[test]
+fn settings_that_would_be_ignored_are_refused() {
+    let recipes = common::Recipes::new();
+    recipes.pretrain();
+    let full = text(&recipes.write("full", "method = 'full'")).to_string();
+    for (set, says) in [
+        ("lora={rank=8, alpha=3.0}", "has no use for [lora]"),
+        ("compose={experts=['nowhere']}", "has no use for [compose]"),
+        ("seed=18446744073709551615", "whole numbers go up to 9223372036854775807"),
+        ("out=2024", "write it in quotes"),
+        ("train.accumulate=3", "divides train.batch"),
+        ("data=[{name='a', source='x', weight=1e300}]", "a positive number up to"),
+    ] {
+        refused(&["train", &full, "--set", set], says);
+    }
+    let small = recipes.path("small.txt");
+    std::fs::write(&small, "One short text, which is one document.").expect("a file");
+    let source = format!("data=[{{name='small', source='{}'}}]", text(&small));
+    let (_, stderr, code) = run(&["train", &full, "--set", &source, "--set", "checkpoint.validation=1"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("of its 1 documents none is for"), "{stderr}");
+    assert!(!recipes.path("full").exists());
+}
+
+#[test]
+fn a_mark_before_a_text_is_no_text() {
+    let recipes = common::Recipes::new();
+    recipes.pretrain();
+    let losses = ["", "\u{feff}"].map(|mark| {
+        let file = recipes.path("marked.txt");
+        let line_end = if mark.is_empty() { "\n" } else { "\r\n" };
+        std::fs::write(&file, format!("{mark}river stone{line_end}lantern")).expect("a file");
+        let (stdout, stderr, code) = run(&["eval", "--model", text(&recipes.path("base")), "--text", text(&file)]);
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    });
+    assert_eq!(losses[0], losses[1]);
+}
+
+#[test]
+fn several_end_tokens_all_end_a_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ids = folder.path().join("ids.json");
+    std::fs::write(&ids, "[1, 2, 3]").expect("a file");
+    let with = |eos: &str| {
+        changed(folder.path(), "config.json", |bytes| {
+            let mut config: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+            config["eos_token_id"] = serde_json::from_str(eos).expect("JSON");
+            config.to_string().into_bytes()
+        })
+    };
+    let generate = |model: &Path, more: &[&str]| {
+        let model = text(model).to_string();
+        let (stdout, stderr, code) =
+            run(&[&["generate", "--model", &model, "--ids", text(&ids), "--max-new", "3", "--json"], more].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let made: serde_json::Value = serde_json::from_str(stdout.trim()).expect("JSON");
+        made["new_ids"].as_array().expect("ids").clone()
+    };
+    let first = generate(&with("null"), &[])[0].clone();
+    assert_eq!(generate(&with(&format!("[0, {first}]")), &["--stop-at-eos"]), [first]);
+    let none = with("null");
+    refused(
+        &["generate", "--model", text(&none), "--ids", text(&ids), "--stop-at-eos"],
+        "has no eos_token_id for --stop-at-eos",
+    );
+    for wrong in ["\"432\"", "-1", "[1, null]"] {
+        refused(&["eval", "--model", text(&with(wrong)), "--ids", text(&ids)], "eos_token_id has");
+    }
+}
+
+#[test]
 fn wrong_recipes_are_refused_and_write_nothing() {
     let recipes = Recipes::new();
     recipes.pretrain();

@@ -4,9 +4,10 @@ use mode::Error;
 use mode::model::{
     Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, add_lora, open, open_with_experts,
 };
-use mode::train::evaluate;
+use mode::train::{Existing, evaluate};
 use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, cross_entropy, linear};
 use mode_tensor::{Device, Ids, Tensor};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 fn data(name: &str) -> PathBuf {
@@ -132,7 +133,8 @@ fn one_expert_composed_is_the_stage_1_model_to_the_bit() {
     for rule in ["relative", "diluted"] {
         let sets = [format!("compose.gates={rule}")];
         let recipe = mode::train::Recipe::read(&file, &sets).expect("a recipe");
-        mode::train::run(&recipe, &device, true, &mut |_, _, _| {}).expect("a composed model");
+        mode::train::run(&recipe, &device, Existing::Replace, &mut |_| ControlFlow::Continue(()))
+            .expect("a composed model");
         let experts = [data("tiny-random-mode/code")];
         let stage1 = open_with_experts(&data("tiny-random-llama"), &experts, GateRule::Relative, &device);
         let composed = open(&folder.path().join("one"), &device).expect("the composed model");

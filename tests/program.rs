@@ -38,6 +38,11 @@ fn every_method_trains_and_its_folder_opens() {
     // What a recipe reads is never written to, and neither is a folder that exists.
     refused(&["train", &full, "--out", text(&recipes.path("base")), "--force"], "is read by this recipe");
     refused(&["train", text(&recipes.path("full.toml"))], "--force");
+    let inside = format!("compose.experts=['{}']", text(&recipes.path("both").join("experts/one")));
+    let compose = text(&recipes.path("both.toml")).to_string();
+    refused(&["compose", &compose, "--force", "--set", &inside], "experts/one, which this recipe reads");
+    let source = format!("data=[{{name='x', source='{}'}}]", text(&recipes.path("full").join("config.json")));
+    refused(&["train", &full, "--force", "--set", &source], "config.json, which this recipe reads");
     let prompt = ["--prompt", "river stone", "--max-new", "3", "--json"];
     let (stdout, stderr, code) = run(&[&["generate", "--model", text(&recipes.path("both"))][..], &prompt].concat());
     assert_eq!(code, 0, "{stderr}");

@@ -22,7 +22,8 @@ fn trained_on(threads: usize) -> Vec<u32> {
             epsilon: 1e-5,
             theta: 10_000.0,
             tied: true,
-            eos: None,
+            eos: Vec::new(),
+            more: Default::default(),
         };
         let backbone = Backbone::random(config, &Device::cpu(), &mut Random::new(1)).expect("a model");
         let model = Model::plain(backbone);
@@ -32,7 +33,7 @@ fn trained_on(threads: usize) -> Vec<u32> {
             let window =
                 |row: u64| (0..151).map(|i| ((i * 31 + row * 77 + step * 13) % 509) as u32).collect::<Vec<_>>();
             let windows: Vec<Vec<u32>> = (0..7).map(window).collect();
-            one_step(&model, &mut optimizer, &windows, 1e-2, step).expect("a step");
+            one_step(&model, &mut optimizer, &windows, 1, 1e-2).expect("a step");
         }
         let values = model.params().flat_map(|param| param.value().to_vec().expect("readable"));
         values.map(f32::to_bits).collect()

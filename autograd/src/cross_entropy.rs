@@ -30,7 +30,15 @@ impl Loss {
     /// # Errors
     /// As [`Tape::backward`].
     pub fn backward(&self, tape: &Tape) -> Result<crate::Gradients, AutogradError> {
-        let seed = Tensor::from_slice(self.mean.value().device(), &[1.0, 0.0], &[2])?;
+        self.backward_share(tape, 1.0)
+    }
+
+    /// Gradients of `share` times the mean nll: what one part of a batch adds to the gradients of the whole.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn backward_share(&self, tape: &Tape, share: f32) -> Result<crate::Gradients, AutogradError> {
+        let seed = Tensor::from_slice(self.mean.value().device(), &[share, 0.0], &[2])?;
         tape.backward(&self.mean, seed)
     }
 

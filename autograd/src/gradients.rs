@@ -2,7 +2,7 @@
 
 use crate::{AutogradError, Param};
 use mode_tensor::{Product, Target, Tensor, TensorError, accumulate, add, matmul_into};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Takes the gradients of one operation's operands, by their numbers. What arrives for an operand that wants none is
 /// dropped, but a vjp asks [`Sink::wants`] before it computes anything.
@@ -69,13 +69,39 @@ impl Sink<'_> {
 
 /// The gradients of trained parameters after a backward pass.
 pub struct Gradients {
-    params: HashMap<u64, usize>,
+    params: BTreeMap<u64, usize>,
     slots: Vec<Option<Tensor>>,
 }
 
 impl Gradients {
-    pub(crate) fn new(params: HashMap<u64, usize>, slots: Vec<Option<Tensor>>) -> Self {
+    pub(crate) fn new(params: BTreeMap<u64, usize>, slots: Vec<Option<Tensor>>) -> Self {
         Self { params, slots }
+    }
+
+    /// Adds those of another pass, of the same parameters or others.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn add(&mut self, other: Self) -> Result<(), AutogradError> {
+        let Self { params, mut slots } = other;
+        for (param, slot) in params {
+            let Some(gradient) = slots[slot].take() else { continue };
+            let next = self.slots.len();
+            let mine = *self.params.entry(param).or_insert(next);
+            if mine == next {
+                self.slots.push(None);
+            }
+            self.slots[mine] = Some(match self.slots[mine].take() {
+                None => gradient,
+                // Two parameters may share one gradient tensor, such as the operands of a sum.
+                Some(sum) if sum.is_sole_owner() => {
+                    accumulate(&gradient, &sum)?;
+                    sum
+                }
+                Some(sum) => add(&sum, &gradient, None)?,
+            });
+        }
+        Ok(())
     }
 
     /// A parameter's gradient.

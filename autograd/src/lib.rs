@@ -10,6 +10,7 @@ mod gradcheck;
 mod gradients;
 mod optimizer;
 mod param;
+mod recompute;
 mod tape;
 
 mod add;
@@ -32,8 +33,9 @@ pub use gate_merge::{Gated, gate_merge};
 pub use gradcheck::gradcheck;
 pub use gradients::{Gradients, Sink};
 pub use linear::linear;
-pub use optimizer::{AdamW, AdamWSettings};
+pub use optimizer::{AdamW, AdamWSettings, Decayed};
 pub use param::Param;
+pub use recompute::{Segment, recompute};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use scale::scale;

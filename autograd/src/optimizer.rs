@@ -12,15 +12,26 @@ pub struct AdamWSettings {
     pub beta2: f64,
     /// Keeps a step finite where the gradient is zero.
     pub epsilon: f64,
-    /// Decoupled weight decay, on everything that is trained.
+    /// Decoupled weight decay.
     pub decay: f64,
     /// Greatest norm of all gradients together; 0 for any.
     pub clip: f64,
+    /// What the decay falls on.
+    pub decayed: Decayed,
+}
+
+/// The parameters that weight decay falls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decayed {
+    /// All that are trained.
+    All,
+    /// Those of two dims or more: not the norms' weights, nor biases.
+    Matrices,
 }
 
 impl Default for AdamWSettings {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.01, clip: 1.0 }
+        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.01, clip: 1.0, decayed: Decayed::All }
     }
 }
 
@@ -65,19 +76,18 @@ impl AdamW {
     /// A parameter that no gradient reached, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
         let reached = self.states.iter().map(|s| gradients.of(&s.param)).collect::<Result<Vec<_>, _>>()?;
-        if self.settings.clip > 0.0 {
-            sum_of_squares(reached.iter().copied(), &self.norm)?;
-        }
+        sum_of_squares(reached.iter().copied(), &self.norm)?;
         self.step += 1;
-        let AdamWSettings { beta1, beta2, epsilon, decay, clip } = self.settings;
-        let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
+        let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
         for (state, gradient) in self.states.iter().zip(reached) {
+            let decay = if decayed == Decayed::Matrices && gradient.shape().len() < 2 { 0.0 } else { decay };
+            let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
             adamw(&step, gradient, &self.norm, state.param.value(), &state.m, &state.v)?;
         }
         Ok(())
     }
 
-    /// The global gradient norm of the last step; 0 if nothing clips. Waits for the device.
+    /// The global gradient norm of the last step, before clipping. Waits for the device.
     ///
     /// # Errors
     /// What the device reports.
@@ -85,8 +95,18 @@ impl AdamW {
         Ok(self.norm.to_vec()?.first().map_or(0.0, |sum| sum.sqrt()))
     }
 
-    /// The parameters it trains.
-    pub fn params(&self) -> impl Iterator<Item = &Param> {
-        self.states.iter().map(|state| &state.param)
+    /// The parameters it trains, each with its first and second moment.
+    pub fn states(&self) -> impl Iterator<Item = (&Param, &Tensor, &Tensor)> {
+        self.states.iter().map(|state| (&state.param, &state.m, &state.v))
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Goes on after `steps` steps, whose parameters and moments have been written to [`AdamW::states`].
+    pub fn resume(&mut self, steps: u64) {
+        self.step = steps;
     }
 }

@@ -3,7 +3,7 @@
 use crate::{AutogradError, Gradients, Param, Sink};
 use mode_tensor::Tensor;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Sends the gradient of an operation's output to its parents.
@@ -19,7 +19,7 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct Inner {
     nodes: Vec<Node>,
-    params: HashMap<u64, usize>,
+    params: BTreeMap<u64, usize>,
     /// Set by the backward pass, which takes the nodes away.
     spent: bool,
     /// Every parameter is a constant, whether it is trained or not.

@@ -1,41 +1,9 @@
 //! The CPU device and the reference device: buffers in main memory, kernels run when they are launched.
 
 use crate::buffer::Storage;
+use crate::pool::{self, Counters, Pool, size_class};
 use crate::{Bindings, Kernel, KernelError, View};
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// Buffers that are free to be used again, by size class. Reuse keeps pages mapped: a fresh 8 MB buffer a step costs
-/// more in page faults than most kernels do.
-pub(crate) struct Pool<T>(Mutex<HashMap<usize, Vec<T>>>);
-
-impl<T> Pool<T> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
-    }
-
-    /// A free item of size class `class`.
-    pub(crate) fn take(&self, class: usize) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class)?.pop()
-    }
-
-    /// Gives an item back.
-    pub(crate) fn put(&self, class: usize, item: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default().push(item);
-    }
-
-    /// Frees everything that is not in use.
-    pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-/// The size class of `len` elements: rounded up to one of eight sizes per power of two, and to 64 elements. `None` for a
-/// length that no memory holds.
-pub(crate) fn size_class(len: usize) -> Option<usize> {
-    let step = (len.checked_next_power_of_two()? / 16).max(64);
-    len.div_ceil(step).checked_mul(step)
-}
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A device in main memory whose elements are `T`.
 pub(crate) struct Host<T> {
@@ -80,18 +48,19 @@ impl Element for f64 {
 
 impl<T: Element> Host<T> {
     pub(crate) fn new() -> Self {
-        Self { pool: Pool::new() }
+        Self { pool: Pool::new(size_of::<T>(), pool::last) }
     }
 
     /// Storage for `len` elements with undefined contents.
     pub(crate) fn alloc(&self, len: usize) -> Result<Storage, KernelError> {
         let bytes = || (len as u64).saturating_mul(size_of::<T>() as u64);
         let class = size_class(len).ok_or_else(|| KernelError::Memory { bytes: bytes() })?;
-        let data = match self.pool.take(class) {
-            Some(data) => data,
-            None => bytemuck::try_zeroed_vec(class).map_err(|()| KernelError::Memory { bytes: bytes() })?,
-        };
-        Ok(T::storage(data))
+        let make = || bytemuck::try_zeroed_vec(class).map_err(|()| KernelError::Memory { bytes: bytes() });
+        Ok(T::storage(self.pool.take(class, make)?))
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.pool.counters()
     }
 
     /// Takes a buffer's storage back into the pool.

@@ -3,7 +3,7 @@
 use crate::buffer::Storage;
 use crate::cpu::{Cpu, Host, Reference};
 use crate::gpu::{self, Gpu};
-use crate::{Buffer, KernelError, View};
+use crate::{Buffer, Counters, KernelError, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -216,6 +216,15 @@ impl Device {
     /// What a GPU reports.
     pub fn synchronize(&self) -> Result<(), KernelError> {
         if let Backend::Gpu(gpu) = self.backend() { gpu.synchronize() } else { Ok(()) }
+    }
+
+    /// What it has made so far.
+    pub fn counters(&self) -> Counters {
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.counters(),
+            Backend::Gpu(gpu) => gpu.counters(),
+            Backend::Reference(reference) => reference.counters(),
+        }
     }
 
     /// Frees the memory that no buffer uses.

@@ -18,6 +18,7 @@ mod error;
 pub mod fill_hash;
 mod gpu;
 mod kernel;
+mod pool;
 pub mod registry;
 mod simd;
 
@@ -47,3 +48,4 @@ pub use buffer::{Buffer, View};
 pub use device::{AdapterSummary, Device};
 pub use error::KernelError;
 pub use kernel::{Case, Cost, Data, Kernel, Pass, Sizes, grid, launch};
+pub use pool::Counters;

@@ -80,6 +80,14 @@ pub enum Error {
     /// Frozen weights that are not the same bits after training: a defect of the program.
     #[error("frozen weights changed while training {0}; please report this")]
     FrozenChanged(String),
+    /// A run that was told to stop, and did after saving where it stood.
+    #[error("interrupted after step {step}, which {} holds; go on with --resume", .checkpoint.display())]
+    Interrupted {
+        /// Steps taken.
+        step: u64,
+        /// Where they are.
+        checkpoint: PathBuf,
+    },
     /// A check that failed.
     #[error("{0}")]
     CheckFailed(String),
@@ -117,6 +125,7 @@ impl Error {
     /// 1 for a run or check that failed, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Interrupted { .. } => 130,
             Self::NotFinite { .. } | Self::NotNumbers(_) | Self::FrozenChanged(_) | Self::CheckFailed(_) => 1,
             Self::Kernel(KernelError::Gpu(_)) | Self::Tensor(TensorError::Kernel(KernelError::Gpu(_))) => 1,
             _ => 2,

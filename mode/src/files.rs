@@ -3,13 +3,22 @@
 use crate::Error;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// A text file.
+/// Bytes of a text at the most: what reads for ever, such as a device, must not fill the memory.
+const MOST_TEXT: u64 = 1 << 30;
+
+/// A text file, with `\n` line ends and without a byte-order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(Error::file(path))
+    let mut text = String::new();
+    let file = File::open(path).map_err(Error::file(path))?;
+    file.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(Error::file(path))?;
+    if text.len() as u64 > MOST_TEXT {
+        return Err(Error::content(path, format!("is longer than {MOST_TEXT} bytes; give a part of it")));
+    }
+    Ok(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"))
 }
 
 /// A JSON file; what is wrong is said with the key that it is wrong at.
@@ -25,9 +34,83 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     Ok(value)
 }
 
-/// Writes a file.
+/// Writes a file, whole or not at all.
 pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), Error> {
-    std::fs::write(path, contents).map_err(Error::file(path))
+    replace(path, |partial| std::fs::write(partial, contents).map_err(Error::file(path)))
+}
+
+/// Lets `write` make a file beside `path`, and puts it in its place once it is on the disk: whatever happens meanwhile, the
+/// old file or the new one is there whole.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let staged = Staged { path: path.with_file_name(format!(".{name}{PARTIAL}")) };
+    write(&staged.path)?;
+    staged.place(path)
+}
+
+/// How a file's name ends until it is whole.
+pub(crate) const PARTIAL: &str = ".partial";
+
+/// A file that is not yet what it will be called; it goes when this is dropped, unless it was put in its place.
+pub(crate) struct Staged {
+    /// Where it is meanwhile.
+    pub(crate) path: PathBuf,
+}
+
+impl Staged {
+    /// Flushes it to the disk and gives it its name, in the same folder.
+    pub(crate) fn place(self, path: &Path) -> Result<(), Error> {
+        // Flushing needs a handle that may write, on Windows.
+        let file = OpenOptions::new().write(true).open(&self.path).map_err(Error::file(path))?;
+        file.sync_all().and_then(|()| std::fs::rename(&self.path, path)).map_err(Error::file(path))?;
+        sync_folder(path.parent())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Once placed, or if it never came to be, there is nothing to remove.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Makes a rename in a folder last. Only Unix lets a folder be opened for that.
+fn sync_folder(folder: Option<&Path>) -> Result<(), Error> {
+    let Some(folder) = folder.filter(|_| cfg!(unix)) else { return Ok(()) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|file| file.sync_all()).map_err(Error::file(folder))
+}
+
+/// A file that is there, and locked, while a folder is written to.
+pub(crate) const LOCK: &str = ".lock";
+
+/// A folder that this process alone writes to, until it is dropped.
+pub(crate) struct FolderLock {
+    path: PathBuf,
+    _file: File,
+}
+
+/// Locks a folder, which exists.
+///
+/// # Errors
+/// Another process has it.
+pub(crate) fn lock(folder: &Path) -> Result<FolderLock, Error> {
+    let path = folder.join(LOCK);
+    let file = File::create(&path).map_err(Error::file(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(FolderLock { path, _file: file }),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::content(folder, "another run is writing to it; wait for its end, or choose another --out DIR"))
+        }
+        Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // The lock goes with the file's handle; a file that stays behind locks nothing.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Writes a value as readable JSON.
@@ -36,12 +119,12 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Erro
     write(path, text + "\n")
 }
 
-/// An error if a folder to make exists, unless `force` says that its files may be replaced.
-pub(crate) fn refuse_existing(path: &Path, force: bool) -> Result<(), Error> {
-    if path.is_dir() && force || !path.exists() {
+/// An error if a folder to make exists, unless its files may be replaced or added to.
+pub(crate) fn refuse_existing(path: &Path, welcome: bool) -> Result<(), Error> {
+    if path.is_dir() && welcome || !path.exists() {
         return Ok(());
     }
-    if force {
+    if !path.is_dir() {
         return Err(Error::content(path, "is a file; choose another folder with --out DIR"));
     }
     Err(Error::content(path, "exists already; choose another with --out DIR, or replace its files with --force"))

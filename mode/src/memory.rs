@@ -24,6 +24,11 @@ pub(crate) fn machine() -> String {
     words.join(", ")
 }
 
+/// Bytes that a device holds for tensors.
+pub(crate) fn in_use(device: &Device) -> u64 {
+    device.counters().bytes
+}
+
 /// The greatest resident size so far in bytes, which Linux keeps in `/proc`; `None` elsewhere.
 pub(crate) fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -32,7 +32,7 @@ pub use error::TensorError;
 pub use gate_merge::{GateGradients, Merged, Wanted, gate_merge, gate_merge_backward};
 pub use ids::Ids;
 pub use matmul::{Product, matmul, matmul_into};
-pub use mode_kernels::Device;
+pub use mode_kernels::{Counters, Device};
 pub use rms_norm::{rms_norm, rms_norm_dw, rms_norm_dx};
 pub use rotary::{Rotation, rotary};
 pub use scale::{accumulate, copy, scale};

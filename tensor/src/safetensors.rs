@@ -3,9 +3,8 @@
 use crate::TensorError;
 use ::safetensors::tensor::{Dtype, SafeTensors as Parsed, TensorView};
 use half::{bf16, f16};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Open safetensors files whose headers have been checked against their sizes.
@@ -32,7 +31,10 @@ impl SafeTensors {
             // signal, but never make it read memory that is not the file's.
             let map = unsafe { memmap2::Mmap::map(&file) }.map_err(fail)?;
             for name in parse(path, &map)?.names() {
-                all.names.insert(name.to_string(), all.files.len());
+                if all.names.insert(name.to_string(), all.files.len()).is_some() {
+                    let why = format!("tensor '{name}' is in another shard too; fetch the model again");
+                    return Err(TensorError::Format { path: path.clone(), why });
+                }
             }
             all.files.push((path.clone(), map));
         }
@@ -62,6 +64,20 @@ impl SafeTensors {
         let parsed = parse(path, map)?;
         let view = parsed.tensor(name).map_err(|e| format_error(path, e))?;
         with(path, &view)
+    }
+
+    /// A text that a file's header carries beside its tensors.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was when it was opened.
+    pub fn note(&self, key: &str) -> Result<Option<String>, TensorError> {
+        for (path, map) in &self.files {
+            let (_, header) = Parsed::read_metadata(map).map_err(|e| format_error(path, e))?;
+            if let Some(note) = header.metadata().as_ref().and_then(|notes| notes.get(key)) {
+                return Ok(Some(note.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// A tensor's shape.
@@ -109,21 +125,19 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
 /// Shapes and elements by name.
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Writes tensors as F32, in the order of their names, and flushes them to the disk.
+/// Writes tensors as F32, in the order of their names, with `notes` in the header.
 ///
 /// # Errors
 /// A file that can't be written.
-pub fn write_safetensors(path: &Path, tensors: &NamedTensors) -> Result<(), TensorError> {
+pub fn write_safetensors(path: &Path, tensors: &NamedTensors, notes: &[(&str, String)]) -> Result<(), TensorError> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, (shape, data)) in tensors {
         let bytes = bytemuck::cast_slice(data);
         views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| format_error(path, e))?));
     }
-    let bytes = ::safetensors::serialize(views, None).map_err(|e| format_error(path, e))?;
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(&bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|source| TensorError::File { path: path.into(), source })
+    let notes: HashMap<String, String> = notes.iter().map(|(key, note)| ((*key).to_string(), note.clone())).collect();
+    let notes = if notes.is_empty() { None } else { Some(notes) };
+    // The crate's own way to a file makes one that only its owner can read.
+    let bytes = ::safetensors::serialize(views, notes).map_err(|e| format_error(path, e))?;
+    std::fs::write(path, bytes).map_err(|source| TensorError::File { path: path.into(), source })
 }

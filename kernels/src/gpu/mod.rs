@@ -12,11 +12,14 @@ mod recorder;
 pub use adapters::{AdapterSummary, adapters};
 
 use crate::buffer::Storage;
-use crate::cpu::{Pool, size_class};
+use crate::pool::{self, Counters, Pool, size_class};
 use crate::{Kernel, KernelError, View};
 use pipeline::Pipelines;
 use recorder::{Bound, Recorder};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of the staging buffer that is kept.
+const STAGING: u64 = 4_096;
 
 /// A GPU that has been opened.
 pub(crate) struct Gpu {
@@ -27,6 +30,8 @@ pub(crate) struct Gpu {
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
     pool: Pool<wgpu::Buffer>,
+    /// What small results are read through, when no one is reading; a loss is read each step.
+    staging: Mutex<Option<wgpu::Buffer>>,
     error: Arc<Mutex<Option<String>>>,
 }
 
@@ -57,7 +62,17 @@ impl Gpu {
             }
         });
         let recorder = Mutex::new(Recorder::new(&device, &limits));
-        Ok(Self { device, queue, info, limits, pipelines: Pipelines::default(), recorder, pool: Pool::new(), error })
+        Ok(Self {
+            device,
+            queue,
+            info,
+            limits,
+            pipelines: Pipelines::default(),
+            recorder,
+            pool: Pool::new(1, pool::least),
+            staging: Mutex::default(),
+            error,
+        })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -87,14 +102,18 @@ impl Gpu {
         if size > most {
             return Err(KernelError::Limit { kernel: "buffer", what: "bytes in one buffer", needs: size, has: most });
         }
-        if let Some(buffer) = self.pool.take(size as usize) {
-            return Ok(buffer);
-        }
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let buffer =
-            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-        self.take_error()?;
-        Ok(buffer)
+        self.pool.take(size as usize, || {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let buffer = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let buffer = self.device.create_buffer(&buffer);
+            self.take_error()?;
+            Ok(buffer)
+        })
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let (pipelines, bind_groups) = (self.pipelines.count(), self.recorder().bind_groups_made());
+        Counters { pipelines, bind_groups, ..self.pool.counters() }
     }
 
     /// Takes a buffer back. The queue runs in order, so a later launch may overwrite it at once.
@@ -145,29 +164,43 @@ impl Gpu {
         self.take_error()
     }
 
+    /// A buffer to read `size` bytes through.
+    fn staging(&self, size: u64) -> wgpu::Buffer {
+        let kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.filter(|_| size <= STAGING).unwrap_or_else(|| {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read"),
+                size: size.max(STAGING),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })
+    }
+
     pub(crate) fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
         let size = 4 * view.len as u64;
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let staging = self.staging(size);
         {
             let mut recorder = self.recorder();
             recorder.copy(&self.device, storage(view)?, 4 * view.offset as u64, &staging, size);
             recorder.submit(&self.device, &self.queue);
         }
         let (send, receive) = std::sync::mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        staging.slice(..size).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver is gone only if this function has already returned an error.
             let _ = send.send(result);
         });
         self.wait()?;
         let failed = |e: &dyn std::fmt::Display| KernelError::Gpu(one_line(&e.to_string()));
         receive.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-        let mapped = staging.slice(..).get_mapped_range().map_err(|e| failed(&e))?;
-        Ok(bytemuck::pod_collect_to_vec(&mapped))
+        let mapped = staging.slice(..size).get_mapped_range().map_err(|e| failed(&e))?;
+        let values = bytemuck::pod_collect_to_vec(&mapped);
+        drop(mapped);
+        staging.unmap();
+        if staging.size() == STAGING {
+            *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
+        }
+        Ok(values)
     }
 
     pub(crate) fn synchronize(&self) -> Result<(), KernelError> {

@@ -21,6 +21,11 @@ type Key = (&'static str, &'static str, Vec<(&'static str, u32)>);
 pub(super) struct Pipelines(Mutex<HashMap<Key, Arc<Pipeline>>>);
 
 impl Pipelines {
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     /// The pipeline of kernel `K`'s entry point, compiled now if this is its first use.
     pub(super) fn get<K: Kernel>(
         &self,

@@ -27,6 +27,7 @@ pub(super) struct Recorder {
     ring: wgpu::Buffer,
     staged: Vec<u8>,
     bind_groups: HashMap<Key, wgpu::BindGroup>,
+    bind_groups_made: u64,
 }
 
 impl Recorder {
@@ -38,7 +39,12 @@ impl Recorder {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Self { pass: None, encoder: None, slot_size, ring, staged: Vec::new(), bind_groups: HashMap::new() }
+        let (staged, bind_groups) = Default::default();
+        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, bind_groups_made: 0 }
+    }
+
+    pub(super) fn bind_groups_made(&self) -> u64 {
+        self.bind_groups_made
     }
 
     /// Records one dispatch.
@@ -85,6 +91,7 @@ impl Recorder {
             layout: &pipeline.layout,
             entries: &entries,
         });
+        self.bind_groups_made += 1;
         if self.bind_groups.len() >= MOST_BIND_GROUPS {
             self.bind_groups.clear();
         }

@@ -7,7 +7,7 @@ use super::Workload;
 use crate::Error;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
 use crate::train::one_step;
-use mode_autograd::{AdamW, AdamWSettings};
+use mode_autograd::{AdamW, AdamWSettings, Decayed};
 use mode_kernels::fill_hash::{fill, hash};
 use mode_tensor::Device;
 
@@ -33,7 +33,8 @@ fn config() -> Config {
         epsilon: 1e-5,
         theta: 10_000.0,
         tied: false,
-        eos: None,
+        eos: Vec::new(),
+        more: Default::default(),
     }
 }
 
@@ -67,21 +68,20 @@ fn layer_cost() -> (f64, f64) {
 
 fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workload<'static>, Error> {
     model.set_trained(trained);
-    let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0 };
+    let settings =
+        AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0, decayed: Decayed::All };
     let mut optimizer = AdamW::new(model.params(), settings)?;
     let token = |row: usize, column: usize| hash(99, (row * (LENGTH + 1) + column) as u32) % VOCABULARY as u32;
     let windows: Vec<Vec<u32>> =
         (0..WINDOWS).map(|row| (0..=LENGTH).map(|column| token(row, column)).collect()).collect();
     let tokens = WINDOWS * LENGTH;
-    let mut step = 0;
     Ok(Workload {
         flop: flop_a_token * tokens as f64,
         tokens: Some(tokens),
         run: Box::new(move || {
-            step += 1;
-            let loss = one_step(&model, &mut optimizer, &windows, 1e-3, step)?;
+            let stepped = one_step(&model, &mut optimizer, &windows, 1, 1e-3)?;
             model.backbone.device().synchronize()?;
-            Ok(f64::from(loss))
+            Ok(f64::from(stepped.loss))
         }),
         check: None,
     })

@@ -3,7 +3,6 @@
 use super::{DeviceArguments, print_json};
 use crate::Error;
 use crate::bench::{ALL, bench};
-use mode_tensor::Device;
 use std::process::Command;
 
 /// Time standard workloads, each in a process of its own.
@@ -44,8 +43,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
             Ok(())
         }
         many => {
-            // A device that can't be is refused here, once.
-            Device::choose(arguments.device.device.as_deref())?;
+            // What can't be is refused here, once.
+            arguments.device.check()?;
             many.iter().try_for_each(|name| apart(name, &arguments))
         }
     }

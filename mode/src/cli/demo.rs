@@ -1,10 +1,10 @@
 //! `mode demo`.
 
-use super::{DeviceArguments, bar};
-use crate::Error;
+use super::DeviceArguments;
+use super::progress::{Progress, flow, stop_after_step};
 use crate::data::Source;
 use crate::demo::{Demo, Event, Settings, Sources, demo, tune};
-use indicatif::ProgressBar;
+use crate::{Error, memory};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Math, likewise
     #[arg(long)]
     math: Option<String>,
+    /// No progress on stderr
+    #[arg(long)]
+    quiet: bool,
     #[command(flatten)]
     device: DeviceArguments,
 }
@@ -44,34 +47,17 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let settings = Settings::with(arguments.quick, &arguments.set)?;
     let source = |text: &Option<String>| text.as_ref().map(|text| text.parse::<Source>()).transpose();
     let sources = Sources([source(&arguments.english)?, source(&arguments.code)?, source(&arguments.math)?]);
-    let mut current: Option<(String, ProgressBar)> = None;
-    let mut listener = |event: Event| match event {
-        Event::Say(line) => {
-            if let Some((_, bar)) = current.take() {
-                bar.finish_and_clear();
-            }
-            eprintln!("{line}");
+    let device = arguments.device.open()?;
+    stop_after_step();
+    let mut progress = Progress::new(arguments.quiet);
+    let mut listener = |event: Event| {
+        match event {
+            Event::Say(line) => progress.say(&line),
+            Event::Step(name, report) => progress.step(name, report, memory::in_use(&device)),
         }
-        Event::Step(name, step, steps, loss) => {
-            if current.as_ref().is_none_or(|(known, _)| known != name) {
-                if let Some((_, bar)) = current.take() {
-                    bar.finish_and_clear();
-                }
-                current = Some((name.into(), bar(name, steps)));
-            }
-            if let Some((_, bar)) = &current {
-                bar.set_position(step);
-                bar.set_message(format!("loss {loss:.3}"));
-            }
-        }
+        flow()
     };
-    let run = Demo {
-        out: arguments.out.clone(),
-        settings,
-        sources,
-        device: arguments.device.open()?,
-        listener: &mut listener,
-    };
+    let run = Demo { out: arguments.out.clone(), settings, sources, device: device.clone(), listener: &mut listener };
     if arguments.tune {
         return tune(run, arguments.force);
     }

@@ -45,7 +45,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         (Ok(tokenizer), _) => tokenizer,
         // Ids need no tokenizer; without one the answer has no text.
         (Err(error), Some(_)) => {
-            eprintln!("no text will be shown: {error}");
+            tell!("no text will be shown: {error}");
             None
         }
         (Err(error), None) => return Err(error),
@@ -64,7 +64,11 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         }
         (None, None) => return Err(Error::Setting("give --prompt TEXT or --ids FILE.json".into())),
     };
-    let stop = if arguments.stop_at_eos { model.backbone.config.eos } else { None };
+    let stop = if arguments.stop_at_eos { model.backbone.config.eos.as_slice() } else { &[] };
+    if arguments.stop_at_eos && stop.is_empty() {
+        let what = "its config.json has no eos_token_id for --stop-at-eos";
+        return Err(Error::content(&arguments.model.model, what));
+    }
     let made = generate(&model, &prompt, arguments.max_new, stop)?;
     let text = tokenizer.as_ref().map(|tokenizer| tokenizer.decode(&made.ids, true)).transpose()?;
     if arguments.json {

@@ -8,12 +8,18 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print_line(&format!($($text)*)) };
 }
 
+/// Prints a line on stderr, as `eprintln!` does; one that nobody can read is no reason to stop.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::cli::print_note(&format!($($text)*)) };
+}
+
 mod bench;
 mod check;
 mod demo;
 mod devices;
 mod eval;
 mod generate;
+mod progress;
 mod run;
 
 use crate::Error;
@@ -62,17 +68,28 @@ pub(crate) struct DeviceArguments {
 }
 
 impl DeviceArguments {
+    /// An error for threads or a device that can't be.
+    fn check(&self) -> Result<(), Error> {
+        self.check_threads()?;
+        Ok(Device::choose(self.device.as_deref()).map(drop)?)
+    }
+
+    fn check_threads(&self) -> Result<(), Error> {
+        match self.threads.filter(|threads| !(1..=4_096).contains(threads)) {
+            None => Ok(()),
+            Some(threads) => Err(Error::Setting(format!("--threads {threads}: give 1 to 4096"))),
+        }
+    }
+
     /// Opens the device and says which in one line on stderr.
     fn open(&self) -> Result<Device, Error> {
         if let Some(threads) = self.threads {
-            if threads == 0 || threads > 4_096 {
-                return Err(Error::Setting(format!("--threads {threads}: give 1 to 4096")));
-            }
+            self.check_threads()?;
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.map_err(|e| Error::Setting(format!("--threads {threads}: {e}; give fewer")))?;
         }
         let device = Device::choose(self.device.as_deref())?;
-        eprintln!("device: {}", device.name());
+        tell!("device: {}", device.name());
         Ok(device)
     }
 }
@@ -91,7 +108,7 @@ pub fn main() -> ExitCode {
             // The usage that follows the first paragraph is what --help is for.
             let text = error.to_string();
             let line: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-            eprintln!("{}; see --help", line.join(" "));
+            tell!("{}; see --help", line.join(" "));
             return ExitCode::from(2);
         }
         Err(help) => help.exit(),
@@ -109,11 +126,17 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let line: Vec<String> = error.to_string().split_whitespace().map(String::from).collect();
-            eprintln!("error: {}", line.join(" "));
+            let text = error.to_string();
+            let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            tell!("error: {}", line.join(" "));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// See `tell!`.
+fn print_note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// See `say!`.
@@ -123,7 +146,7 @@ fn print_line(line: &str) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        eprintln!("error: stdout: {error}");
+        tell!("error: stdout: {error}");
         std::process::exit(1);
     }
 }
@@ -133,13 +156,4 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string(value).map_err(|source| Error::Json { path: "stdout".into(), source })?;
     say!("{text}");
     Ok(())
-}
-
-/// A bar for `steps` on stderr, hidden where that is no terminal.
-fn bar(name: &str, steps: u64) -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new(steps);
-    let style = indicatif::ProgressStyle::with_template("{prefix:14} {bar:30} {pos}/{len}  {msg}  {eta}");
-    bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
-    bar.set_prefix(name.to_string());
-    bar
 }

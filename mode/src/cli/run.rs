@@ -1,8 +1,9 @@
 //! `mode train` and `mode compose`.
 
-use super::{DeviceArguments, bar};
-use crate::Error;
-use crate::train::{Finished, Method, Recipe, run};
+use super::DeviceArguments;
+use super::progress::{Progress, flow, stop_after_step};
+use crate::train::{Event, Existing, Finished, Method, Recipe, run};
+use crate::{Error, memory};
 use std::path::PathBuf;
 
 /// A recipe to carry out.
@@ -14,8 +15,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Replace files of a folder that exists
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     force: bool,
+    /// Go on from the last checkpoint of a run that was stopped, to the same bits
+    #[arg(long)]
+    resume: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    quiet: bool,
     /// Change a setting of the recipe: key=value or table.key=value
     #[arg(long)]
     set: Vec<String>,
@@ -32,14 +39,24 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         let other = if compose { "train" } else { "compose" };
         return Err(Error::content(&arguments.recipe, format!("that is a recipe for `mode {other}`")));
     }
+    let existing = match (arguments.force, arguments.resume) {
+        (true, _) => Existing::Replace,
+        (_, true) => Existing::Resume,
+        _ => Existing::Refuse,
+    };
     let device = arguments.device.open()?;
-    let progress = bar("", recipe.train.steps);
-    let finished = run(&recipe, &device, arguments.force, &mut |step, _, loss| {
-        progress.set_position(step);
-        progress.set_message(format!("loss {loss:.4}"));
-    })
-    .map_err(|error| error.in_file(&arguments.recipe))?;
-    progress.finish_and_clear();
+    stop_after_step();
+    let mut progress = Progress::new(arguments.quiet);
+    let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let finished = run(&recipe, &device, existing, &mut |event| {
+        match event {
+            Event::Say(line) => progress.say(line),
+            Event::Step(report) => progress.step(&name, report, memory::in_use(&device)),
+        }
+        flow()
+    });
+    progress.finish();
+    let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
     print(&finished);
     Ok(())
 }

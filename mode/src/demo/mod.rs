@@ -21,20 +21,21 @@ pub use settings::Settings;
 pub use tune::tune;
 
 use crate::report::Row;
-use crate::train::{Evaluation, Finished, run};
-use crate::{Error, files};
+use crate::train::{self, Evaluation, Existing, Finished, StepReport, run};
+use crate::{Error, files, memory};
 use corpora::Texts;
 use mode_tensor::Device;
 use outcome::Measured;
 use plan::Plan;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Hears what the demo does: a line to say, or a step of a run.
 pub enum Event<'a> {
     /// Something to tell.
     Say(String),
-    /// A run's step, of how many, and its loss.
-    Step(&'a str, u64, u64, f32),
+    /// A step of the run of this name.
+    Step(&'a str, &'a StepReport),
 }
 
 /// Where and how.
@@ -48,12 +49,13 @@ pub struct Demo<'a> {
     /// What computes.
     pub device: Device,
     /// Who hears of it.
-    pub listener: &'a mut dyn FnMut(Event),
+    pub listener: &'a mut dyn FnMut(Event) -> ControlFlow<()>,
 }
 
 impl Demo<'_> {
     fn say(&mut self, line: impl Into<String>) {
-        (self.listener)(Event::Say(line.into()));
+        // Between runs there is nothing to save: the next run's first step will hear of it.
+        let _ = (self.listener)(Event::Say(line.into()));
     }
 
     /// Runs one recipe of the plan.
@@ -61,7 +63,10 @@ impl Demo<'_> {
         files::create_folder(&self.out.join("recipes"))?;
         recipe.write(&self.out.join("recipes").join(format!("{name}.toml")))?;
         let listener = &mut *self.listener;
-        run(recipe, &self.device, true, &mut |step, steps, loss| listener(Event::Step(name, step, steps, loss)))
+        run(recipe, &self.device, Existing::Replace, &mut |event| match event {
+            train::Event::Say(line) => listener(Event::Say(line.into())),
+            train::Event::Step(report) => listener(Event::Step(name, report)),
+        })
     }
 
     /// Evaluates a model's folder on each domain's windows; also the names of the branches that its gates choose among.
@@ -77,6 +82,7 @@ impl Demo<'_> {
         files::refuse_existing(&self.out, force)?;
         let plan = Plan::new(self, tuned);
         plan.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
+        memory::require(&self.device, plan.parameters().saturating_mul(4), "training the demo's model")?;
         Ok(plan)
     }
 }

@@ -124,7 +124,7 @@ fn samples(demo: &Demo, texts: &Texts, measured: &[Measured]) -> Result<Vec<Samp
     for m in measured.iter().filter(|m| ["base", "full", "lora", "mode-2x"].contains(&m.row.method.as_str())) {
         let model = open(m.row.model.as_ref(), &demo.device)?;
         for sample in &mut samples {
-            let made = generate(&model, &tokenizer.encode(&sample.prompt, false)?, 32, None)?;
+            let made = generate(&model, &tokenizer.encode(&sample.prompt, false)?, 32, &[])?;
             let text = tokenizer.decode(&made.ids, true)?;
             sample.continuations.push(Continuation { model: m.row.method.clone(), text });
         }

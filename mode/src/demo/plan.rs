@@ -4,7 +4,8 @@ use super::corpora::{tokenizer_file, tokens_file};
 use super::tuned::Tuned;
 use super::{Demo, Settings};
 use crate::train::{
-    ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe, TrainSettings, Unfrozen,
+    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
+    TrainSettings, Unfrozen,
 };
 use std::path::PathBuf;
 
@@ -51,6 +52,12 @@ impl Plan {
             recipe.check()?;
         }
         Ok(())
+    }
+
+    /// Parameters of the model that is pre-trained.
+    pub(super) fn parameters(&self) -> u64 {
+        let shape = self.pretrain().model;
+        shape.map_or(0, |shape| shape.config(self.settings.vocabulary, None).parameters())
     }
 
     /// English and a tenth Code.
@@ -154,6 +161,7 @@ impl Plan {
             lora: None,
             compose: None,
             train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),
+            checkpoint: CheckpointSettings::default(),
             data: data.iter().map(source).collect(),
         }
     }

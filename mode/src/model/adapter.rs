@@ -5,9 +5,9 @@ use super::backbone::Backbone;
 use super::init::{Random, Start};
 use super::layer::{ATTENTION, Layer};
 use super::lora::Lora;
-use super::weights::{Maker, Weights, refuse_unread, to_file};
+use super::weights::{self, Maker, Weights, refuse_unread};
 use crate::{Error, files, memory};
-use mode_tensor::{SafeTensors, write_safetensors};
+use mode_tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -105,8 +105,13 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
         let other = other.map_or("an empty list", String::as_str);
         return refuse(format!("target_modules has {other}; some of {} are supported", ATTENTION.join(", ")));
     }
-    if !(info.r > 0 && info.lora_alpha.is_finite()) {
+    if !(info.r > 0 && info.lora_alpha.is_finite() && info.lora_alpha > 0.0) {
         return refuse(format!("r is {} and lora_alpha {}; both are positive numbers", info.r, info.lora_alpha));
+    }
+    // These change the base model's own weights, beside which the adapter is to stand.
+    let init = info.more.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+    if ["pissa", "olora", "corda", "loftq"].iter().any(|kind| init.starts_with(kind)) {
+        return refuse(format!("init_lora_weights is {init}; convert the adapter to a plain LoRA first"));
     }
     let unset = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -153,6 +158,6 @@ pub(crate) fn save(
         more: Map::new(),
     };
     let params = backbone.layers.iter().flat_map(Layer::lora_params);
-    write_safetensors(&folder.join(WEIGHTS), &to_file(params, |name| format!("{PREFIX}{name}"))?)?;
+    weights::write(&folder.join(WEIGHTS), params, |name| format!("{PREFIX}{name}"))?;
     files::write_json(&folder.join(CONFIG), &info)
 }

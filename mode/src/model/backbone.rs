@@ -3,10 +3,10 @@
 use super::config::Config;
 use super::init::{Random, Start};
 use super::layer::Layer;
-use super::weights::{Maker, Rule, Weights, refuse_unread, to_file};
+use super::weights::{self, Maker, Rule, Weights, refuse_unread};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, Rotation, SafeTensors, write_safetensors};
+use mode_tensor::{Device, Rotation, SafeTensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,9 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut shards: Vec<&String> = names.weight_map.values().collect();
     shards.sort();
     shards.dedup();
+    if shards.is_empty() {
+        return Err(Error::content(&index, "weight_map names no shard; fetch the model again"));
+    }
     if shards.iter().any(|name| name.contains(['/', '\\'])) {
         return Err(Error::content(&index, "a shard lies outside the folder; put the shards beside the index"));
     }
@@ -146,7 +149,7 @@ impl Backbone {
     /// # Errors
     /// A file that can't be written.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        write_safetensors(&folder.join("model.safetensors"), &to_file(self.params(), str::to_string)?)?;
+        weights::write(&folder.join("model.safetensors"), self.params(), str::to_string)?;
         files::write_json(&folder.join("config.json"), &self.config.to_json())
     }
 }

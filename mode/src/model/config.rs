@@ -2,7 +2,7 @@
 
 use crate::{Error, files};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Widths, heads, positions and tokens at the most: their products are counted in 32 bits on a GPU.
@@ -39,14 +39,20 @@ pub struct Config {
     pub theta: f64,
     /// True if the head is the embedding.
     pub tied: bool,
-    /// Token that ends a document.
-    pub eos: Option<u32>,
+    /// Tokens that end a document; the first is the one that is written.
+    pub eos: Vec<u32>,
+    /// What else a file said, which is written back.
+    pub more: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Family {
+    architectures: Option<Vec<String>>,
+    model_type: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Raw {
-    architectures: Option<Vec<String>>,
-    model_type: Option<String>,
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -59,12 +65,9 @@ struct Raw {
     rope_theta: Option<f64>,
     rope_parameters: Option<Value>,
     rope_scaling: Option<Value>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
     hidden_act: Option<String>,
     eos_token_id: Option<Value>,
 }
@@ -75,9 +78,10 @@ impl Config {
     /// # Errors
     /// A file that is missing or broken, another architecture, or a variant that is not supported.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let raw: Raw = files::read_json(path)?;
+        let family: Family = files::read_json(path)?;
         let fail = |what: String| Err(Error::content(path, what));
-        let named = raw.architectures.as_deref().and_then(|a| a.first()).or(raw.model_type.as_ref());
+        // Asked first: a model of another family lacks other keys, and naming those would lead nowhere.
+        let named = family.architectures.as_deref().and_then(|a| a.first()).or(family.model_type.as_ref());
         match named.map(String::as_str) {
             Some("LlamaForCausalLM" | "llama") => {}
             other => {
@@ -85,7 +89,8 @@ impl Config {
                 return fail(format!("architecture {name} is not supported; LlamaForCausalLM is"));
             }
         }
-        if raw.attention_bias || raw.mlp_bias {
+        let raw: Raw = files::read_json(path)?;
+        if raw.attention_bias == Some(true) || raw.mlp_bias == Some(true) {
             return fail("attention_bias and mlp_bias are not supported; the Llama family has none".into());
         }
         if raw.hidden_act.as_deref().is_some_and(|act| act != "silu") {
@@ -103,8 +108,9 @@ impl Config {
             positions: raw.max_position_embeddings,
             epsilon: raw.rms_norm_eps,
             theta,
-            tied: raw.tie_word_embeddings,
-            eos: raw.eos_token_id.as_ref().and_then(first_id),
+            tied: raw.tie_word_embeddings == Some(true),
+            eos: end_tokens(raw.eos_token_id.as_ref()).map_err(|what| Error::content(path, what))?,
+            more: files::read_json(path)?,
         };
         config.check().map_err(|what| Error::content(path, what))?;
         Ok(config)
@@ -155,9 +161,9 @@ impl Config {
         self.layer_parameters().saturating_mul(self.layers as u64).saturating_add(outside)
     }
 
-    /// The same as Hugging Face would write it.
+    /// The same as Hugging Face would write it, over what the file it came from said besides.
     pub fn to_json(&self) -> Value {
-        json!({
+        let ours = json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "vocab_size": self.vocabulary,
@@ -173,9 +179,18 @@ impl Config {
             "tie_word_embeddings": self.tied,
             "attention_bias": false,
             "hidden_act": "silu",
-            "eos_token_id": self.eos,
+            "eos_token_id": match self.eos.as_slice() {
+                [] => Value::Null,
+                [one] => json!(one),
+                many => json!(many),
+            },
             "torch_dtype": "float32",
-        })
+        });
+        let mut all = self.more.clone();
+        // Two names for one thing: transformers has renamed it.
+        all.remove("dtype");
+        all.extend(ours.as_object().cloned().unwrap_or_default());
+        Value::Object(all)
     }
 }
 
@@ -203,9 +218,17 @@ fn rope_theta(raw: &Raw) -> Result<f64, String> {
     Ok(theta.unwrap_or(10_000.0))
 }
 
-/// One id, or the first of a list of ids.
-fn first_id(value: &Value) -> Option<u32> {
-    value.as_array().and_then(|ids| ids.first()).unwrap_or(value).as_u64()?.try_into().ok()
+/// No id, one, or a list of them.
+fn end_tokens(value: Option<&Value>) -> Result<Vec<u32>, String> {
+    let id = |value: &Value| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| format!("eos_token_id has {value}; it is a token id or a list of those"))
+    };
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(id).collect(),
+        Some(value) => Ok(vec![id(value)?]),
+    }
 }
 
 #[cfg(test)]

@@ -11,4 +11,6 @@ pub struct Context<'a> {
     pub rotation: &'a Rotation,
     /// Tokens a window.
     pub length: usize,
+    /// Keep only the input of each layer, and compute the rest again in the backward pass.
+    pub recompute: bool,
 }

@@ -18,6 +18,8 @@ pub struct Model {
     pub experts: Vec<Expert>,
     /// One gate a block, if there are experts.
     pub gates: Vec<Gate>,
+    /// Whether the backward pass computes again what the layers would have kept for it.
+    pub recompute: bool,
 }
 
 /// Which parameters are trained.
@@ -46,7 +48,7 @@ pub struct Output {
 impl Model {
     /// A plain model.
     pub fn plain(backbone: Backbone) -> Self {
-        Self { backbone, experts: Vec::new(), gates: Vec::new() }
+        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false }
     }
 
     /// A backbone with experts beside it and a gate for each block.
@@ -69,7 +71,7 @@ impl Model {
         if gates.len() != first.info.blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
             return misfit(format!("{} gates of shape {gate:?} are wanted, one a block", first.info.blocks));
         }
-        Ok(Self { backbone, experts, gates })
+        Ok(Self { backbone, experts, gates, recompute: false })
     }
 
     /// The stream `[tokens, width]` of `ids`, windows of `length` one after the other.
@@ -83,7 +85,7 @@ impl Model {
             let what = format!("a window of {length} tokens is longer than the model's {positions} positions; cut it");
             return Err(Error::Setting(what));
         }
-        let context = Context { tape, rotation: &backbone.rotation, length };
+        let context = Context { tape, rotation: &backbone.rotation, length, recompute: self.recompute };
         let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
         let mut gates = Vec::new();
         if self.experts.is_empty() {

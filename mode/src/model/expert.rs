@@ -6,10 +6,10 @@ use super::config::Config;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start};
 use super::layer::Layer;
-use super::weights::{Maker, Rule, Weights, refuse_unread, to_file};
+use super::weights::{self, Maker, Rule, Weights, refuse_unread};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors, write_safetensors};
+use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -211,6 +211,6 @@ impl Expert {
 /// Writes an expert folder, which exists, with `gates` if it has its own.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
     let params = expert.params().chain(gates.iter().flat_map(Gate::params));
-    write_safetensors(&folder.join(WEIGHTS), &to_file(params, |name| expert.file_name(name))?)?;
+    weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name))?;
     files::write_json(&folder.join(INFO), &expert.info)
 }

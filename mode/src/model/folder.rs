@@ -44,6 +44,10 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
         return Ok(folder.to_path_buf());
     };
     let base = folder.join(named);
+    if [COMPOSED, adapter::CONFIG, expert::INFO].iter().any(|file| base.join(file).exists()) {
+        let what = format!("{} is no plain model; name in {file} the one that it was made of", base.display());
+        return Err(Error::content(folder, what));
+    }
     if base.is_dir() {
         return Ok(base);
     }

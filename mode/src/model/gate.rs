@@ -8,10 +8,10 @@
 //! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
 
 use super::init::Start;
-use super::weights::{Maker, Weights, to_file};
+use super::weights::{self, Maker, Weights};
 use crate::Error;
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
+use mode_tensor::{Device, SafeTensors, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -95,7 +95,7 @@ impl Gate {
 
     /// Writes the gates of all blocks.
     pub(crate) fn write_all(gates: &[Gate], path: &Path) -> Result<(), Error> {
-        Ok(write_safetensors(path, &to_file(gates.iter().flat_map(Gate::params), str::to_string)?)?)
+        weights::write(path, gates.iter().flat_map(Gate::params), str::to_string)
     }
 
     /// Its parameters.

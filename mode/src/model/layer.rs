@@ -8,10 +8,13 @@ use super::init::Start;
 use super::lora::Lora;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{Param, Var, add, add_at, attention, linear, rms_norm, rotary, swiglu};
+use mode_autograd::{
+    AutogradError, Param, Tape, Var, add, add_at, attention, linear, recompute, rms_norm, rotary, swiglu,
+};
 use mode_tensor::{AttentionShape, Tensor};
 
-/// A weight matrix `[out, in]`, with a LoRA beside it if there is one.
+/// A weight matrix `[out, in]`, with a LoRA beside it if there is one. Clones are the same parameters.
+#[derive(Clone)]
 pub struct Projection {
     /// The matrix.
     pub weight: Param,
@@ -20,16 +23,17 @@ pub struct Projection {
 }
 
 impl Projection {
-    fn apply(&self, context: &Context, x: &Var) -> Result<Var, Error> {
+    fn apply(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
         let y = linear(x, &context.tape.param(&self.weight))?;
         match &self.lora {
-            Some(lora) => Ok(add(&y, &lora.apply(context, x)?)?),
+            Some(lora) => add(&y, &lora.apply(context, x)?),
             None => Ok(y),
         }
     }
 }
 
-/// A decoder layer.
+/// A decoder layer. Clones are the same parameters.
+#[derive(Clone)]
 pub struct Layer {
     pub(crate) input_norm: Param,
     /// Query, key, value and output projections: those that a LoRA adapts.
@@ -76,6 +80,17 @@ impl Layer {
 
     /// The layer's output; its last sum is written to `out` if one is given.
     pub(crate) fn forward(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
+        if !context.recompute {
+            return Ok(self.compute(context, x, out)?);
+        }
+        let (layer, rotation, length) = (self.clone(), context.rotation.clone(), context.length);
+        let params = self.params().chain(self.lora_params()).filter(|param| param.is_trained()).cloned().collect();
+        Ok(recompute(context.tape, x, params, out, move |tape: &Tape, x: &Var, out: Option<&Tensor>| {
+            layer.compute(&Context { tape, rotation: &rotation, length, recompute: false }, x, out)
+        })?)
+    }
+
+    fn compute(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
         let tape = context.tape;
         let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
         let [q, k, v, o] = &self.attention;
@@ -87,7 +102,7 @@ impl Layer {
         let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
         let gate = linear(&normed, &tape.param(&self.gate))?;
         let up = linear(&normed, &tape.param(&self.up))?;
-        Ok(add_at(&h, &linear(&swiglu(&gate, &up)?, &tape.param(&self.down))?, out)?)
+        add_at(&h, &linear(&swiglu(&gate, &up)?, &tape.param(&self.down))?, out)
     }
 
     /// All its parameters but a LoRA's.

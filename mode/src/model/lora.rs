@@ -4,10 +4,10 @@
 //! and written to files stands in `adapter.rs`.
 
 use super::context::Context;
-use crate::Error;
-use mode_autograd::{Param, Var, linear, scale};
+use mode_autograd::{AutogradError, Param, Var, linear, scale};
 
 /// The two factors beside one matrix.
+#[derive(Clone)]
 pub(crate) struct Lora {
     pub(crate) a: Param,
     pub(crate) b: Param,
@@ -16,9 +16,9 @@ pub(crate) struct Lora {
 }
 
 impl Lora {
-    pub(crate) fn apply(&self, context: &Context, x: &Var) -> Result<Var, Error> {
+    pub(crate) fn apply(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
         let low = linear(x, &context.tape.param(&self.a))?;
-        Ok(scale(&linear(&low, &context.tape.param(&self.b))?, self.factor)?)
+        scale(&linear(&low, &context.tape.param(&self.b))?, self.factor)
     }
 
     pub(crate) fn params(&self) -> [&Param; 2] {

@@ -1,9 +1,9 @@
 //! Where parameters come from: a file, an initialisation, or a rule.
 
 use super::init::{Random, Start};
-use crate::Error;
+use crate::{Error, files};
 use mode_autograd::Param;
-use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor};
+use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor, write_safetensors};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -59,11 +59,13 @@ pub(crate) fn refuse_unread<'a>(
     }
 }
 
-/// Parameters as a file wants them, named by `name` from the parameter's own.
-pub(crate) fn to_file<'a>(
+/// Writes parameters to a file, named by `name` from the parameter's own.
+pub(crate) fn write<'a>(
+    path: &Path,
     params: impl IntoIterator<Item = &'a Param>,
     name: impl Fn(&str) -> String,
-) -> Result<NamedTensors, Error> {
+) -> Result<(), Error> {
     let entry = |param: &Param| Ok((name(param.name()), (param.value().shape().to_vec(), param.value().to_vec()?)));
-    params.into_iter().map(entry).collect()
+    let tensors = params.into_iter().map(entry).collect::<Result<NamedTensors, Error>>()?;
+    files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, &[])?))
 }

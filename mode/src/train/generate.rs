@@ -14,11 +14,11 @@ pub struct Generated {
     pub top: Vec<(u32, f64)>,
 }
 
-/// The `count` likeliest successors of `prompt`, one after the other; ends early only at `stop`.
+/// The `count` likeliest successors of `prompt`, one after the other; ends early only at one of `stop`.
 ///
 /// # Errors
 /// An empty prompt, an id out of range, more tokens than the model has positions, or logits that are no numbers.
-pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) -> Result<Generated, Error> {
+pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Result<Generated, Error> {
     if prompt.is_empty() {
         return Err(Error::Setting("the prompt is empty; give at least one token".into()));
     }
@@ -41,7 +41,7 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: Option<u32>) 
         }
         let Some(&(next, _)) = likeliest(&logits, 1).first() else { break };
         ids.push(next);
-        if stop == Some(next) {
+        if stop.contains(&next) {
             break;
         }
     }

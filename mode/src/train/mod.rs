@@ -1,21 +1,29 @@
 //! Training: recipes, the loop, evaluation, and what each method does with them.
 
+mod checkpoint;
+mod data;
 mod eval;
-mod fit;
 mod frozen;
 mod generate;
 mod method;
+mod metrics;
 mod recipe;
+mod run;
 mod schedule;
 mod set;
+mod step;
+mod tensorboard;
+mod trainer;
 
 pub use eval::{Evaluation, evaluate};
-pub use fit::{Fit, fit, one_step};
 pub use generate::{Generated, generate};
-pub use method::{Finished, Progress, RunData, run};
 pub use recipe::{
-    ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe, TrainSettings, Unfrozen,
+    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, Method, ModelShape,
+    Recipe, TrainSettings, Unfrozen,
 };
 pub(crate) use recipe::{expert_init, gate_rule, share};
+pub use run::{Event, Existing, Finished, Listener, run};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table};
+pub use step::{Stepped, one_step};
+pub use trainer::StepReport;

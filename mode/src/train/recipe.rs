@@ -4,7 +4,7 @@ use super::Schedule;
 use super::set::{apply, from_table, located};
 use crate::model::{Config, ExpertInit, GateRule};
 use crate::{Error, files};
-use mode_autograd::AdamWSettings;
+use mode_autograd::{AdamWSettings, Decayed};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ const MOST_TOKENS: usize = 1 << 24;
 
 /// Steps at the most: the losses of a run are kept.
 const MOST_STEPS: u64 = 1_000_000_000;
+
+/// A text's weight at the most, so that the sum of all is a number.
+const MOST_WEIGHT: f64 = 1e9;
 
 /// Rank of a LoRA at the most.
 const MOST_RANK: usize = 65_536;
@@ -61,6 +64,9 @@ pub struct Recipe {
     pub compose: Option<ComposeSettings>,
     /// Steps and their size.
     pub train: TrainSettings,
+    /// How often the run is saved.
+    #[serde(default)]
+    pub checkpoint: CheckpointSettings,
     /// Texts, mixed by weight; none where there are no steps.
     #[serde(default)]
     pub data: Vec<DataSource>,
@@ -77,6 +83,24 @@ pub struct DataSource {
     /// Share of the windows, relative to the other texts' weights.
     #[serde(default = "one_weight")]
     pub weight: f64,
+}
+
+/// How often a run is saved, and what of that is kept. Ctrl-C saves it at any step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSettings {
+    /// Steps from one checkpoint to the next; 0 for none.
+    pub every: u64,
+    /// Checkpoints kept: the last ones. The one of the lowest validation loss is kept besides.
+    pub keep: usize,
+    /// Windows of validation text that each is measured on; 0 for none.
+    pub validation: usize,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { every: 0, keep: 2, validation: 0 }
+    }
 }
 
 /// Steps and their size.
@@ -109,6 +133,26 @@ pub struct TrainSettings {
     /// AdamW's decay of the second moment.
     #[serde(default = "beta2")]
     pub beta2: f64,
+    /// Parts that a step's windows are gone through in, one after the other: less memory, the same step.
+    #[serde(default = "one_part")]
+    pub accumulate: usize,
+    /// Keep the input of each layer only, and compute the rest again in the backward pass: less memory, the same step.
+    #[serde(default)]
+    pub recompute: bool,
+    /// What weight decay falls on: all, or matrices only.
+    #[serde(default)]
+    pub decayed: DecayedSetting,
+}
+
+/// What weight decay falls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayedSetting {
+    /// All that is trained.
+    #[default]
+    All,
+    /// What has two dims or more: not the norms' weights, nor the gates' biases.
+    Matrices,
 }
 
 /// Shape of a new model.
@@ -194,6 +238,9 @@ fn one() -> u64 {
 fn one_weight() -> f64 {
     1.0
 }
+fn one_part() -> usize {
+    1
+}
 fn cosine() -> Schedule {
     Schedule::Cosine
 }
@@ -247,7 +294,8 @@ impl ModelShape {
             epsilon: 1e-5,
             theta: 10_000.0,
             tied: self.tied,
-            eos,
+            eos: eos.into_iter().collect(),
+            more: Default::default(),
         }
     }
 }
@@ -257,13 +305,32 @@ impl TrainSettings {
     pub fn new(steps: u64, batch: usize, length: usize, learning_rate: f64) -> Self {
         let AdamWSettings { decay, clip, beta1, beta2, .. } = AdamWSettings::default();
         let (warmup, schedule) = ((steps / 10).min(50), cosine());
-        Self { steps, batch, length, learning_rate, warmup, schedule, decay, clip, beta1, beta2 }
+        let (accumulate, recompute, decayed) = (1, false, DecayedSetting::All);
+        Self {
+            steps,
+            batch,
+            length,
+            learning_rate,
+            warmup,
+            schedule,
+            decay,
+            clip,
+            beta1,
+            beta2,
+            accumulate,
+            recompute,
+            decayed,
+        }
     }
 
     /// The optimizer's share of them.
     pub fn adamw(&self) -> AdamWSettings {
         let Self { decay, clip, beta1, beta2, .. } = *self;
-        AdamWSettings { decay, clip, beta1, beta2, ..AdamWSettings::default() }
+        let decayed = match self.decayed {
+            DecayedSetting::All => Decayed::All,
+            DecayedSetting::Matrices => Decayed::Matrices,
+        };
+        AdamWSettings { decay, clip, beta1, beta2, decayed, ..AdamWSettings::default() }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -278,6 +345,10 @@ impl TrainSettings {
         let sizes = [(self.decay, "decay"), (self.clip, "clip"), (self.learning_rate, "learning_rate")];
         if let Some((size, name)) = sizes.into_iter().find(|(size, _)| !(size.is_finite() && *size >= 0.0)) {
             return Err(format!("train.{name} is {size}; 0 or a positive number is wanted"));
+        }
+        if self.accumulate == 0 || !self.batch.is_multiple_of(self.accumulate) {
+            let (parts, batch) = (self.accumulate, self.batch);
+            return Err(format!("train.accumulate is {parts}; it divides train.batch, {batch}, into equal parts"));
         }
         if self.steps > MOST_STEPS {
             return Err(format!("train.steps is {}; {MOST_STEPS} are possible", self.steps));
@@ -342,6 +413,9 @@ impl Recipe {
                 Some(compose) if compose.experts.is_empty() => {
                     Err("compose.experts is empty; name at least one expert folder".into())
                 }
+                Some(compose) if compose.experts.iter().any(|folder| folder.as_os_str().is_empty()) => {
+                    Err("compose.experts has an empty path; name the expert's folder".into())
+                }
                 Some(compose) => Ok(Task::Compose { base: base()?, compose }),
                 None => Err(lacks("a [compose] table")),
             },
@@ -355,6 +429,16 @@ impl Recipe {
                 return Err(format!("{key} is empty; name a folder"));
             }
         }
+        let tables = [
+            (self.model.is_some(), "model", Method::Pretrain),
+            (self.expert.is_some(), "expert", Method::Expert),
+            (self.lora.is_some(), "lora", Method::Lora),
+            (self.compose.is_some(), "compose", Method::Compose),
+        ];
+        if let Some((_, table, of)) = tables.iter().find(|(there, _, of)| *there && *of != self.method) {
+            let (method, of) = (kebab(self.method), kebab(*of));
+            return Err(format!("method \"{method}\" has no use for [{table}]; drop it, or set method = \"{of}\""));
+        }
         self.train.check()?;
         if let Some(lora) = &self.lora
             && !(lora.alpha.is_finite() && lora.alpha > 0.0 && (1..=MOST_RANK).contains(&lora.rank))
@@ -364,8 +448,8 @@ impl Recipe {
         if self.data.is_empty() && self.train.steps > 0 {
             return Err("there is no [[data]] to train on; add one with name and source".into());
         }
-        if self.data.iter().any(|data| !(data.weight.is_finite() && data.weight > 0.0)) {
-            return Err("a weight of [[data]] is not a positive number".into());
+        if self.data.iter().any(|data| !(data.weight > 0.0 && data.weight <= MOST_WEIGHT)) {
+            return Err(format!("a weight of [[data]] is not a positive number up to {MOST_WEIGHT}"));
         }
         self.task().map(drop)
     }

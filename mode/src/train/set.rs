@@ -7,6 +7,10 @@ use serde::de::DeserializeOwned;
 pub(crate) fn apply(table: &mut toml::Table, set: &str) -> Result<(), Error> {
     let wrong = || Error::Setting(format!("--set {set}: write it as key=value or table.key=value"));
     let (path, value) = set.split_once('=').ok_or_else(wrong)?;
+    let digits = !value.trim().is_empty() && value.trim().bytes().all(|byte| byte.is_ascii_digit());
+    if digits && value.trim().parse::<i64>().is_err() {
+        return Err(Error::Setting(format!("--set {set}: whole numbers go up to {}", i64::MAX)));
+    }
     let value = format!("v = {value}")
         .parse::<toml::Table>()
         .ok()
@@ -26,7 +30,10 @@ pub(crate) fn apply(table: &mut toml::Table, set: &str) -> Result<(), Error> {
 /// A value out of a table; what is wrong is said with the key that it is wrong at.
 pub(crate) fn from_table<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
     serde_path_to_error::deserialize(table).map_err(|e| {
-        let (at, what) = (e.path().to_string(), explain(e.inner().message()));
+        let (at, mut what) = (e.path().to_string(), explain(e.inner().message()));
+        if what.ends_with("expected a string") || what.ends_with("expected path string") {
+            what += "; write it in quotes";
+        }
         // An unknown key is named by the message itself; the path would name it again.
         if what.starts_with("unknown key") || at == "." { what } else { format!("{at}: {what}") }
     })

@@ -1,0 +1,230 @@
+//! Checkpoints: all that a run needs to go on to the same bits as if it had never stopped.
+//!
+//! Each is one safetensors file, `checkpoints/step-00000100-9f86d081884c7d65.safetensors`: trained weights (`weight.NAME`),
+//! AdamW's moments (`m.NAME`, `v.NAME`), the losses so far, and in its header's `mode` the rest. It is written under another
+//! name, flushed to the disk and renamed, and its name ends in the start of its SHA-256: a file that is half there, or that
+//! someone changed, is known before it is read.
+
+use super::recipe::Recipe;
+use super::trainer::Trainer;
+use crate::data::MixtureState;
+use crate::{Error, files};
+use mode_tensor::{NamedTensors, SafeTensors, write_safetensors};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Version of the format.
+const FORMAT: u32 = 1;
+/// The header's entry for what is no tensor.
+const NOTE: &str = "mode";
+/// Hex digits of the hash in a file's name.
+const DIGITS: usize = 16;
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the format, 1.
+    pub format: u32,
+    /// Steps taken.
+    pub step: u64,
+    /// Tokens predicted.
+    pub tokens_seen: u64,
+    /// Seconds of stepping.
+    pub seconds: f64,
+    /// Mean loss on validation text, if there is any.
+    pub validation_loss: Option<f64>,
+    /// The recipe.
+    pub recipe: Value,
+    /// Hash of all frozen weights.
+    pub frozen_sha256: String,
+    /// Hash of the data's tokens.
+    pub data_sha256: String,
+    /// Where the data stands.
+    pub data: MixtureState,
+}
+
+/// The checkpoints of one run.
+pub(crate) struct Checkpoints {
+    folder: PathBuf,
+    recipe: Value,
+    frozen_sha256: String,
+    data_sha256: String,
+}
+
+/// A checkpoint's file, as its name tells.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    step: u64,
+    hash: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Checkpoints {
+    /// Those of the run of `recipe`, whose frozen weights and data have these hashes.
+    pub(crate) fn new(recipe: &Recipe, frozen_sha256: String, data_sha256: String) -> Result<Self, Error> {
+        let folder = folder(&recipe.out);
+        let recipe = serde_json::to_value(recipe).map_err(|source| Error::Json { path: folder.clone(), source })?;
+        Ok(Self { folder, recipe, frozen_sha256, data_sha256 })
+    }
+
+    /// Saves where `trainer` stands, then removes all but the last `keep` and the best.
+    pub(crate) fn save(&self, trainer: &Trainer, validation_loss: Option<f64>, keep: usize) -> Result<PathBuf, Error> {
+        let header = Header {
+            format: FORMAT,
+            step: trainer.steps(),
+            tokens_seen: trainer.tokens_seen,
+            seconds: trainer.seconds,
+            validation_loss,
+            recipe: self.recipe.clone(),
+            frozen_sha256: self.frozen_sha256.clone(),
+            data_sha256: self.data_sha256.clone(),
+            data: trainer.data.state(),
+        };
+        let mut tensors = NamedTensors::new();
+        for (param, m, v) in trainer.optimizer.states() {
+            for (kind, tensor) in [("weight", param.value()), ("m", m), ("v", v)] {
+                tensors.insert(format!("{kind}.{}", param.name()), (tensor.shape().to_vec(), tensor.to_vec()?));
+            }
+        }
+        tensors.insert("losses".into(), (vec![trainer.losses.len()], trainer.losses.clone()));
+        let note =
+            serde_json::to_string(&header).map_err(|source| Error::Json { path: self.folder.clone(), source })?;
+        std::fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;
+        let staged = files::Staged { path: self.folder.join(format!(".step-{:08}{}", header.step, files::PARTIAL)) };
+        write_safetensors(&staged.path, &tensors, &[(NOTE, note)])?;
+        let hash = files::sha256(&staged.path)?;
+        let path = self.folder.join(format!("step-{:08}-{}.safetensors", header.step, &hash[..DIGITS]));
+        staged.place(&path)?;
+        self.prune(keep)?;
+        Ok(path)
+    }
+
+    /// Removes all but the last `keep` (one at least) and the one of the lowest validation loss.
+    fn prune(&self, keep: usize) -> Result<(), Error> {
+        let entries = entries(&self.folder)?;
+        let old = &entries[..entries.len().saturating_sub(keep.max(1))];
+        let loss = |entry: &Entry| read_header(&entry.path).ok().and_then(|header| header.validation_loss);
+        let best =
+            entries.iter().filter_map(|entry| loss(entry).map(|loss| (loss, entry))).min_by(|a, b| a.0.total_cmp(&b.0));
+        for entry in old.iter().filter(|entry| best.is_none_or(|(_, best)| best != *entry)) {
+            std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
+        }
+        Ok(())
+    }
+
+    /// Puts `trainer` where the last whole checkpoint was made; its step, or 0 if there is none. Those that are damaged are
+    /// passed over, said aloud.
+    ///
+    /// # Errors
+    /// A checkpoint of another recipe, base model or data.
+    pub(crate) fn resume(&self, trainer: &mut Trainer, say: &mut dyn FnMut(&str)) -> Result<u64, Error> {
+        for entry in entries(&self.folder)?.iter().rev() {
+            match self.open(entry) {
+                Ok((tensors, header)) => {
+                    self.check(&entry.path, &header)?;
+                    restore(trainer, &tensors, &header).map_err(|error| match error {
+                        Error::Tensor(_) | Error::Data(_) => Error::content(&entry.path, error.to_string()),
+                        other => other,
+                    })?;
+                    return Ok(header.step);
+                }
+                Err(error) => say(&format!("passing over a damaged checkpoint: {error}")),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Reads a checkpoint whose bytes are those that its name promises.
+    fn open(&self, entry: &Entry) -> Result<(SafeTensors, Header), Error> {
+        let found = files::sha256(&entry.path)?;
+        if !found.starts_with(&entry.hash) {
+            let what = format!("its hash begins with {}, not {}", &found[..DIGITS], entry.hash);
+            return Err(Error::content(&entry.path, what));
+        }
+        let tensors = SafeTensors::open(std::slice::from_ref(&entry.path))?;
+        Ok((tensors, read_header(&entry.path)?))
+    }
+
+    fn check(&self, path: &Path, header: &Header) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::content(path, what));
+        if header.format != FORMAT {
+            return wrong(format!("its format is {}; this program reads {FORMAT}", header.format));
+        }
+        if let Some((key, was, is)) = difference("", &header.recipe, &self.recipe) {
+            return wrong(format!("{key} was {was} when it was made and is {is} now; resume with the same recipe"));
+        }
+        if header.frozen_sha256 != self.frozen_sha256 {
+            return wrong(
+                "the frozen weights are not those it was made beside; give back the base it began with".into(),
+            );
+        }
+        if header.data_sha256 != self.data_sha256 {
+            return wrong("the data are not those it was trained on; give back the files it began with".into());
+        }
+        Ok(())
+    }
+}
+
+/// Where a run's checkpoints lie.
+pub(crate) fn folder(out: &Path) -> PathBuf {
+    out.join("checkpoints")
+}
+
+/// The checkpoints in a folder, by step; none if there is no folder.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<Entry>, Error> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut entries = Vec::new();
+    for file in std::fs::read_dir(folder).map_err(Error::file(folder))? {
+        let path = file.map_err(Error::file(folder))?.path();
+        entries.extend(entry(&path));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// What a checkpoint's name tells.
+pub(crate) fn entry(path: &Path) -> Option<Entry> {
+    let name = path.file_name()?.to_str()?;
+    let (step, hash) = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.split_once('-')?;
+    let whole = hash.len() == DIGITS && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+    Some(Entry { step: step.parse().ok().filter(|_| whole)?, hash: hash.into(), path: path.into() })
+}
+
+/// A checkpoint's header.
+///
+/// # Errors
+/// A file that is none.
+pub(crate) fn read_header(path: &Path) -> Result<Header, Error> {
+    let tensors = SafeTensors::open(&[path.to_path_buf()])?;
+    let note = tensors.note(NOTE)?.ok_or_else(|| Error::content(path, "is no checkpoint: its header has no 'mode'"))?;
+    serde_json::from_str(&note).map_err(|source| Error::Json { path: path.into(), source })
+}
+
+fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Result<(), Error> {
+    let losses = tensors.read("losses", &[header.step as usize])?;
+    trainer.data.restore(&header.data)?;
+    for (param, m, v) in trainer.optimizer.states() {
+        for (kind, tensor) in [("weight", param.value()), ("m", m), ("v", v)] {
+            tensor.write(&tensors.read(&format!("{kind}.{}", param.name()), tensor.shape())?)?;
+        }
+    }
+    trainer.optimizer.resume(header.step);
+    (trainer.losses, trainer.tokens_seen, trainer.seconds) = (losses, header.tokens_seen, header.seconds);
+    Ok(())
+}
+
+/// The first setting in which two recipes differ, but for those that change no bit of the result.
+fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, Value, Value)> {
+    const FREE: [&str; 2] = ["out", "checkpoint"];
+    let (Value::Object(a), Value::Object(b)) = (was, is) else {
+        return (was != is).then(|| (at.to_string(), was.clone(), is.clone()));
+    };
+    let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+    keys.filter(|key| !(at.is_empty() && FREE.contains(&key.as_str()))).find_map(|key| {
+        let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        difference(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null))
+    })
+}

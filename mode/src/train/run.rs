@@ -1,0 +1,288 @@
+//! A run: a recipe opened, trained, saved now and then, and written out.
+
+use super::checkpoint::{self, Checkpoints};
+use super::data::RunData;
+use super::eval::evaluate;
+use super::metrics::Metrics;
+use super::recipe::{Recipe, Task, TrainSettings, kebab};
+use super::trainer::{StepReport, Trainer};
+use super::{frozen, method};
+use crate::data::{Mixture, Source};
+use crate::model::{Model, Trained};
+use crate::{Error, files, memory};
+use mode_tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// What a run tells while it goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A line for people.
+    Say(&'a str),
+    /// A step was taken.
+    Step(&'a StepReport),
+}
+
+/// Hears of a run's events; where it breaks, the run is saved and ends after the step.
+pub type Listener<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
+
+/// What is done with a folder that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is refused.
+    Refuse,
+    /// Its files are replaced.
+    Replace,
+    /// The run in it goes on from its last checkpoint.
+    Resume,
+}
+
+/// A finished run; written as `run.json` into its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finished {
+    /// The method's name.
+    pub method: String,
+    /// The folder made.
+    pub out: PathBuf,
+    /// What was trained, in words.
+    pub trained: String,
+    /// What was not, in words; empty if there is nothing.
+    pub frozen: String,
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Parameters trained.
+    pub params_trained: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens predicted.
+    pub tokens_seen: u64,
+    /// Time of the steps.
+    pub seconds: f64,
+    /// Greatest learning rate.
+    pub learning_rate: f64,
+    /// Hash of the frozen weights before.
+    pub frozen_before: String,
+    /// Hash of the frozen weights after.
+    pub frozen_after: String,
+    /// Loss before each step.
+    pub losses: Vec<f32>,
+}
+
+/// What is there once a run has ended.
+const RECORD: &str = "run.json";
+/// The recipe as it was carried out.
+const RECIPE: &str = "recipe.toml";
+
+/// Carries out a recipe on `device` and writes its folder.
+///
+/// # Errors
+/// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
+pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
+    let task = recipe.task().map_err(Error::Setting)?;
+    files::refuse_existing(&recipe.out, existing != Existing::Refuse)?;
+    refuse_strange_paths(recipe)?;
+    refuse_inputs(recipe)?;
+    if existing == Existing::Resume {
+        refuse_other(&recipe.out)?;
+    }
+    if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
+        let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
+        return files::read_json(&recipe.out.join(RECORD));
+    }
+    let (mut model, trained) = method::prepare(recipe, &task, device)?;
+    model.recompute = recipe.train.recompute;
+    let tokenizer = match task {
+        Task::Pretrain(shape) => shape.tokenizer.clone(),
+        Task::Full { base } | Task::Lora { base, .. } | Task::Expert { base, .. } | Task::Compose { base, .. } => {
+            base.join("tokenizer.json")
+        }
+    };
+    let data = RunData::read(recipe, &tokenizer)?;
+    let config = &model.backbone.config;
+    data.check(config.vocabulary)?;
+    if recipe.train.length > config.positions {
+        let (length, most) = (recipe.train.length, config.positions);
+        return Err(Error::Setting(format!("train.length {length} is over the model's {most} positions")));
+    }
+    let data_sha256 = data.sha256();
+    let mixture = match recipe.train.steps {
+        0 => None,
+        _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?),
+    };
+    model.set_trained(trained);
+    require_memory(&model, &recipe.train)?;
+
+    let folders = files::create_folder(&recipe.out)?;
+    let made = files::lock(&recipe.out).and_then(|_lock| {
+        if existing == Existing::Replace {
+            clear(&recipe.out)?;
+        }
+        let validation = data.validation;
+        let mut run = Run { recipe, model: &model, trained, validation, data_sha256, listener };
+        let finished = run.train(mixture)?;
+        method::save(recipe, &task, &model, &tokenizer)?;
+        files::write_json(&recipe.out.join(RECORD), &finished)?;
+        Ok(finished)
+    });
+    if made.is_err() {
+        folders.remove_empty();
+    }
+    made
+}
+
+/// A run in its loop.
+struct Run<'a, 'l> {
+    recipe: &'a Recipe,
+    model: &'a Model,
+    trained: Trained,
+    validation: Vec<Vec<u32>>,
+    data_sha256: String,
+    listener: &'a mut Listener<'l>,
+}
+
+impl Run<'_, '_> {
+    fn train(&mut self, mixture: Option<Mixture>) -> Result<Finished, Error> {
+        let recipe = self.recipe;
+        let frozen_before = frozen::hash(self.model)?;
+        let (losses, tokens_seen, seconds) = match mixture {
+            None => {
+                recipe.write(&recipe.out.join(RECIPE))?;
+                Default::default()
+            }
+            Some(mixture) => {
+                let mut trainer = Trainer::new(self.model, &recipe.train, mixture)?;
+                self.steps(&mut trainer, &frozen_before)?;
+                (trainer.losses, trainer.tokens_seen, trainer.seconds)
+            }
+        };
+        let frozen_after = frozen::hash(self.model)?;
+        if frozen_before != frozen_after {
+            return Err(Error::FrozenChanged(recipe.out.display().to_string()));
+        }
+        let params_trained = frozen::count(self.model, true);
+        let (trained, frozen) = frozen::words(self.model, self.trained);
+        Ok(Finished {
+            method: kebab(recipe.method).into(),
+            out: recipe.out.clone(),
+            trained,
+            frozen,
+            params_total: params_trained + frozen::count(self.model, false),
+            params_trained,
+            steps: recipe.train.steps,
+            tokens_seen,
+            seconds,
+            learning_rate: recipe.train.learning_rate,
+            frozen_before,
+            frozen_after,
+            losses,
+        })
+    }
+
+    /// All steps that are left, from the last checkpoint on if there is one.
+    fn steps(&mut self, trainer: &mut Trainer, frozen_sha256: &str) -> Result<(), Error> {
+        let recipe = self.recipe;
+        let settings = &recipe.checkpoint;
+        let checkpoints = Checkpoints::new(recipe, frozen_sha256.into(), self.data_sha256.clone())?;
+        let resumed = checkpoints.resume(trainer, &mut |line| {
+            let _ = (self.listener)(Event::Say(line));
+        })?;
+        if resumed > 0 {
+            let _ = (self.listener)(Event::Say(&format!("going on after step {resumed}")));
+        }
+        recipe.write(&recipe.out.join(RECIPE))?;
+        let mut metrics = Metrics::open(&recipe.out, resumed)?;
+        while !trainer.is_finished() {
+            let report = trainer.step()?;
+            metrics.step(&report, memory::in_use(self.model.backbone.device()))?;
+            let stop = (self.listener)(Event::Step(&report)).is_break() && !trainer.is_finished();
+            let due = settings.every > 0 && report.step.is_multiple_of(settings.every);
+            if !(stop || due) {
+                continue;
+            }
+            trainer.check_finite()?;
+            let loss = self.validation_loss()?;
+            if let Some(loss) = loss {
+                metrics.validation(report.step, loss)?;
+            }
+            let checkpoint = checkpoints.save(trainer, loss, settings.keep)?;
+            if stop {
+                return Err(Error::Interrupted { step: report.step, checkpoint });
+            }
+        }
+        trainer.check_finite()
+    }
+
+    /// Mean loss on the validation windows, if there are any.
+    fn validation_loss(&self) -> Result<Option<f64>, Error> {
+        if self.validation.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(evaluate(self.model, &self.validation, false)?.mean_nll))
+    }
+}
+
+/// An error if there is something in a folder to resume that no run has left there.
+fn refuse_other(out: &Path) -> Result<(), Error> {
+    if !out.exists() || out.join(RECIPE).exists() {
+        return Ok(());
+    }
+    let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;
+    if files.all(|file| file.is_ok_and(|file| file.file_name() == files::LOCK)) {
+        return Ok(());
+    }
+    Err(Error::content(out, "holds no run that could be resumed: it has no recipe.toml; choose another --out DIR"))
+}
+
+/// Takes away what would make the folder's old run pass for a part of the new one.
+fn clear(out: &Path) -> Result<(), Error> {
+    let record = out.join(RECORD);
+    if record.exists() {
+        std::fs::remove_file(&record).map_err(Error::file(&record))?;
+    }
+    for entry in checkpoint::entries(&checkpoint::folder(out))? {
+        std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
+    }
+    Ok(())
+}
+
+/// An error if gradients and moments, logits and their gradients alone are more than the memory that is free.
+fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
+    if train.steps == 0 {
+        return Ok(());
+    }
+    let windows = (train.batch / train.accumulate.max(1)) as u64;
+    let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
+    let what = format!("training with {windows} windows of {} tokens at once", train.length);
+    memory::require(model.backbone.device(), 3 * frozen::count(model, true) + 2 * logits, &what)
+}
+
+/// An error if something that the recipe reads lies in the folder to make: not even `--force` may write over that.
+fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
+    let Ok(out) = recipe.out.canonicalize() else { return Ok(()) };
+    let tokenizer = recipe.model.as_ref().map(|shape| shape.tokenizer.clone());
+    let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().cloned());
+    let data = recipe.data.iter().filter_map(|data| data.source.parse().ok()).map(|source| match source {
+        Source::Path(path) => path,
+        Source::JsonLines { file, .. } => file,
+    });
+    for input in recipe.base.clone().into_iter().chain(tokenizer).chain(experts).chain(data) {
+        let what = match input.canonicalize() {
+            Ok(whole) if whole == out => "is read by this recipe".into(),
+            Ok(whole) if whole.starts_with(&out) => format!("holds {}, which this recipe reads", input.display()),
+            _ => continue,
+        };
+        return Err(Error::content(&recipe.out, what + "; choose another out"));
+    }
+    Ok(())
+}
+
+/// An error for paths that a recipe or a model's file, which are UTF-8, can't name.
+fn refuse_strange_paths(recipe: &Recipe) -> Result<(), Error> {
+    let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let paths = [recipe.out.clone(), std::env::current_dir().unwrap_or_default()];
+    match paths.into_iter().chain(recipe.base.as_ref().map(whole)).find(|path| path.to_str().is_none()) {
+        None => Ok(()),
+        Some(path) => Err(Error::content(&path, "this path is not UTF-8, which files of models are; rename it")),
+    }
+}

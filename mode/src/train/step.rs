@@ -1,0 +1,74 @@
+//! One optimizer step: losses, gradients, AdamW.
+
+use super::eval::shifted;
+use crate::Error;
+use crate::model::Model;
+use mode_autograd::{AdamW, Gradients, Loss, Tape, cross_entropy};
+use mode_tensor::Ids;
+
+/// What a step found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stepped {
+    /// The loss before it.
+    pub loss: f32,
+    /// The global gradient norm, before clipping.
+    pub gradient_norm: f32,
+}
+
+/// One step on windows of equal length, the last of whose ids is only predicted, in `parts` parts one after the other: the
+/// gradient is that of all windows, the memory that of one part.
+///
+/// # Errors
+/// Windows that can't be stepped on, a trained parameter that no gradient reaches, or a loss that is not finite; the weights
+/// are of no use after the last.
+pub fn one_step(
+    model: &Model,
+    optimizer: &mut AdamW,
+    windows: &[Vec<u32>],
+    parts: usize,
+    rate: f64,
+) -> Result<Stepped, Error> {
+    let Some(length) = windows.first().map(Vec::len).filter(|&length| length > 1) else {
+        return Err(Error::Setting("a step needs at least one window of two tokens".into()));
+    };
+    if windows.iter().any(|window| window.len() != length) {
+        return Err(Error::Setting("the windows of a step are of different lengths; cut them alike".into()));
+    }
+    let mut losses = Vec::new();
+    let mut sum: Option<Gradients> = None;
+    for part in windows.chunks(windows.len().div_ceil(parts.max(1))) {
+        let share = part.len() as f32 / windows.len() as f32;
+        let (loss, gradients) = one_part(model, part, length, share)?;
+        losses.push((share, loss));
+        match &mut sum {
+            None => sum = Some(gradients),
+            Some(sum) => sum.add(gradients)?,
+        }
+    }
+    if let Some(gradients) = sum {
+        optimizer.step(&gradients, rate)?;
+    }
+    // Read last, so that a GPU is waited for once a step.
+    let mut loss = 0.0;
+    for (share, part) in losses {
+        loss += share * part.read()?.0;
+    }
+    let stepped = Stepped { loss, gradient_norm: optimizer.gradient_norm()? };
+    match [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
+        None => Ok(stepped),
+        Some(value) => Err(Error::NotFinite { step: optimizer.steps(), loss: value }),
+    }
+}
+
+/// The loss of some of a step's windows, and the gradients of `share` times that.
+fn one_part(model: &Model, windows: &[Vec<u32>], length: usize, share: f32) -> Result<(Loss, Gradients), Error> {
+    let device = model.backbone.device();
+    let (inputs, targets) = shifted(windows);
+    let tape = Tape::new();
+    let output = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?;
+    let logits = model.logits(&tape, &output.hidden)?;
+    let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
+    drop((output, logits));
+    let gradients = loss.backward_share(&tape, share)?;
+    Ok((loss, gradients))
+}

@@ -1,0 +1,195 @@
+//! A run that is stopped, killed or damaged goes on to the same bits.
+
+mod common;
+
+use common::{Recipes, refused, run, text};
+use mode_kernels::fill_hash::hash;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Runs killed at random moments; ten times as many with `MODE_CAMPAIGN=1`.
+const KILLS: u64 = 5;
+
+/// Files of an expert trained without a break, and the recipe.
+struct Story {
+    recipes: Recipes,
+    recipe: PathBuf,
+    whole: PathBuf,
+}
+
+impl Story {
+    fn new() -> Self {
+        let recipes = Recipes::new();
+        // Varied enough that most of it stays once near-duplicates are dropped, and each split has some.
+        let word = |i: u32| format!("w{}", hash(1, i) >> 23);
+        let english = |i: u32| word(i) + if i.is_multiple_of(40) { ".\n\n" } else { " " };
+        let tales: String = (0..60_000).map(english).collect();
+        std::fs::write(recipes.path("english.txt"), tales).expect("a file");
+        recipes.pretrain();
+        let body = "method = 'expert'\n[expert]\nname = 'tales'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1\n\
+                    [checkpoint]\nevery = 4\nvalidation = 2";
+        let recipe = recipes.write("expert", body);
+        let longer = std::fs::read_to_string(&recipe).expect("a file").replace("steps = 4", "steps = 30");
+        std::fs::write(&recipe, longer).expect("a file");
+        let whole = recipes.path("whole");
+        let (_, stderr, code) = run(&["train", text(&recipe), "--out", text(&whole)]);
+        assert_eq!(code, 0, "{stderr}");
+        Self { recipes, recipe, whole }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.recipes.path(name)
+    }
+
+    fn arguments<'a>(&'a self, out: &'a Path) -> Vec<&'a str> {
+        vec!["train", text(&self.recipe), "--out", text(out), "--device", "cpu"]
+    }
+
+    /// Starts a run and kills it after `delay`, as a power cut would.
+    fn kill(&self, out: &Path, resume: bool, delay: Duration) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mode"));
+        command.args(self.arguments(out)).args(resume.then_some("--resume"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program");
+        std::thread::sleep(delay);
+        // It may have ended already.
+        let _ = child.kill();
+        child.wait().expect("the program's end");
+    }
+
+    fn resume(&self, out: &Path) -> String {
+        let (_, stderr, code) = run(&["train", text(&self.recipe), "--out", text(out), "--resume"]);
+        assert_eq!(code, 0, "{stderr}");
+        stderr
+    }
+
+    /// The files that a run makes, which are the same whether it was stopped or not.
+    fn assert_same(&self, out: &Path) {
+        for file in ["expert.safetensors", "expert.json"] {
+            let read = |folder: &Path| std::fs::read(folder.join(file)).expect("a file");
+            assert!(read(out) == read(&self.whole), "{file} differs");
+        }
+        let losses = |folder: &Path| {
+            let text = std::fs::read_to_string(folder.join("metrics.jsonl")).expect("a file");
+            let number = |line: &str| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                (line["step"].as_u64(), line["loss"].to_string(), line["validation_loss"].to_string())
+            };
+            text.lines().map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(losses(out), losses(&self.whole));
+    }
+
+    fn checkpoints(&self, out: &Path) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(out.join("checkpoints")).expect("a folder");
+        let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn killed_at_any_moment_a_run_resumes_to_the_same_bits() {
+    let story = Story::new();
+    let kills = if std::env::var_os("MODE_CAMPAIGN").is_some() { 10 * KILLS } else { KILLS };
+    for i in 0..kills {
+        let out = story.out(&format!("killed-{i}"));
+        // Moments all over a run's time, the same ones each time the test runs.
+        story.kill(&out, false, Duration::from_millis(20 + i * 7919 % 480));
+        story.kill(&out, true, Duration::from_millis(15 + i * 104_729 % 350));
+        story.resume(&out);
+        story.assert_same(&out);
+    }
+    eprintln!("killed and resumed {kills} times: the same bits each time");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let story = Story::new();
+    let out = story.out("damaged");
+    let (_, _, code) = run(&["train", text(&story.recipe), "--out", text(&out)]);
+    assert_eq!(code, 0);
+    std::fs::remove_file(out.join("run.json")).expect("a file");
+    let files = story.checkpoints(&out);
+    assert_eq!(files.len(), 2, "the last two are kept: {files:?}");
+    let last = files.last().expect("a checkpoint");
+    let mut bytes = std::fs::read(last).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(last, &bytes).expect("a file");
+    let said = story.resume(&out);
+    assert!(said.contains("damaged") && said.contains("going on after step 24"), "{said}");
+    story.assert_same(&out);
+    // Half of each: the run begins anew, and still ends the same.
+    std::fs::remove_file(out.join("run.json")).expect("a file");
+    for file in story.checkpoints(&out) {
+        let bytes = std::fs::read(&file).expect("a file");
+        std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("a file");
+    }
+    let said = story.resume(&out);
+    assert!(!said.contains("going on"), "{said}");
+    story.assert_same(&out);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_goes_on() {
+    let story = Story::new();
+    let recipe = std::fs::read_to_string(&story.recipe).expect("a file");
+    // Long enough that the signal comes while it steps.
+    std::fs::write(&story.recipe, recipe.replace("steps = 30", "steps = 100000").replace("every = 4", "every = 0"))
+        .expect("a file");
+    let out = story.out("stopped");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mode"));
+    let mut child = command.args(story.arguments(&out)).stderr(Stdio::piped()).spawn().expect("the program");
+    let metrics = out.join("metrics.jsonl");
+    while !std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 3) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let twice = story.arguments(&out);
+    let second: Vec<&str> = twice[..4].iter().copied().chain(["--force"]).collect();
+    refused(&second, "another run is writing");
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(kill.success());
+    let status = child.wait().expect("the program's end");
+    assert_eq!(status.code(), Some(130));
+    let [checkpoint] = story.checkpoints(&out).try_into().expect("one checkpoint");
+    assert!(checkpoint.to_string_lossy().contains("step-"));
+    let set = ["train", text(&story.recipe), "--out", text(&out), "--resume", "--set", "train.learning_rate=1e-5"];
+    refused(&set, "train.learning_rate was 0.003 when it was made and is 0.00001 now");
+}
+
+#[test]
+fn a_folder_of_something_else_is_not_resumed() {
+    let story = Story::new();
+    let out = story.out("else");
+    std::fs::create_dir(&out).expect("a folder");
+    std::fs::write(out.join("diary.txt"), "dear diary").expect("a file");
+    refused(&["train", text(&story.recipe), "--out", text(&out), "--resume"], "holds no run");
+    assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_loses_nothing() {
+    // A file of the size limit stands for the disk: the shell's ulimit counts blocks of 512 or 1024 bytes.
+    if cfg!(not(target_os = "linux")) {
+        return;
+    }
+    let story = Story::new();
+    let out = story.out("full");
+    story.kill(&out, false, Duration::from_millis(1));
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 40; exec {} train {} --out {} --resume --device cpu",
+        env!("CARGO_BIN_EXE_mode"),
+        text(&story.recipe),
+        text(&out)
+    );
+    let output = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_ne!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("error: ") && stderr.contains("free space"), "{stderr}");
+    let partial = |path: &PathBuf| path.to_string_lossy().ends_with(".partial");
+    assert!(!out.join("checkpoints").exists() || !story.checkpoints(&out).iter().any(partial));
+    story.resume(&out);
+    story.assert_same(&out);
+}

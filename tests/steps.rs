@@ -1,0 +1,141 @@
+//! Steps in parts, steps that compute again what they did not keep, and what a steady step makes anew: nothing.
+
+use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
+use mode::train::one_step;
+use mode_autograd::{AdamW, AdamWSettings, Decayed};
+use mode_kernels::fill_hash::hash;
+use mode_tensor::{Counters, Device};
+use std::path::PathBuf;
+
+const WINDOWS: usize = 8;
+const LENGTH: usize = 13;
+
+fn base(device: &Device) -> Model {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-random-llama"));
+    let model = open(&folder, device).expect("a model");
+    model.set_trained(Trained::Backbone);
+    model
+}
+
+/// Stage 1: two blocks with one expert of one layer.
+fn staged(device: &Device) -> Model {
+    let backbone = base(device).backbone;
+    let (width, mut random) = (backbone.config.width, Random::new(5));
+    let info = ExpertInfo::new("one", "one", &"0".repeat(64), 2, 1).expect("a name");
+    let expert = Expert::new(&backbone, info, ExpertInit::Random, &mut random).expect("an expert");
+    let gates = (0..2).map(|i| Gate::with_share(device, i, width, 0.4).expect("a gate")).collect();
+    let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
+    model.set_trained(Trained::Experts);
+    model
+}
+
+/// Losses and gradient norms of some steps, each in `parts` parts.
+fn steps(model: &Model, parts: usize, count: u32) -> Vec<[f32; 2]> {
+    let vocabulary = model.backbone.config.vocabulary as u32;
+    let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
+    let window = |step: u32, row: u32| (0..LENGTH as u32).map(|i| hash(step * 100 + row, i) % vocabulary).collect();
+    let step = |step| {
+        let windows: Vec<Vec<u32>> = (0..WINDOWS as u32).map(|row| window(step, row)).collect();
+        let stepped = one_step(model, &mut optimizer, &windows, parts, 3e-3).expect("a step");
+        [stepped.loss, stepped.gradient_norm]
+    };
+    (0..count).map(step).collect()
+}
+
+/// Losses agree to 1e-6 at the first step and 1e-5 over the others; norms, which rounding tells apart sooner, to 1e-4.
+fn assert_close(a: &[[f32; 2]], b: &[[f32; 2]]) {
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        for (a, b, tolerance) in [(a[0], b[0], if i == 0 { 1e-6 } else { 1e-5 }), (a[1], b[1], 1e-4)] {
+            assert!((a - b).abs() <= tolerance * b.abs(), "step {i}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_in_parts_is_the_same_batch() {
+    let device = Device::cpu();
+    for model in [base, staged] {
+        let whole = steps(&model(&device), 1, 20);
+        assert!(whole[19][0] < whole[0][0], "the loss falls: {whole:?}");
+        for parts in [2, 4, 8] {
+            assert_close(&steps(&model(&device), parts, 20), &whole);
+        }
+    }
+}
+
+#[test]
+fn recomputation_changes_memory_and_nothing_else() {
+    for make in [base, staged] {
+        let run = |recompute| {
+            let device = Device::cpu();
+            let mut model = make(&device);
+            model.recompute = recompute;
+            device.start_trace();
+            let losses = steps(&model, 1, 6);
+            (losses, device.stop_trace().len(), device.counters().peak_bytes)
+        };
+        let ((kept, few, much), (again, many, little)) = (run(false), run(true));
+        assert_close(&again, &kept);
+        assert!(many > few && little < much, "{few} and {many} launches, {much} and {little} bytes");
+    }
+}
+
+/// After two steps the pool has every buffer that a step needs, and each pipeline and bind group is known.
+fn assert_steady(device: &Device, count: u32) {
+    for make in [base, staged] {
+        let model = make(device);
+        steps(&model, 2, 3);
+        let warm = device.counters();
+        steps(&model, 2, count);
+        let Counters { allocations, bytes, peak_bytes, pipelines, .. } = device.counters();
+        // The optimizer is a new one each time, whose moments may come from other buffers than the last one's.
+        let made = (allocations - warm.allocations, pipelines - warm.pipelines);
+        assert_eq!(made, (0, 0), "allocations and pipelines");
+        assert_eq!((bytes, peak_bytes), (warm.bytes, warm.peak_bytes));
+    }
+}
+
+#[test]
+fn a_steady_step_makes_nothing_anew() {
+    // A thousand steps: memory stays what it was after the third.
+    assert_steady(&Device::cpu(), 1_000);
+}
+
+#[test]
+fn a_steady_step_on_a_gpu_makes_nothing_anew() {
+    let Ok(device) = Device::choose(Some("gpu")) else { return };
+    let model = staged(&device);
+    let settings = AdamWSettings::default();
+    let mut optimizer = AdamW::new(model.params(), settings).expect("parameters");
+    let windows: Vec<Vec<u32>> = (0..2).map(|row| (0..9).map(|i| hash(row, i) % 50).collect()).collect();
+    let mut step = || one_step(&model, &mut optimizer, &windows, 1, 1e-3).expect("a step");
+    for _ in 0..4 {
+        step();
+    }
+    let warm = device.counters();
+    for _ in 0..4 {
+        step();
+    }
+    assert_eq!(device.counters(), warm);
+}
+
+#[test]
+fn decay_can_leave_vectors_alone() {
+    let device = Device::cpu();
+    let norms = |decayed| {
+        let model = base(&device);
+        let settings = AdamWSettings { decay: 0.5, decayed, ..AdamWSettings::default() };
+        let mut optimizer = AdamW::new(model.params(), settings).expect("parameters");
+        let windows = [(0..9).map(|i| hash(3, i) % 50).collect::<Vec<u32>>()];
+        one_step(&model, &mut optimizer, &windows, 1, 1e-2).expect("a step");
+        let length = |matrices: bool| {
+            let chosen = model.params().filter(|param| (param.value().shape().len() > 1) == matrices);
+            let values = chosen.flat_map(|param| param.value().to_vec().expect("readable"));
+            values.map(|value| f64::from(value * value)).sum::<f64>()
+        };
+        (length(true), length(false))
+    };
+    let (all, matrices) = (norms(Decayed::All), norms(Decayed::Matrices));
+    assert_eq!(all.0, matrices.0, "matrices decay either way");
+    assert!(all.1 < 0.995 * matrices.1, "vectors: {} and {}", all.1, matrices.1);
+}
