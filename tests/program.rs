@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Recipes, refused, run, text};
+use std::path::{Path, PathBuf};
 
 #[test]
 fn every_method_trains_and_its_folder_opens() {
@@ -71,6 +72,57 @@ fn check_compares_kernels_and_names_the_unknown() {
     assert!(found["agrees"] == true && found["seed"] == 5 && kernels.len() == 2, "{found}");
     assert!(kernels.iter().all(|row| row["worst"].as_f64().expect("a number") <= 3e-5), "{found}");
     refused(&["check", "gate_merg"], "did you mean 'gate_merge'");
+}
+
+#[test]
+fn what_was_made_can_be_looked_at() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let expert = "[expert]\nname = 'one'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1\n[checkpoint]\nevery = 2";
+    recipes.run("train", "one", &format!("method = 'expert'\n{expert}"));
+    let one = recipes.path("one");
+    let compose = format!("method = 'compose'\n[compose]\nexperts = ['{}']", text(&one));
+    recipes.run("compose", "composed", &compose);
+    let inspect = |path: &Path, more: &[&str]| {
+        let (stdout, stderr, code) = run(&[&["inspect", text(path), "--json"], more].concat());
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str::<serde_json::Value>(stdout.trim()).expect("JSON")
+    };
+    let found = inspect(&one, &[]);
+    assert!(found["kind"] == "expert" && found["domain"] == "tales" && found["steps"] == 4, "{found}");
+    assert_eq!(found["more"]["provenance"]["tokens_a_step"], 32);
+    let checkpoint = PathBuf::from(found["checkpoints"][0].as_str().expect("a checkpoint"));
+    let found = inspect(&checkpoint, &[]);
+    assert!(found["kind"] == "checkpoint" && found["step"] == 2 && found["intact"] == true, "{found}");
+    let found = inspect(&recipes.path("composed"), &[]);
+    assert!(
+        found["kind"] == "model" && found["experts"][0]["name"] == "one" && found["method"] == "compose",
+        "{found}"
+    );
+    let gates = inspect(&recipes.path("composed"), &["--gates", "river stone lantern", "--gates", "seven"]);
+    let text_gates = &gates["texts"][0];
+    let tokens = text_gates["tokens"].as_array().expect("tokens").len();
+    assert!(tokens > 0 && text_gates["weights"].as_array().map(Vec::len) == Some(tokens), "{gates}");
+    let entropy = text_gates["blocks"][1]["entropy"].as_f64().expect("a number");
+    assert!((0.0..=2f64.ln() + 1e-6).contains(&entropy), "{gates}");
+    refused(&["inspect", text(&recipes.path("base")), "--gates", "river"], "has no gates");
+    refused(&["inspect", text(recipes.folder.path())], "holds no model");
+}
+
+#[test]
+fn recipes_to_begin_with_are_never_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for method in ["pretrain", "full", "lora", "expert", "compose"] {
+        let file = folder.path().join(format!("{method}.toml"));
+        let write = || common::mode().args(["init", method, "--out", text(&file)]).output().expect("the program");
+        assert!(write().status.success());
+        assert!(mode::train::Recipe::read(&file, &[]).is_ok(), "{method}");
+        assert_eq!(write().status.code(), Some(2));
+    }
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["man"]] {
+        let output = common::mode().args(arguments).output().expect("the program");
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("compose"));
+    }
 }
 
 #[test]

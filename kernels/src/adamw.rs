@@ -9,28 +9,28 @@ use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`AdamW`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Elements.
-    pub count: u32,
-    /// Learning rate.
-    pub rate: f32,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Keeps the step finite where the gradient is zero.
-    pub epsilon: f32,
-    /// Decoupled weight decay.
-    pub decay: f32,
-    /// 1 - beta1^step.
-    pub bias1: f32,
-    /// 1 - beta2^step.
-    pub bias2: f32,
-    /// Greatest gradient norm, 0 for any.
-    pub clip: f32,
+crate::kernel::params! {
+    /// Parameters of [`AdamW`].
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+        /// Learning rate.
+        pub rate: f32,
+        /// Decay of the first moment.
+        pub beta1: f32,
+        /// Decay of the second moment.
+        pub beta2: f32,
+        /// Keeps the step finite where the gradient is zero.
+        pub epsilon: f32,
+        /// Decoupled weight decay.
+        pub decay: f32,
+        /// 1 - beta1^step.
+        pub bias1: f32,
+        /// 1 - beta2^step.
+        pub bias2: f32,
+        /// Greatest gradient norm, 0 for any.
+        pub clip: f32,
+    }
 }
 
 /// The kernel.

@@ -7,12 +7,12 @@ use rayon::prelude::*;
 /// Elements that one task of the CPU body works on: enough to be worth a task, few enough to spread.
 pub(crate) const TASK: usize = 16_384;
 
-/// Parameters of [`Add`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Elements.
-    pub count: u32,
+crate::kernel::params! {
+    /// Parameters of [`Add`].
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+    }
 }
 
 /// The kernel.

@@ -13,22 +13,22 @@ use rayon::prelude::*;
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
 
-/// Parameters of [`Attention`] and of its backward kernel.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Windows.
-    pub batch: u32,
-    /// Tokens a window.
-    pub length: u32,
-    /// Query heads.
-    pub heads: u32,
-    /// Key and value heads, a divisor of `heads`.
-    pub kv_heads: u32,
-    /// Factor of the scores, usually 1 / sqrt(width).
-    pub scale: f32,
-    /// Width of a head. In the WGSL a constant of the pipeline.
-    pub width: u32,
+crate::kernel::params! {
+    /// Parameters of [`Attention`] and of its backward kernel.
+    pub struct Params {
+        /// Windows.
+        pub batch: u32,
+        /// Tokens a window.
+        pub length: u32,
+        /// Query heads.
+        pub heads: u32,
+        /// Key and value heads, a divisor of `heads`.
+        pub kv_heads: u32,
+        /// Factor of the scores, usually 1 / sqrt(width).
+        pub scale: f32,
+        /// Width of a head. In the WGSL a constant of the pipeline.
+        pub width: u32,
+    }
 }
 
 impl Params {

@@ -10,14 +10,14 @@ use crate::simd::{exp, max, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`CrossEntropy`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Rows.
-    pub rows: u32,
-    /// Logits a row.
-    pub vocabulary: u32,
+crate::kernel::params! {
+    /// Parameters of [`CrossEntropy`].
+    pub struct Params {
+        /// Rows.
+        pub rows: u32,
+        /// Logits a row.
+        pub vocabulary: u32,
+    }
 }
 
 impl Params {

@@ -6,14 +6,14 @@ use crate::fill_hash::{fill, ids};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`Embedding`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Tokens.
-    pub tokens: u32,
-    /// Elements a row.
-    pub width: u32,
+crate::kernel::params! {
+    /// Parameters of [`Embedding`].
+    pub struct Params {
+        /// Tokens.
+        pub tokens: u32,
+        /// Elements a row.
+        pub width: u32,
+    }
 }
 
 /// The kernel.

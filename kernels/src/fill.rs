@@ -2,14 +2,14 @@
 
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 
-/// Parameters of [`Fill`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Elements.
-    pub count: u32,
-    /// What each becomes.
-    pub value: f32,
+crate::kernel::params! {
+    /// Parameters of [`Fill`].
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+        /// What each becomes.
+        pub value: f32,
+    }
 }
 
 /// The kernel.

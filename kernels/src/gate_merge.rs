@@ -12,18 +12,18 @@ use rayon::prelude::*;
 /// The most branches that the kernels take, the backbone included.
 pub const MOST_BRANCHES: usize = 32;
 
-/// Parameters of [`GateMerge`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Tokens.
-    pub tokens: u32,
-    /// Width of the residual stream.
-    pub width: u32,
-    /// Branches, K.
-    pub branches: u32,
-    /// Elements from one branch's output to the next's.
-    pub stride: u32,
+crate::kernel::params! {
+    /// Parameters of [`GateMerge`].
+    pub struct Params {
+        /// Tokens.
+        pub tokens: u32,
+        /// Width of the residual stream.
+        pub width: u32,
+        /// Branches, K.
+        pub branches: u32,
+        /// Elements from one branch's output to the next's.
+        pub stride: u32,
+    }
 }
 
 /// The kernel.

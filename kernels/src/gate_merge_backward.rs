@@ -15,26 +15,26 @@ use rayon::prelude::*;
 /// Tokens a partial sum of dW.
 const CHUNK: usize = 64;
 
-/// Parameters of [`GateMergeBackward`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Tokens.
-    pub tokens: u32,
-    /// Width of the residual stream.
-    pub width: u32,
-    /// Branches, K.
-    pub branches: u32,
-    /// Elements from one branch's output to the next's.
-    pub stride: u32,
-    /// Bit k is set if branch k wants its gradient.
-    pub df_mask: u32,
-    /// 1 if x wants its gradient.
-    pub want_dx: u32,
-    /// 1 if the gate's weight and bias want theirs.
-    pub want_gate: u32,
-    /// Tokens a partial sum of dW.
-    pub chunk: u32,
+crate::kernel::params! {
+    /// Parameters of [`GateMergeBackward`].
+    pub struct Params {
+        /// Tokens.
+        pub tokens: u32,
+        /// Width of the residual stream.
+        pub width: u32,
+        /// Branches, K.
+        pub branches: u32,
+        /// Elements from one branch's output to the next's.
+        pub stride: u32,
+        /// Bit k is set if branch k wants its gradient.
+        pub df_mask: u32,
+        /// 1 if x wants its gradient.
+        pub want_dx: u32,
+        /// 1 if the gate's weight and bias want theirs.
+        pub want_gate: u32,
+        /// Tokens a partial sum of dW.
+        pub chunk: u32,
+    }
 }
 
 /// The gradients to write. One that is not wanted may be a view of a single element.

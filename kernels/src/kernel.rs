@@ -88,13 +88,34 @@ pub struct Case<P> {
     pub outputs: Vec<Data>,
 }
 
+/// A launch's parameters: u32 and f32 fields, named and laid out as in the WGSL's `struct Params`, which a test compares.
+pub trait Parameters: bytemuck::Pod + Send + Sync {
+    /// Names and types of the fields, in order.
+    const FIELDS: &'static [(&'static str, &'static str)];
+}
+
+/// Declares a kernel's parameters.
+macro_rules! params {
+    ($(#[$doc:meta])* pub struct Params { $($(#[$field_doc:meta])* pub $field:ident: $ty:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct Params { $($(#[$field_doc])* pub $field: $ty),* }
+
+        impl $crate::Parameters for Params {
+            const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($ty))),*];
+        }
+    };
+}
+pub(crate) use params;
+
 /// A kernel: one operation with its three bodies.
 ///
 /// In the WGSL, binding 0 of group 0 is the uniform `Params`, then come the inputs, then the outputs. An entry point
 /// need not use all of them.
 pub trait Kernel: Send + Sync + 'static {
-    /// Parameters of a launch: u32 and f32 fields, laid out like the WGSL's `struct Params`.
-    type Params: bytemuck::Pod + Send + Sync;
+    /// Parameters of a launch.
+    type Params: Parameters;
     /// Name in traces, errors and tables.
     const NAME: &'static str;
     /// The shader's text.

@@ -47,5 +47,5 @@ pub use bindings::Bindings;
 pub use buffer::{Buffer, View};
 pub use device::{AdapterSummary, Device};
 pub use error::KernelError;
-pub use kernel::{Case, Cost, Data, Kernel, Pass, Sizes, grid, launch};
+pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch};
 pub use pool::Counters;

@@ -7,34 +7,34 @@
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use gemm_common::Parallelism;
 
-/// Parameters of [`Matmul`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Independent products.
-    pub batch: u32,
-    /// Rows of c.
-    pub m: u32,
-    /// Columns of c.
-    pub n: u32,
-    /// Terms of each sum.
-    pub k: u32,
-    /// Elements from one product's a to the next's.
-    pub a_batch: u32,
-    /// Elements from one row of a to the next.
-    pub a_row: u32,
-    /// Elements from one column of a to the next.
-    pub a_column: u32,
-    /// Elements from one product's b to the next's.
-    pub b_batch: u32,
-    /// Elements from one row of b to the next.
-    pub b_row: u32,
-    /// Elements from one column of b to the next.
-    pub b_column: u32,
-    /// Factor of the product.
-    pub alpha: f32,
-    /// 1 to add to what `c` holds.
-    pub accumulate: u32,
+crate::kernel::params! {
+    /// Parameters of [`Matmul`].
+    pub struct Params {
+        /// Independent products.
+        pub batch: u32,
+        /// Rows of c.
+        pub m: u32,
+        /// Columns of c.
+        pub n: u32,
+        /// Terms of each sum.
+        pub k: u32,
+        /// Elements from one product's a to the next's.
+        pub a_batch: u32,
+        /// Elements from one row of a to the next.
+        pub a_row: u32,
+        /// Elements from one column of a to the next.
+        pub a_column: u32,
+        /// Elements from one product's b to the next's.
+        pub b_batch: u32,
+        /// Elements from one row of b to the next.
+        pub b_row: u32,
+        /// Elements from one column of b to the next.
+        pub b_column: u32,
+        /// Factor of the product.
+        pub alpha: f32,
+        /// 1 to add to what `c` holds.
+        pub accumulate: u32,
+    }
 }
 
 impl Params {

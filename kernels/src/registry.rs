@@ -1,6 +1,6 @@
 //! Every kernel, once. A new kernel is one word here.
 
-use crate::{Case, Cost, Device, Kernel, KernelError, Sizes, check};
+use crate::{Case, Cost, Device, Kernel, KernelError, Parameters, Sizes, check};
 
 /// What the checks and tables need of a kernel whose parameters' type they don't know.
 pub trait AnyKernel: Send + Sync {
@@ -10,8 +10,8 @@ pub trait AnyKernel: Send + Sync {
     fn wgsl(&self) -> &'static str;
     /// Names of the read-only, then of the read-write bindings.
     fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]);
-    /// Bytes of the parameters.
-    fn params_size(&self) -> usize;
+    /// Names and types of the parameters, in order.
+    fn params(&self) -> &'static [(&'static str, &'static str)];
     /// For each odd-sized case: the shader's constants, the entry points, the cost.
     fn launches(&self) -> Vec<Launch>;
     /// Runs every case of `sizes` on `device` against the reference.
@@ -43,8 +43,8 @@ impl<K: Kernel> AnyKernel for Entry<K> {
     fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (K::INPUTS, K::OUTPUTS)
     }
-    fn params_size(&self) -> usize {
-        size_of::<K::Params>()
+    fn params(&self) -> &'static [(&'static str, &'static str)] {
+        K::Params::FIELDS
     }
     fn launches(&self) -> Vec<Launch> {
         let launch = |case: Case<K::Params>| Launch {

@@ -6,16 +6,16 @@ use crate::simd::{dot, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`RmsNorm`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Rows.
-    pub rows: u32,
-    /// Elements a row.
-    pub width: u32,
-    /// Keeps a row of zeros finite.
-    pub epsilon: f32,
+crate::kernel::params! {
+    /// Parameters of [`RmsNorm`].
+    pub struct Params {
+        /// Rows.
+        pub rows: u32,
+        /// Elements a row.
+        pub width: u32,
+        /// Keeps a row of zeros finite.
+        pub epsilon: f32,
+    }
 }
 
 /// The kernel.

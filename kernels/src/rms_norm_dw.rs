@@ -10,18 +10,18 @@ use rayon::prelude::*;
 /// Rows a chunk.
 const CHUNK: usize = 64;
 
-/// Parameters of [`RmsNormDw`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Rows.
-    pub rows: u32,
-    /// Elements a row.
-    pub width: u32,
-    /// Rows a partial sum.
-    pub chunk: u32,
-    /// 1 to add to what `dw` holds.
-    pub accumulate: u32,
+crate::kernel::params! {
+    /// Parameters of [`RmsNormDw`].
+    pub struct Params {
+        /// Rows.
+        pub rows: u32,
+        /// Elements a row.
+        pub width: u32,
+        /// Rows a partial sum.
+        pub chunk: u32,
+        /// 1 to add to what `dw` holds.
+        pub accumulate: u32,
+    }
 }
 
 /// The kernel.

@@ -6,14 +6,14 @@ use crate::simd::{dot3, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`RmsNormDx`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Rows.
-    pub rows: u32,
-    /// Elements a row.
-    pub width: u32,
+crate::kernel::params! {
+    /// Parameters of [`RmsNormDx`].
+    pub struct Params {
+        /// Rows.
+        pub rows: u32,
+        /// Elements a row.
+        pub width: u32,
+    }
 }
 
 /// The kernel.

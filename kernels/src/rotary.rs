@@ -7,20 +7,20 @@
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`Rotary`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Tokens, over all windows.
-    pub tokens: u32,
-    /// Tokens a window.
-    pub length: u32,
-    /// Heads.
-    pub heads: u32,
-    /// Width of a head, even.
-    pub width: u32,
-    /// 1 to turn, -1 to turn back.
-    pub sign: f32,
+crate::kernel::params! {
+    /// Parameters of [`Rotary`].
+    pub struct Params {
+        /// Tokens, over all windows.
+        pub tokens: u32,
+        /// Tokens a window.
+        pub length: u32,
+        /// Heads.
+        pub heads: u32,
+        /// Width of a head, even.
+        pub width: u32,
+        /// 1 to turn, -1 to turn back.
+        pub sign: f32,
+    }
 }
 
 /// The kernel.

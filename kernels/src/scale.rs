@@ -5,16 +5,16 @@ use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
-/// Parameters of [`Scale`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Elements.
-    pub count: u32,
-    /// The factor.
-    pub alpha: f32,
-    /// 1 to add to what `y` holds.
-    pub accumulate: u32,
+crate::kernel::params! {
+    /// Parameters of [`Scale`].
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+        /// The factor.
+        pub alpha: f32,
+        /// 1 to add to what `y` holds.
+        pub accumulate: u32,
+    }
 }
 
 /// The kernel.

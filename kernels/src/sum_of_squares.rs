@@ -8,16 +8,16 @@ use rayon::prelude::*;
 /// Elements a chunk.
 const CHUNK: usize = 8_192;
 
-/// Parameters of [`SumOfSquares`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Params {
-    /// Elements.
-    pub count: u32,
-    /// Elements a partial sum.
-    pub chunk: u32,
-    /// 1 to add to what `sum` holds.
-    pub accumulate: u32,
+crate::kernel::params! {
+    /// Parameters of [`SumOfSquares`].
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+        /// Elements a partial sum.
+        pub chunk: u32,
+        /// 1 to add to what `sum` holds.
+        pub accumulate: u32,
+    }
 }
 
 /// The kernel.

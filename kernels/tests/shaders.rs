@@ -23,6 +23,17 @@ fn every_shader_belongs_to_one_kernel() {
     }
 }
 
+/// Names, types and offsets of a struct's members.
+fn fields(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Vec<(String, String, u32)> {
+    let naga::TypeInner::Struct { members, .. } = &module.types[ty].inner else { panic!("Params is no struct") };
+    let kind = |member: &naga::StructMember| match module.types[member.ty].inner {
+        naga::TypeInner::Scalar(naga::Scalar::U32) => "u32".into(),
+        naga::TypeInner::Scalar(naga::Scalar::F32) => "f32".into(),
+        ref other => format!("{other:?}"),
+    };
+    members.iter().map(|m| (m.name.clone().unwrap_or_default(), kind(m), m.offset)).collect()
+}
+
 #[test]
 fn bindings_and_parameters_agree_with_the_definitions() {
     for kernel in ALL {
@@ -35,9 +46,16 @@ fn bindings_and_parameters_agree_with_the_definitions() {
             found[number] = global.name.clone().unwrap_or_default();
             match global.space {
                 naga::AddressSpace::Uniform => {
-                    let size = module.types[global.ty].inner.size(module.to_ctx());
                     // A field that only the CPU needs may follow the shader's own.
-                    assert!(kernel.params_size() >= size as usize, "{}: Params", kernel.name());
+                    let fields = fields(&module, global.ty);
+                    let ours = &kernel.params()[..fields.len().min(kernel.params().len())];
+                    let same = |(f, o): (&(String, String, u32), &(&str, &str))| (f.0.as_str(), f.1.as_str()) == *o;
+                    assert!(
+                        fields.len() == ours.len() && fields.iter().zip(ours).all(same),
+                        "{}: the shader has {fields:?}, the kernel {ours:?}",
+                        kernel.name()
+                    );
+                    assert!(fields.iter().enumerate().all(|(i, field)| field.2 == 4 * i as u32), "{fields:?}");
                 }
                 naga::AddressSpace::Storage { access } => {
                     let writes = access.contains(naga::StorageAccess::STORE);

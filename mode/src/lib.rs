@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 mod error;
 mod files;
+pub mod inspect;
 mod memory;
 pub mod model;
 pub mod report;

@@ -54,14 +54,19 @@ impl ModelArguments {
 
     /// The tokenizer beside the model or its base, if there is one.
     pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Error> {
-        for folder in [self.model.clone(), base_of(&self.model)?] {
-            let file = folder.join("tokenizer.json");
-            if file.exists() {
-                return Ok(Some(Tokenizer::open(&file)?));
-            }
-        }
-        Ok(None)
+        tokenizer_of(&self.model)
     }
+}
+
+/// The tokenizer beside a model or its base, if there is one.
+pub(crate) fn tokenizer_of(model: &Path) -> Result<Option<Tokenizer>, Error> {
+    for folder in [model.to_path_buf(), base_of(model)?] {
+        let file = folder.join("tokenizer.json");
+        if file.exists() {
+            return Ok(Some(Tokenizer::open(&file)?));
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {

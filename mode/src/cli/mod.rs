@@ -19,8 +19,11 @@ mod demo;
 mod devices;
 mod eval;
 mod generate;
+mod init;
+mod inspect;
 mod progress;
 mod run;
+mod shell;
 
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
@@ -48,12 +51,20 @@ enum Command {
     Eval(eval::Arguments),
     /// Continue a prompt, greedily
     Generate(generate::Arguments),
+    /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
+    Inspect(inspect::Arguments),
+    /// Write a commented recipe to begin with
+    Init(init::Arguments),
     /// Compare every kernel of a device with its f64 reference
     Check(check::Arguments),
     /// Time the standard workloads
     Bench(bench::Arguments),
     /// List the GPUs of this machine and what they can do
     Devices(devices::Arguments),
+    /// Print completions for a shell
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man(shell::Man),
 }
 
 /// Where to compute.
@@ -122,6 +133,10 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
+        Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Init(arguments) => init::main(arguments),
+        Command::Completions(arguments) => shell::completions(arguments),
+        Command::Man(arguments) => shell::man(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

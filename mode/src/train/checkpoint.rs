@@ -185,6 +185,16 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
+/// The checkpoints of the run in folder `out`, by step.
+pub(crate) fn files(out: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(entries(&folder(out))?.into_iter().map(|entry| entry.path).collect())
+}
+
+/// True if a checkpoint's name promises this hash.
+pub(crate) fn is_intact(path: &Path, sha256: &str) -> bool {
+    entry(path).is_some_and(|entry| sha256.starts_with(&entry.hash))
+}
+
 /// What a checkpoint's name tells.
 pub(crate) fn entry(path: &Path) -> Option<Entry> {
     let name = path.file_name()?.to_str()?;

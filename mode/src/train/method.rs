@@ -3,11 +3,12 @@
 use super::recipe::{ComposeSettings, ExpertSettings, Recipe, Task, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
-    Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open, open_with_experts,
+    Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open, open_with_experts,
     save_adapter, save_composed, save_expert,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// The model to train, and what of it is trained.
@@ -32,7 +33,8 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(
             let backbone = plain(base, device)?.backbone;
             let hash = base_sha256(base)?;
             let (m, l) = (settings.blocks, settings.layers_per_block);
-            let info = ExpertInfo::new(&settings.name, &settings.domain, &hash, m, l)?;
+            let mut info = ExpertInfo::new(&settings.name, &settings.domain, &hash, m, l)?;
+            info.more = provenance(recipe, &backbone.config);
             let expert = Expert::new(&backbone, info, settings.init, &mut random)?;
             let gate = |i| Gate::with_share(device, i, backbone.config.width, settings.share);
             let gates = (0..settings.blocks).map(gate).collect::<Result<_, _>>()?;
@@ -43,6 +45,24 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(
             Ok((open_with_experts(base, experts, *gates, device)?, trained))
         }
     }
+}
+
+/// What an expert's file says of how it came to be, beside the recipe that lies next to it.
+fn provenance(recipe: &Recipe, config: &Config) -> Map<String, Value> {
+    let sources = recipe.data.iter().map(|data| json!({"name": data.name, "weight": data.weight}));
+    let shape = json!({
+        "width": config.width, "hidden": config.hidden, "heads": config.heads, "kv_heads": config.kv_heads,
+        "head_dim": config.head_width, "base_layers": config.layers,
+    });
+    let made = json!({
+        "program": concat!("mode ", env!("CARGO_PKG_VERSION")),
+        "seed": recipe.seed,
+        "steps": recipe.train.steps,
+        "tokens_a_step": recipe.train.batch * recipe.train.length,
+        "learning_rate": recipe.train.learning_rate,
+        "data": sources.collect::<Vec<_>>(),
+    });
+    Map::from_iter([("shape".into(), shape), ("provenance".into(), made)])
 }
 
 /// A base model, which must be plain: neither composed nor with a LoRA.

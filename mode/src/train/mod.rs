@@ -15,6 +15,10 @@ mod step;
 mod tensorboard;
 mod trainer;
 
+pub use checkpoint::Header as CheckpointHeader;
+pub(crate) use checkpoint::{
+    files as checkpoints, is_intact as checkpoint_is_intact, read_header as checkpoint_header,
+};
 pub use eval::{Evaluation, evaluate};
 pub use generate::{Generated, generate};
 pub use recipe::{

@@ -1,0 +1,45 @@
+//! `mode init`: a recipe to begin with.
+
+use crate::{Error, files};
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// Write a commented recipe to begin with.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What the recipe is for
+    method: Which,
+    /// File to write [default: METHOD.toml]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    Pretrain,
+    Full,
+    Lora,
+    Expert,
+    Compose,
+}
+
+pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let (name, text) = match arguments.method {
+        Which::Pretrain => ("pretrain", include_str!("../../../examples/recipes/pretrain.toml")),
+        Which::Full => ("full", include_str!("../../../examples/recipes/full.toml")),
+        Which::Lora => ("lora", include_str!("../../../examples/recipes/lora.toml")),
+        Which::Expert => ("expert", include_str!("../../../examples/recipes/expert.toml")),
+        Which::Compose => ("compose", include_str!("../../../examples/recipes/compose.toml")),
+    };
+    let path = arguments.out.unwrap_or_else(|| format!("{name}.toml").into());
+    if path.exists() {
+        return Err(Error::content(&path, "exists already; choose another file with --out FILE"));
+    }
+    files::write(&path, text)?;
+    say!(
+        "{} written; edit its paths, then: mode {}",
+        path.display(),
+        if name == "compose" { "compose" } else { "train" }
+    );
+    Ok(())
+}
