@@ -61,6 +61,13 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let (_, stderr, code) = run(&[&["train", text(&file)][..], &sets].concat());
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("at step"), "{stderr}");
+    let (_, stderr, code) =
+        run(&[&["train", text(&file), "--out", text(&recipes.path("y")), "--check-nan"][..], &sets].concat());
+    assert_eq!(code, 1, "{stderr}");
+    let told = ["error: step ", "kernel ", " wrote ", " of ", ", at "];
+    assert!(told.iter().all(|word| stderr.contains(word)), "{stderr}");
+    let (_, _, code) = run(&["train", text(&file), "--out", text(&recipes.path("z")), "--check-nan"]);
+    assert_eq!(code, 0, "what is computed in a sound run are numbers");
 }
 
 #[test]
@@ -72,6 +79,24 @@ fn check_compares_kernels_and_names_the_unknown() {
     assert!(found["agrees"] == true && found["seed"] == 5 && kernels.len() == 2, "{found}");
     assert!(kernels.iter().all(|row| row["worst"].as_f64().expect("a number") <= 3e-5), "{found}");
     refused(&["check", "gate_merg"], "did you mean 'gate_merge'");
+}
+
+#[test]
+fn a_dry_run_tells_the_memory_of_a_real_one() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let expert = "[expert]\nname = 'one'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1";
+    let file = recipes.write("one", &format!("method = 'expert'\n{expert}"));
+    let megabytes = |arguments: &[&str]| {
+        let (stdout, stderr, code) = run(&[&["train", text(&file), "--set", "train.batch=128"], arguments].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let line = stdout.lines().find(|line| line.starts_with("memory ")).expect("a line of memory").to_string();
+        line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok()).expect("a number")
+    };
+    let predicted = megabytes(&["--dry-run"]);
+    assert!(!recipes.path("one").exists());
+    let found = megabytes(&[]);
+    assert!(predicted > 5.0 && (predicted - found).abs() <= 0.1 * found, "{predicted} and {found}");
 }
 
 #[test]

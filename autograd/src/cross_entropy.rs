@@ -1,6 +1,6 @@
 //! The loss: mean cross-entropy of the next token; its accuracy rides along without a gradient.
 
-use crate::{AutogradError, Tape, Var};
+use crate::{AutogradError, Gradients, Tape, Var};
 use mode_tensor::{CrossEntropy, Ids, Tensor, cross_entropy_backward};
 
 /// A loss that can be differentiated.
@@ -29,17 +29,22 @@ impl Loss {
     ///
     /// # Errors
     /// As [`Tape::backward`].
-    pub fn backward(&self, tape: &Tape) -> Result<crate::Gradients, AutogradError> {
-        self.backward_share(tape, 1.0)
+    pub fn backward(&self, tape: &Tape) -> Result<Gradients, AutogradError> {
+        self.backward_onto(tape, 1.0, None)
     }
 
-    /// Gradients of `share` times the mean nll: what one part of a batch adds to the gradients of the whole.
+    /// Gradients of `share` times the mean nll, added to those of the parts of a batch `before`.
     ///
     /// # Errors
     /// As [`Tape::backward`].
-    pub fn backward_share(&self, tape: &Tape, share: f32) -> Result<crate::Gradients, AutogradError> {
+    pub fn backward_onto(
+        &self,
+        tape: &Tape,
+        share: f32,
+        before: Option<Gradients>,
+    ) -> Result<Gradients, AutogradError> {
         let seed = Tensor::from_slice(self.mean.value().device(), &[share, 0.0], &[2])?;
-        tape.backward(&self.mean, seed)
+        tape.backward_onto(&self.mean, seed, before)
     }
 
     /// Mean nll in nats, and mean hit. Waits for the device.

@@ -78,30 +78,17 @@ impl Gradients {
         Self { params, slots }
     }
 
-    /// Adds those of another pass, of the same parameters or others.
-    ///
-    /// # Errors
-    /// What the device reports.
-    pub fn add(&mut self, other: Self) -> Result<(), AutogradError> {
-        let Self { params, mut slots } = other;
-        for (param, slot) in params {
-            let Some(gradient) = slots[slot].take() else { continue };
-            let next = self.slots.len();
-            let mine = *self.params.entry(param).or_insert(next);
-            if mine == next {
-                self.slots.push(None);
-            }
-            self.slots[mine] = Some(match self.slots[mine].take() {
-                None => gradient,
-                // Two parameters may share one gradient tensor, such as the operands of a sum.
-                Some(sum) if sum.is_sole_owner() => {
-                    accumulate(&gradient, &sum)?;
-                    sum
-                }
-                Some(sum) => add(&sum, &gradient, None)?,
-            });
+    /// Takes a parameter's gradient out.
+    pub(crate) fn take(&mut self, param: u64) -> Option<Tensor> {
+        self.slots[self.params.remove(&param)?].take()
+    }
+
+    /// Puts back what is left of `before`: gradients of parameters that the pass did not use.
+    pub(crate) fn keep(&mut self, mut before: Self) {
+        for (param, slot) in before.params {
+            self.params.insert(param, self.slots.len());
+            self.slots.push(before.slots[slot].take());
         }
-        Ok(())
     }
 
     /// A parameter's gradient.

@@ -76,10 +76,12 @@ impl AdamW {
     /// A parameter that no gradient reached, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
         let reached = self.states.iter().map(|s| gradients.of(&s.param)).collect::<Result<Vec<_>, _>>()?;
+        self.norm.device().at(|| "the gradient norm".into());
         sum_of_squares(reached.iter().copied(), &self.norm)?;
         self.step += 1;
         let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
         for (state, gradient) in self.states.iter().zip(reached) {
+            gradient.device().at(|| format!("the step of {}", state.param.name()));
             let decay = if decayed == Decayed::Matrices && gradient.shape().len() < 2 { 0.0 } else { decay };
             let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
             adamw(&step, gradient, &self.norm, state.param.value(), &state.m, &state.v)?;

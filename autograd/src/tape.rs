@@ -5,6 +5,7 @@ use mode_tensor::Tensor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Sends the gradient of an operation's output to its parents.
 pub(crate) type Vjp = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<(), AutogradError>>;
@@ -14,6 +15,8 @@ pub(crate) struct Node {
     pub(crate) parents: Vec<Option<usize>>,
     /// None for a parameter.
     pub(crate) vjp: Option<Vjp>,
+    /// What the device was told it belongs to.
+    place: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -57,7 +60,7 @@ impl Tape {
         let next = inner.nodes.len();
         let node = *inner.params.entry(param.id()).or_insert(next);
         if node == next {
-            inner.nodes.push(Node { parents: Vec::new(), vjp: None });
+            inner.nodes.push(Node { parents: Vec::new(), vjp: None, place: None });
         }
         Var { value: param.value().clone(), node: Some((self.clone(), node)) }
     }
@@ -77,24 +80,50 @@ impl Tape {
     /// # Errors
     /// An output that no trained parameter leads to, a tape that has been walked back already, or what a vjp's launches report.
     pub fn backward(&self, output: &Var, seed: Tensor) -> Result<Gradients, AutogradError> {
+        self.backward_onto(output, seed, None)
+    }
+
+    /// The same, added to the gradients of a pass before, in their memory.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn backward_onto(
+        &self,
+        output: &Var,
+        seed: Tensor,
+        before: Option<Gradients>,
+    ) -> Result<Gradients, AutogradError> {
         let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
         if !Rc::ptr_eq(&tape.0, &self.0) {
             return Err(AutogradError::TwoTapes { op: "backward" });
         }
-        let before = std::mem::replace(&mut *self.0.borrow_mut(), Inner { spent: true, ..Inner::default() });
-        let Inner { nodes, params, spent, .. } = before;
+        let inner = std::mem::replace(&mut *self.0.borrow_mut(), Inner { spent: true, ..Inner::default() });
+        let Inner { nodes, params, spent, .. } = inner;
         if spent {
             return Err(AutogradError::Spent { op: "backward" });
         }
         let mut slots: Vec<Option<Tensor>> = vec![None; nodes.len()];
+        let mut before = before;
+        if let Some(before) = &mut before {
+            for (param, slot) in &params {
+                slots[*slot] = before.take(*param);
+            }
+        }
         slots[*last] = Some(seed);
         for (i, node) in nodes.into_iter().enumerate().take(last + 1).rev() {
             let Some(vjp) = node.vjp else { continue };
             // Taken, not borrowed: the memory goes back to the pool as soon as this node has sent it on.
             let Some(gradient) = slots[i].take() else { continue };
+            if let Some(place) = &node.place {
+                gradient.device().at(|| format!("the backward of {place}"));
+            }
             vjp(&gradient, &mut Sink { parents: &node.parents, slots: &mut slots })?;
         }
-        Ok(Gradients::new(params, slots))
+        let mut gradients = Gradients::new(params, slots);
+        if let Some(before) = before {
+            gradients.keep(before);
+        }
+        Ok(gradients)
     }
 }
 
@@ -141,7 +170,7 @@ impl Var {
         }
         let Some(tape) = tape else { return Ok(Self::constant(value)) };
         let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
-        let node = Node { parents, vjp: Some(vjp(&value)) };
+        let node = Node { parents, vjp: Some(vjp(&value)), place: value.device().place() };
         let mut inner = tape.0.borrow_mut();
         if inner.spent {
             return Err(AutogradError::Spent { op });

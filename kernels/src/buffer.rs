@@ -11,6 +11,8 @@ pub(crate) enum Storage {
     Gpu(wgpu::Buffer),
     /// The oracle's f64 elements (u32 data by value).
     Reference(RwLock<Vec<f64>>),
+    /// Nothing, as many times as there would be elements.
+    Dry(RwLock<Vec<()>>),
 }
 
 /// Memory for `len` 32-bit elements on one device. Its contents start out undefined.

@@ -1,4 +1,5 @@
-//! The CPU device and the reference device: buffers in main memory, kernels run when they are launched.
+//! The devices in main memory, whose kernels run when they are launched: the CPU, the reference, and the dry one, whose
+//! elements take no memory and whose kernels do nothing. What its pool counts is what the CPU's would.
 
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
@@ -14,15 +15,20 @@ pub(crate) struct Host<T> {
 pub(crate) type Cpu = Host<f32>;
 /// The reference device: f64, the oracle.
 pub(crate) type Reference = Host<f64>;
+/// The dry device: no elements, no work.
+pub(crate) type Dry = Host<()>;
 
 /// How a host device's elements are stored in a buffer, and which body of a kernel it runs.
 pub(crate) trait Element: bytemuck::Zeroable + Copy + Send + Sync + 'static {
+    /// Bytes that the pool counts.
+    const BYTES: usize;
     fn storage(data: Vec<Self>) -> Storage;
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>>;
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>);
 }
 
 impl Element for f32 {
+    const BYTES: usize = size_of::<Self>();
     fn storage(data: Vec<Self>) -> Storage {
         Storage::Cpu(RwLock::new(data))
     }
@@ -34,7 +40,19 @@ impl Element for f32 {
     }
 }
 
+impl Element for () {
+    const BYTES: usize = f32::BYTES;
+    fn storage(data: Vec<Self>) -> Storage {
+        Storage::Dry(RwLock::new(data))
+    }
+    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+        if let Storage::Dry(lock) = storage { Some(lock) } else { None }
+    }
+    fn run<K: Kernel>(_: &K::Params, _: Bindings<Self>) {}
+}
+
 impl Element for f64 {
+    const BYTES: usize = size_of::<Self>();
     fn storage(data: Vec<Self>) -> Storage {
         Storage::Reference(RwLock::new(data))
     }
@@ -48,7 +66,7 @@ impl Element for f64 {
 
 impl<T: Element> Host<T> {
     pub(crate) fn new() -> Self {
-        Self { pool: Pool::new(size_of::<T>(), pool::last) }
+        Self { pool: Pool::new(T::BYTES, pool::last) }
     }
 
     /// Storage for `len` elements with undefined contents.

@@ -1,7 +1,7 @@
 //! Devices behind one type: the CPU, a GPU through wgpu, and the f64 reference.
 
 use crate::buffer::Storage;
-use crate::cpu::{Cpu, Host, Reference};
+use crate::cpu::{Cpu, Dry, Host, Reference};
 use crate::gpu::{self, Gpu};
 use crate::{Buffer, Counters, KernelError, View};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,15 @@ pub(crate) enum Backend {
     Cpu(Cpu),
     Gpu(Box<Gpu>),
     Reference(Reference),
+    Dry(Dry),
 }
 
 struct Inner {
     backend: Backend,
     tracing: AtomicBool,
     trace: Mutex<Vec<(&'static str, usize)>>,
+    watching: AtomicBool,
+    place: Mutex<Arc<str>>,
 }
 
 /// Something that holds buffers and runs kernels. Cheap to clone.
@@ -30,7 +33,14 @@ impl Device {
     pub const ALIGNMENT: usize = 64;
 
     fn new(backend: Backend) -> Self {
-        Self(Arc::new(Inner { backend, tracing: AtomicBool::new(false), trace: Mutex::default() }))
+        let (tracing, watching) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Inner {
+            backend,
+            tracing,
+            trace: Mutex::default(),
+            watching,
+            place: Mutex::new("the start".into()),
+        }))
     }
 
     /// The CPU: f32, vectorised, rows over rayon's threads.
@@ -41,6 +51,11 @@ impl Device {
     /// The oracle: every kernel's naive f64 loop. Slow and exact.
     pub fn reference() -> Self {
         Self::new(Backend::Reference(Host::new()))
+    }
+
+    /// A device that counts what the CPU would allocate and computes nothing: reads give zeros.
+    pub fn dry() -> Self {
+        Self::new(Backend::Dry(Host::new()))
     }
 
     /// GPU number `index` of [`Device::adapters`].
@@ -92,12 +107,18 @@ impl Device {
             Backend::Cpu(_) => format!("CPU, {} threads", rayon::current_num_threads()),
             Backend::Gpu(gpu) => gpu.name(),
             Backend::Reference(_) => "reference (f64, slow)".into(),
+            Backend::Dry(_) => "dry (computes nothing)".into(),
         }
     }
 
     /// True for a GPU.
     pub fn is_gpu(&self) -> bool {
         matches!(self.backend(), Backend::Gpu(_))
+    }
+
+    /// True for the device that computes nothing.
+    pub fn is_dry(&self) -> bool {
+        matches!(self.backend(), Backend::Dry(_))
     }
 
     /// True if both are the same device.
@@ -118,6 +139,7 @@ impl Device {
             Backend::Cpu(cpu) => cpu.alloc(len),
             Backend::Gpu(gpu) => gpu.alloc(len).map(Storage::Gpu),
             Backend::Reference(reference) => reference.alloc(len),
+            Backend::Dry(dry) => dry.alloc(len),
         };
         let storage = take().or_else(|_| {
             // What the pool holds of other sizes may make the room.
@@ -134,6 +156,9 @@ impl Device {
             }
             (Backend::Reference(reference), Storage::Reference(data)) => {
                 reference.recycle(std::mem::take(data.get_mut().unwrap_or_else(PoisonError::into_inner)));
+            }
+            (Backend::Dry(dry), Storage::Dry(data)) => {
+                dry.recycle(std::mem::take(data.get_mut().unwrap_or_else(PoisonError::into_inner)));
             }
             (Backend::Gpu(gpu), Storage::Gpu(data)) => gpu.recycle(data.clone()),
             _ => {}
@@ -153,6 +178,7 @@ impl Device {
             Backend::Reference(reference) => {
                 reference.write(view, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
             }
+            Backend::Dry(_) => Ok(()),
         }
     }
 
@@ -169,6 +195,7 @@ impl Device {
             Backend::Reference(reference) => {
                 reference.write(view, &ids.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
             }
+            Backend::Dry(_) => Ok(()),
         }
     }
 
@@ -195,6 +222,7 @@ impl Device {
             Backend::Cpu(cpu) => cpu.read(view),
             Backend::Gpu(gpu) => gpu.read(view),
             Backend::Reference(reference) => Ok(reference.read(view)?.into_iter().map(|v| v as f32).collect()),
+            Backend::Dry(_) => Ok(vec![0.0; view.len]),
         }
     }
 
@@ -224,6 +252,7 @@ impl Device {
             Backend::Cpu(cpu) => cpu.counters(),
             Backend::Gpu(gpu) => gpu.counters(),
             Backend::Reference(reference) => reference.counters(),
+            Backend::Dry(dry) => dry.counters(),
         }
     }
 
@@ -233,6 +262,7 @@ impl Device {
             Backend::Cpu(cpu) => cpu.trim(),
             Backend::Gpu(gpu) => gpu.trim(),
             Backend::Reference(reference) => reference.trim(),
+            Backend::Dry(dry) => dry.trim(),
         }
     }
 
@@ -240,6 +270,43 @@ impl Device {
         if self.0.tracing.load(Ordering::Relaxed) {
             self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, written));
         }
+    }
+
+    /// From now on looks at all that a launch writes, and reports the first value that is no number. Slow.
+    pub fn watch_finite(&self) {
+        self.0.watching.store(true, Ordering::Relaxed);
+    }
+
+    fn is_watching(&self) -> bool {
+        self.0.watching.load(Ordering::Relaxed)
+    }
+
+    /// Says what the launches that follow belong to; costs nothing unless somebody watches.
+    pub fn at(&self, place: impl FnOnce() -> String) {
+        if self.is_watching() {
+            *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place().into();
+        }
+    }
+
+    /// What [`Device::at`] said last, if somebody watches.
+    pub fn place(&self) -> Option<Arc<str>> {
+        self.is_watching().then(|| self.0.place.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// An error if somebody watches and a launch has written what is no number.
+    pub(crate) fn check_finite(
+        &self,
+        kernel: &'static str,
+        names: &'static [&'static str],
+        outputs: &[&View],
+    ) -> Result<(), KernelError> {
+        let Some(place) = self.place() else { return Ok(()) };
+        for (output, view) in names.iter().zip(outputs) {
+            if let Some((element, value)) = self.read(view)?.into_iter().enumerate().find(|(_, v)| !v.is_finite()) {
+                return Err(KernelError::NotFinite { kernel, output, element, value, place: place.to_string() });
+            }
+        }
+        Ok(())
     }
 
     /// Starts to write down every launch: the kernel's name and the elements of its first output.

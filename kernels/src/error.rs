@@ -54,4 +54,18 @@ pub enum KernelError {
     /// Two devices met in one operation.
     #[error("a buffer of device {0} was used on another device; copy it there first")]
     WrongDevice(String),
+    /// A launch wrote something that is no number; found by [`crate::Device::watch_finite`].
+    #[error("kernel {kernel} wrote {value} to element {element} of {output}, at {place}")]
+    NotFinite {
+        /// The kernel.
+        kernel: &'static str,
+        /// The output.
+        output: &'static str,
+        /// Which element.
+        element: usize,
+        /// NaN or infinite.
+        value: f32,
+        /// What the model was doing.
+        place: String,
+    },
 }

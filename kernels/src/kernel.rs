@@ -181,5 +181,7 @@ pub fn launch<K: Kernel>(
         Backend::Cpu(cpu) => cpu.launch::<K>(params, inputs, outputs),
         Backend::Gpu(gpu) => gpu.launch::<K>(params, inputs, outputs),
         Backend::Reference(reference) => reference.launch::<K>(params, inputs, outputs),
-    }
+        Backend::Dry(dry) => dry.launch::<K>(params, inputs, outputs),
+    }?;
+    device.check_finite(K::NAME, K::OUTPUTS, outputs)
 }

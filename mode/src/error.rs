@@ -67,12 +67,20 @@ pub enum Error {
     #[error("{0}")]
     Setting(String),
     /// A run's loss stopped being a number.
-    #[error("the loss, or a trained weight, is {loss} at step {step}; lower learning_rate, or set clip")]
+    #[error("the loss, its gradient or a trained weight is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {
         /// Step, from 1.
         step: u64,
         /// NaN or infinite.
         loss: f32,
+    },
+    /// The first value that is no number, as `--check-nan` finds it.
+    #[error("step {step}: {what}; lower learning_rate, set clip, or look at that layer's weights")]
+    FirstNotFinite {
+        /// Step, from 1.
+        step: u64,
+        /// Which kernel wrote it, and where.
+        what: String,
     },
     /// A model that computes something that is no number.
     #[error("{0}, which is no number: the model's weights are broken, or too large for f32")]
@@ -126,7 +134,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Interrupted { .. } => 130,
-            Self::NotFinite { .. } | Self::NotNumbers(_) | Self::FrozenChanged(_) | Self::CheckFailed(_) => 1,
+            Self::NotFinite { .. }
+            | Self::FirstNotFinite { .. }
+            | Self::NotNumbers(_)
+            | Self::FrozenChanged(_)
+            | Self::CheckFailed(_) => 1,
             Self::Kernel(KernelError::Gpu(_)) | Self::Tensor(TensorError::Kernel(KernelError::Gpu(_))) => 1,
             _ => 2,
         }

@@ -22,7 +22,7 @@ mod scale;
 mod sum_of_squares;
 mod swiglu;
 
-pub use self::safetensors::{NamedTensors, SafeTensors, write_safetensors};
+pub use self::safetensors::{SafeTensors, write_safetensors};
 pub use adamw::{AdamWStep, adamw};
 pub use add::add;
 pub use attention::{Attended, AttentionShape, attention, attention_backward};

@@ -1,8 +1,11 @@
 //! Weights in safetensors files: read as f32 from F32, F16 or BF16, one file or several shards; written as F32.
 
-use crate::TensorError;
+use crate::{Tensor, TensorError};
+use ::safetensors::View;
 use ::safetensors::tensor::{Dtype, SafeTensors as Parsed, TensorView};
 use half::{bf16, f16};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -122,22 +125,55 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
     Parsed::deserialize(map).map_err(|e| format_error(path, e))
 }
 
-/// Shapes and elements by name.
-pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// Writes tensors as F32, in the order of their names, with `notes` in the header.
+/// Writes tensors as F32, in the order of their names, with `notes` in the header. Each is read from its device when its turn
+/// comes, so that main memory holds one at a time.
 ///
 /// # Errors
-/// A file that can't be written.
-pub fn write_safetensors(path: &Path, tensors: &NamedTensors, notes: &[(&str, String)]) -> Result<(), TensorError> {
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, (shape, data)) in tensors {
-        let bytes = bytemuck::cast_slice(data);
-        views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| format_error(path, e))?));
-    }
+/// A file that can't be written, or what a device reports.
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    notes: &[(&str, String)],
+) -> Result<(), TensorError> {
+    let failed = |source| TensorError::File { path: path.into(), source };
+    // The crate makes a file that only its owner can read; ours is as readable as any other that is made here.
+    let permissions = File::create(path).and_then(|file| file.metadata()).map_err(failed)?.permissions();
+    let error = RefCell::new(None);
+    let views = tensors.iter().map(|(name, tensor)| (name, Unread { tensor, error: &error }));
     let notes: HashMap<String, String> = notes.iter().map(|(key, note)| ((*key).to_string(), note.clone())).collect();
     let notes = if notes.is_empty() { None } else { Some(notes) };
-    // The crate's own way to a file makes one that only its owner can read.
-    let bytes = ::safetensors::serialize(views, notes).map_err(|e| format_error(path, e))?;
-    std::fs::write(path, bytes).map_err(|source| TensorError::File { path: path.into(), source })
+    ::safetensors::serialize_to_file(views, notes, path).map_err(|error| match error {
+        ::safetensors::SafeTensorError::IoError(source) => failed(source),
+        error => format_error(path, error),
+    })?;
+    if let Some(error) = error.into_inner() {
+        return Err(error);
+    }
+    std::fs::set_permissions(path, permissions).map_err(failed)
+}
+
+/// A tensor that is still on its device.
+struct Unread<'a> {
+    tensor: &'a Tensor,
+    /// The first that could not be read: the crate's trait has no way to say so.
+    error: &'a RefCell<Option<TensorError>>,
+}
+
+impl View for Unread<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.tensor.to_vec().unwrap_or_else(|error| {
+            self.error.borrow_mut().get_or_insert(error);
+            vec![0.0; self.tensor.len()]
+        });
+        Cow::Owned(bytemuck::pod_collect_to_vec(&values))
+    }
+    fn data_len(&self) -> usize {
+        4 * self.tensor.len()
+    }
 }

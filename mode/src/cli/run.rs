@@ -2,8 +2,9 @@
 
 use super::DeviceArguments;
 use super::progress::{Progress, flow, stop_after_step};
-use crate::train::{Event, Existing, Finished, Method, Recipe, run};
+use crate::train::{DryRun, Event, Existing, Finished, Method, Recipe, dry_run, run};
 use crate::{Error, memory};
+use mode_tensor::Device;
 use std::path::PathBuf;
 
 /// A recipe to carry out.
@@ -20,6 +21,12 @@ pub(crate) struct Arguments {
     /// Go on from the last checkpoint of a run that was stopped, to the same bits
     #[arg(long)]
     resume: bool,
+    /// Only say what would be trained, and the memory that it would take
+    #[arg(long)]
+    dry_run: bool,
+    /// Look at all that is computed, and name the first kernel, layer and step that give no number (slow)
+    #[arg(long)]
+    check_nan: bool,
     /// No progress on stderr
     #[arg(long)]
     quiet: bool,
@@ -39,12 +46,20 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         let other = if compose { "train" } else { "compose" };
         return Err(Error::content(&arguments.recipe, format!("that is a recipe for `mode {other}`")));
     }
+    if arguments.dry_run {
+        let found = dry_run(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+        print_dry(&found);
+        return Ok(());
+    }
     let existing = match (arguments.force, arguments.resume) {
         (true, _) => Existing::Replace,
         (_, true) => Existing::Resume,
         _ => Existing::Refuse,
     };
     let device = arguments.device.open()?;
+    if arguments.check_nan {
+        device.watch_finite();
+    }
     stop_after_step();
     let mut progress = Progress::new(arguments.quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -57,12 +72,12 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     });
     progress.finish();
     let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
-    print(&finished);
+    print(&finished, &device);
     Ok(())
 }
 
 /// What was trained, what was not, and where it is.
-fn print(finished: &Finished) {
+fn print(finished: &Finished, device: &Device) {
     let (first, last) = (finished.losses.first(), finished.losses.last());
     if let (Some(first), Some(last)) = (first, last) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
@@ -74,5 +89,21 @@ fn print(finished: &Finished) {
         let hash = &finished.frozen_after;
         say!("frozen   {}: {frozen} parameters, sha256 {hash:.16}.. before and after: bit-identical", finished.frozen);
     }
+    let peak = memory::peak().map_or_else(String::new, |bytes| format!(", {:.0} MB of the process", megabytes(bytes)));
+    say!("memory   {:.0} MB of the device{peak} at the most", megabytes(device.counters().peak_bytes));
     say!("written  {}", finished.out.display());
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// What would be trained, and what it would take.
+fn print_dry(found: &DryRun) {
+    say!("trained  {} of {} parameters", found.params_trained, found.params_total);
+    say!("steps    {}, {} tokens", found.steps, found.tokens);
+    let process = found
+        .process_bytes
+        .map_or_else(String::new, |bytes| format!(", {:.0} MB of the process if that is the CPU", megabytes(bytes)));
+    say!("memory   {:.0} MB of the device{process}", megabytes(found.device_bytes));
 }

@@ -86,6 +86,7 @@ impl Model {
             return Err(Error::Setting(what));
         }
         let context = Context { tape, rotation: &backbone.rotation, length, recompute: self.recompute };
+        self.backbone.device().at(|| "the embedding".into());
         let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
         let mut gates = Vec::new();
         if self.experts.is_empty() {
@@ -98,6 +99,7 @@ impl Model {
                 x = self.block(&context, i, layers, &x, &mut gates)?;
             }
         }
+        self.backbone.device().at(|| "the final norm".into());
         let hidden = rms_norm(&x, &tape.param(&backbone.norm), backbone.config.epsilon as f32)?;
         Ok(Output { hidden, gates })
     }
@@ -117,6 +119,7 @@ impl Model {
             stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, slot)).collect::<Result<Vec<_>, _>>()?;
         let gate = &self.gates[i];
         let (weight, bias) = (context.tape.param(&gate.weight), context.tape.param(&gate.bias));
+        x.value().device().at(|| format!("the gate of block {i}"));
         let gated = gate_merge(x, &weight, &bias, &branches.iter().collect::<Vec<_>>())?;
         gates.push(gated.p);
         Ok(gated.y)
@@ -127,6 +130,7 @@ impl Model {
     /// # Errors
     /// What the device reports.
     pub fn logits(&self, tape: &Tape, hidden: &Var) -> Result<Var, Error> {
+        self.backbone.device().at(|| "the head".into());
         let head = self.backbone.head.as_ref().unwrap_or(&self.backbone.embedding);
         Ok(linear(hidden, &tape.param(head))?)
     }

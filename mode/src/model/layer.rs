@@ -92,6 +92,7 @@ impl Layer {
 
     fn compute(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
         let tape = context.tape;
+        x.value().device().at(|| self.input_norm.name().trim_end_matches(".input_layernorm.weight").into());
         let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
         let [q, k, v, o] = &self.attention;
         let q = rotary(&q.apply(context, &normed)?, context.rotation, context.length)?;

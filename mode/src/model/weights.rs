@@ -3,7 +3,7 @@
 use super::init::{Random, Start};
 use crate::{Error, files};
 use mode_autograd::Param;
-use mode_tensor::{Device, NamedTensors, SafeTensors, Tensor, write_safetensors};
+use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -65,7 +65,6 @@ pub(crate) fn write<'a>(
     params: impl IntoIterator<Item = &'a Param>,
     name: impl Fn(&str) -> String,
 ) -> Result<(), Error> {
-    let entry = |param: &Param| Ok((name(param.name()), (param.value().shape().to_vec(), param.value().to_vec()?)));
-    let tensors = params.into_iter().map(entry).collect::<Result<NamedTensors, Error>>()?;
+    let tensors = params.into_iter().map(|param| (name(param.name()), param.value().clone())).collect();
     files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, &[])?))
 }

@@ -9,9 +9,10 @@ use super::recipe::Recipe;
 use super::trainer::Trainer;
 use crate::data::MixtureState;
 use crate::{Error, files};
-use mode_tensor::{NamedTensors, SafeTensors, write_safetensors};
+use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the format.
@@ -81,13 +82,14 @@ impl Checkpoints {
             data_sha256: self.data_sha256.clone(),
             data: trainer.data.state(),
         };
-        let mut tensors = NamedTensors::new();
+        let mut tensors = BTreeMap::new();
         for (param, m, v) in trainer.optimizer.states() {
             for (kind, tensor) in [("weight", param.value()), ("m", m), ("v", v)] {
-                tensors.insert(format!("{kind}.{}", param.name()), (tensor.shape().to_vec(), tensor.to_vec()?));
+                tensors.insert(format!("{kind}.{}", param.name()), tensor.clone());
             }
         }
-        tensors.insert("losses".into(), (vec![trainer.losses.len()], trainer.losses.clone()));
+        let losses = Tensor::from_slice(&Device::cpu(), &trainer.losses, &[trainer.losses.len()])?;
+        tensors.insert("losses".into(), losses);
         let note =
             serde_json::to_string(&header).map_err(|source| Error::Json { path: self.folder.clone(), source })?;
         std::fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;

@@ -26,7 +26,7 @@ pub use recipe::{
     Recipe, TrainSettings, Unfrozen,
 };
 pub(crate) use recipe::{expert_init, gate_rule, share};
-pub use run::{Event, Existing, Finished, Listener, run};
+pub use run::{DryRun, Event, Existing, Finished, Listener, dry_run, run};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table};
 pub use step::{Stepped, one_step};

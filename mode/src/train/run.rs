@@ -90,27 +90,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
     }
-    let (mut model, trained) = method::prepare(recipe, &task, device)?;
-    model.recompute = recipe.train.recompute;
-    let tokenizer = match task {
-        Task::Pretrain(shape) => shape.tokenizer.clone(),
-        Task::Full { base } | Task::Lora { base, .. } | Task::Expert { base, .. } | Task::Compose { base, .. } => {
-            base.join("tokenizer.json")
-        }
-    };
-    let data = RunData::read(recipe, &tokenizer)?;
-    let config = &model.backbone.config;
-    data.check(config.vocabulary)?;
-    if recipe.train.length > config.positions {
-        let (length, most) = (recipe.train.length, config.positions);
-        return Err(Error::Setting(format!("train.length {length} is over the model's {most} positions")));
-    }
-    let data_sha256 = data.sha256();
-    let mixture = match recipe.train.steps {
-        0 => None,
-        _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?),
-    };
-    model.set_trained(trained);
+    let Opened { model, trained, tokenizer, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
 
     let folders = files::create_folder(&recipe.out)?;
@@ -118,7 +98,6 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         if existing == Existing::Replace {
             clear(&recipe.out)?;
         }
-        let validation = data.validation;
         let mut run = Run { recipe, model: &model, trained, validation, data_sha256, listener };
         let finished = run.train(mixture)?;
         method::save(recipe, &task, &model, &tokenizer)?;
@@ -129,6 +108,87 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         folders.remove_empty();
     }
     made
+}
+
+/// What a recipe reads, and makes of it before the first step.
+struct Opened {
+    model: Model,
+    trained: Trained,
+    tokenizer: PathBuf,
+    /// None where there are no steps.
+    mixture: Option<Mixture>,
+    validation: Vec<Vec<u32>>,
+    data_sha256: String,
+}
+
+impl Opened {
+    fn new(recipe: &Recipe, task: &Task, device: &Device) -> Result<Self, Error> {
+        let (mut model, trained) = method::prepare(recipe, task, device)?;
+        model.recompute = recipe.train.recompute;
+        model.set_trained(trained);
+        let tokenizer = match task {
+            Task::Pretrain(shape) => shape.tokenizer.clone(),
+            Task::Full { base } | Task::Lora { base, .. } | Task::Expert { base, .. } | Task::Compose { base, .. } => {
+                base.join("tokenizer.json")
+            }
+        };
+        let data = RunData::read(recipe, &tokenizer)?;
+        let config = &model.backbone.config;
+        data.check(config.vocabulary)?;
+        if recipe.train.length > config.positions {
+            let (length, most) = (recipe.train.length, config.positions);
+            return Err(Error::Setting(format!("train.length {length} is over the model's {most} positions")));
+        }
+        let data_sha256 = data.sha256();
+        let mixture = match recipe.train.steps {
+            0 => None,
+            _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?),
+        };
+        Ok(Self { model, trained, tokenizer, mixture, validation: data.validation, data_sha256 })
+    }
+}
+
+/// What a run would train and take, without carrying it out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DryRun {
+    /// Parameters trained.
+    pub params_trained: u64,
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens predicted by all of them.
+    pub tokens: u64,
+    /// Peak of the device's memory, in bytes.
+    pub device_bytes: u64,
+    /// Peak of the process's memory on the CPU device, in bytes; None where the system does not tell what it has now.
+    pub process_bytes: Option<u64>,
+}
+
+/// Opens what a recipe names and goes through two steps on a device that computes nothing but counts.
+///
+/// # Errors
+/// Bad input, as [`run`].
+pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
+    let task = recipe.task().map_err(Error::Setting)?;
+    let device = Device::dry();
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, &device)?;
+    if let Some(mixture) = mixture {
+        let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
+        for _ in 0..recipe.train.steps.min(2) {
+            trainer.step()?;
+        }
+    }
+    let (params_trained, frozen) = (frozen::count(&model, true), frozen::count(&model, false));
+    let device_bytes = device.counters().peak_bytes;
+    Ok(DryRun {
+        params_trained,
+        params_total: params_trained + frozen,
+        steps: recipe.train.steps,
+        tokens: recipe.train.steps * (recipe.train.batch * recipe.train.length) as u64,
+        device_bytes,
+        process_bytes: memory::resident().map(|now| now + device_bytes),
+    })
 }
 
 /// A run in its loop.

@@ -38,12 +38,9 @@ pub fn one_step(
     let mut sum: Option<Gradients> = None;
     for part in windows.chunks(windows.len().div_ceil(parts.max(1))) {
         let share = part.len() as f32 / windows.len() as f32;
-        let (loss, gradients) = one_part(model, part, length, share)?;
+        let (loss, gradients) = one_part(model, part, length, share, sum)?;
         losses.push((share, loss));
-        match &mut sum {
-            None => sum = Some(gradients),
-            Some(sum) => sum.add(gradients)?,
-        }
+        sum = Some(gradients);
     }
     if let Some(gradients) = sum {
         optimizer.step(&gradients, rate)?;
@@ -60,15 +57,22 @@ pub fn one_step(
     }
 }
 
-/// The loss of some of a step's windows, and the gradients of `share` times that.
-fn one_part(model: &Model, windows: &[Vec<u32>], length: usize, share: f32) -> Result<(Loss, Gradients), Error> {
+/// The loss of some of a step's windows, and the gradients of `share` times that on top of those `before`.
+fn one_part(
+    model: &Model,
+    windows: &[Vec<u32>],
+    length: usize,
+    share: f32,
+    before: Option<Gradients>,
+) -> Result<(Loss, Gradients), Error> {
     let device = model.backbone.device();
     let (inputs, targets) = shifted(windows);
     let tape = Tape::new();
     let output = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?;
     let logits = model.logits(&tape, &output.hidden)?;
+    device.at(|| "the loss".into());
     let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
     drop((output, logits));
-    let gradients = loss.backward_share(&tape, share)?;
+    let gradients = loss.backward_onto(&tape, share, before)?;
     Ok((loss, gradients))
 }

@@ -6,6 +6,8 @@ use crate::Error;
 use crate::data::Mixture;
 use crate::model::Model;
 use mode_autograd::AdamW;
+use mode_kernels::KernelError;
+use mode_tensor::TensorError;
 use std::time::Instant;
 
 /// A step's report.
@@ -73,7 +75,13 @@ impl<'a> Trainer<'a> {
         let step = self.steps() + 1;
         let learning_rate = learning_rate * schedule.factor(step, steps, warmup);
         let windows = self.data.batch(batch);
-        let stepped = one_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate)?;
+        let stepped = one_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
+        let stepped = stepped.map_err(|error| match error {
+            Error::Tensor(TensorError::Kernel(KernelError::NotFinite { .. })) => {
+                Error::FirstNotFinite { step, what: error.to_string() }
+            }
+            other => other,
+        })?;
         let tokens = (batch * length) as u64;
         let seconds = started.elapsed().as_secs_f64();
         self.tokens_seen += tokens;
