@@ -135,6 +135,59 @@ fn what_was_made_can_be_looked_at() {
 }
 
 #[test]
+fn texts_are_counted_and_encoded() {
+    let recipes = Recipes::new();
+    let (source, tokenizer) = (recipes.path("english.txt"), recipes.path("tokenizer.json"));
+    let call = |arguments: &[&str]| {
+        let output = common::mode().args(arguments).output().expect("the program");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), stderr, output.status.code())
+    };
+    let stats = |source: &Path| {
+        let (stdout, stderr, code) = call(&["data", "stats", text(source), "--tokenizer", text(&tokenizer), "--json"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str::<serde_json::Value>(stdout.trim()).expect("JSON")
+    };
+    let found = stats(&source);
+    let of = |split: &str, what: &str| found[split][what].as_u64().expect("a number");
+    let splits = ["train", "validation", "test"];
+    assert_eq!(
+        splits.iter().map(|split| of(split, "documents")).sum::<u64>(),
+        found["documents"].as_u64().expect("one")
+    );
+    let out = recipes.path("english.tokens");
+    let prepare = ["data", "prepare", text(&source), "--tokenizer", text(&tokenizer), "--out", text(&out)];
+    assert_eq!(call(&prepare).2, Some(0));
+    assert_eq!(stats(&out)["tokens"].as_u64(), Some(of("train", "tokens")));
+    assert_eq!(call(&prepare).2, Some(2), "a file that exists is not written over");
+}
+
+#[test]
+fn a_checkpoint_becomes_what_its_run_would_have_made() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    // The last step's checkpoint holds what the run itself wrote at its end.
+    let checkpoint = "[checkpoint]\nevery = 4";
+    let expert = "[expert]\nname = 'one'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1";
+    for (name, recipe, file) in [
+        ("full", format!("method = 'full'\n{checkpoint}"), "model.safetensors"),
+        ("one", format!("method = 'expert'\n{expert}\n{checkpoint}"), "expert.safetensors"),
+        ("lora", format!("method = 'lora'\n[lora]\nrank = 2\nalpha = 4.0\n{checkpoint}"), "adapter_model.safetensors"),
+    ] {
+        recipes.run("train", name, &recipe);
+        let made = std::fs::read_dir(recipes.path(name).join("checkpoints")).expect("a folder");
+        let made = made.map(|file| file.expect("a file").path()).next().expect("a checkpoint");
+        let out = recipes.path(&format!("exported-{name}"));
+        let export =
+            || common::mode().args(["export", text(&made), "--out", text(&out)]).output().expect("the program");
+        assert!(export().status.success());
+        let read = |folder: &Path| std::fs::read(folder.join(file)).expect("a file");
+        assert!(read(&out) == read(&recipes.path(name)), "{name}");
+        assert_eq!(export().status.code(), Some(2), "a folder that exists is not written over");
+    }
+}
+
+#[test]
 fn recipes_to_begin_with_are_never_written_over() {
     let folder = tempfile::tempdir().expect("a folder");
     for method in ["pretrain", "full", "lora", "expert", "compose"] {

@@ -16,9 +16,13 @@ impl Rotation {
     /// Angles position * theta^(-2i / width) for positions below `length` and heads of `width`.
     ///
     /// # Errors
-    /// What the device reports.
+    /// No positions, heads of odd width or none, or what the device reports.
     pub fn new(device: &Device, length: usize, width: usize, theta: f64) -> Result<Self, TensorError> {
         let half = width / 2;
+        if length == 0 || half == 0 || !width.is_multiple_of(2) {
+            let what = "the table needs a position or more, and heads of even width";
+            return Err(TensorError::shape("rotary", what, &[length], &[width]));
+        }
         let angle = |at: usize| (at / half) as f64 * theta.powf(-2.0 * (at % half) as f64 / width as f64);
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f64> = (0..length * half).map(|at| f(angle(at))).collect();
@@ -38,8 +42,8 @@ impl Rotation {
 /// # Errors
 /// A width that is no multiple of the head's, or more positions than the table has.
 pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Result<Tensor, TensorError> {
-    if !x.width().is_multiple_of(rotation.width) || length > rotation.length || !x.rows().is_multiple_of(length.max(1))
-    {
+    let fits = (1..=rotation.length).contains(&length) && x.rows().is_multiple_of(length);
+    if !fits || !x.width().is_multiple_of(rotation.width) {
         let table = [rotation.length, rotation.width];
         return Err(TensorError::shape("rotary", "positions or heads do not fit the table", x.shape(), &table));
     }

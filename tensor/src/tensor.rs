@@ -24,7 +24,7 @@ impl Tensor {
     /// # Errors
     /// A GPU without room.
     pub fn empty(device: &Device, shape: &[usize]) -> Result<Self, TensorError> {
-        let view = View::whole(device.alloc(shape.iter().product())?);
+        let view = View::whole(device.alloc(elements(shape))?);
         Ok(Self { shape: shape.into(), view })
     }
 
@@ -64,9 +64,9 @@ impl Tensor {
     /// # Errors
     /// A GPU without room.
     pub fn slots(device: &Device, count: usize, shape: &[usize]) -> Result<Vec<Self>, TensorError> {
-        let len: usize = shape.iter().product();
-        let stride = len.next_multiple_of(Device::ALIGNMENT);
-        let buffer = device.alloc(count * stride)?;
+        let len = elements(shape);
+        let stride = len.checked_next_multiple_of(Device::ALIGNMENT).unwrap_or(usize::MAX);
+        let buffer = device.alloc(count.saturating_mul(stride))?;
         let slot = |i| Self { shape: shape.into(), view: View { buffer: buffer.clone(), offset: i * stride, len } };
         Ok((0..count).map(slot).collect())
     }
@@ -119,7 +119,7 @@ impl Tensor {
     /// # Errors
     /// A shape of another number of elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self, TensorError> {
-        if shape.iter().product::<usize>() != self.len() {
+        if elements(shape) != self.len() {
             return Err(TensorError::shape("reshape", "another number of elements", &self.shape, shape));
         }
         Ok(Self { shape: shape.into(), view: self.view.clone() })
@@ -155,6 +155,11 @@ impl Tensor {
     }
 }
 
+/// Elements of a shape; a count that overflows is more than any memory holds, which the device will say.
+fn elements(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product: usize, &size| product.saturating_mul(size))
+}
+
 impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tensor{:?}", self.shape)
@@ -187,5 +192,7 @@ mod tests {
         let error = x.reshape(&[4]).expect_err("another count").to_string();
         assert_eq!(error, "reshape: another number of elements: [2, 3] and [4]");
         assert!(Tensor::from_slice(&device, &[1.0; 5], &[2, 3]).is_err());
+        assert!(Tensor::empty(&device, &[usize::MAX, usize::MAX]).is_err(), "no wrapping around");
+        assert!(Tensor::slots(&device, 3, &[usize::MAX / 2, 2]).is_err());
     }
 }

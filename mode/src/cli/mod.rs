@@ -15,9 +15,11 @@ macro_rules! tell {
 
 mod bench;
 mod check;
+mod data;
 mod demo;
 mod devices;
 mod eval;
+mod export;
 mod generate;
 mod init;
 mod inspect;
@@ -53,6 +55,10 @@ enum Command {
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
+    /// What a text holds, and files of tokens made of it
+    Data(data::Arguments),
+    /// Make a checkpoint into what its run would have made
+    Export(export::Arguments),
     /// Write a commented recipe to begin with
     Init(init::Arguments),
     /// Compare every kernel of a device with its f64 reference
@@ -134,6 +140,8 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Data(arguments) => data::main(arguments),
+        Command::Export(arguments) => export::main(arguments),
         Command::Init(arguments) => init::main(arguments),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),

@@ -168,6 +168,11 @@ impl Checkpoints {
     }
 }
 
+/// A trained weight's name in a checkpoint.
+pub(crate) fn weight_name(param: &str) -> String {
+    format!("weight.{param}")
+}
+
 /// Where a run's checkpoints lie.
 pub(crate) fn folder(out: &Path) -> PathBuf {
     out.join("checkpoints")

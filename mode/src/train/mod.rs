@@ -3,6 +3,7 @@
 mod checkpoint;
 mod data;
 mod eval;
+mod export;
 mod frozen;
 mod generate;
 mod method;
@@ -20,6 +21,7 @@ pub(crate) use checkpoint::{
     files as checkpoints, is_intact as checkpoint_is_intact, read_header as checkpoint_header,
 };
 pub use eval::{Evaluation, evaluate};
+pub use export::export;
 pub use generate::{Generated, generate};
 pub use recipe::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, Method, ModelShape,

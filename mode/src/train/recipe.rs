@@ -366,6 +366,18 @@ pub(crate) enum Task<'a> {
     Compose { base: &'a Path, compose: &'a ComposeSettings },
 }
 
+impl Task<'_> {
+    /// Where the tokenizer of the model is, or would be.
+    pub(crate) fn tokenizer(&self) -> PathBuf {
+        match self {
+            Self::Pretrain(shape) => shape.tokenizer.clone(),
+            Self::Full { base } | Self::Lora { base, .. } | Self::Expert { base, .. } | Self::Compose { base, .. } => {
+                base.join("tokenizer.json")
+            }
+        }
+    }
+}
+
 impl Recipe {
     /// Reads a recipe and sets `a.b=c` over it.
     ///

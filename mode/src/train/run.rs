@@ -126,12 +126,7 @@ impl Opened {
         let (mut model, trained) = method::prepare(recipe, task, device)?;
         model.recompute = recipe.train.recompute;
         model.set_trained(trained);
-        let tokenizer = match task {
-            Task::Pretrain(shape) => shape.tokenizer.clone(),
-            Task::Full { base } | Task::Lora { base, .. } | Task::Expert { base, .. } | Task::Compose { base, .. } => {
-                base.join("tokenizer.json")
-            }
-        };
+        let tokenizer = task.tokenizer();
         let data = RunData::read(recipe, &tokenizer)?;
         let config = &model.backbone.config;
         data.check(config.vocabulary)?;
