@@ -65,6 +65,12 @@ impl Story {
 
     /// The files that a run makes, which are the same whether it was stopped or not.
     fn assert_same(&self, out: &Path) {
+        for folder in [out.to_path_buf(), out.join("checkpoints")] {
+            for file in std::fs::read_dir(&folder).expect("a folder") {
+                let name = file.expect("a file").file_name();
+                assert!(!name.to_string_lossy().starts_with('.'), "{name:?} is left in {}", folder.display());
+            }
+        }
         for file in ["expert.safetensors", "expert.json"] {
             let read = |folder: &Path| std::fs::read(folder.join(file)).expect("a file");
             assert!(read(out) == read(&self.whole), "{file} differs");

@@ -90,15 +90,37 @@ pub(crate) struct FolderLock {
     _file: File,
 }
 
-/// Locks a folder, which exists.
+/// True for a file that is only there while another is written, or after the process that wrote it was killed.
+pub(crate) fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == LOCK || name.starts_with('.') && name.ends_with(PARTIAL)
+}
+
+/// Removes what a killed process left of files that it had not finished. The folder may be missing.
+fn sweep(folder: &Path) -> Result<(), Error> {
+    let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in files.flatten().map(|file| file.path()) {
+        let name = path.file_name().unwrap_or_default();
+        if is_leftover(name) && name != LOCK {
+            std::fs::remove_file(&path).map_err(Error::file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks a folder, which exists, and clears what a killed run left in it and in those of its folders named in `below`.
 ///
 /// # Errors
 /// Another process has it.
-pub(crate) fn lock(folder: &Path) -> Result<FolderLock, Error> {
+pub(crate) fn lock(folder: &Path, below: &[&Path]) -> Result<FolderLock, Error> {
     let path = folder.join(LOCK);
     let file = File::create(&path).map_err(Error::file(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(FolderLock { path, _file: file }),
+        Ok(()) => {
+            let lock = FolderLock { path, _file: file };
+            [folder].iter().chain(below).try_for_each(|folder| sweep(folder))?;
+            Ok(lock)
+        }
         Err(TryLockError::WouldBlock) => {
             Err(Error::content(folder, "another run is writing to it; wait for its end, or choose another --out DIR"))
         }

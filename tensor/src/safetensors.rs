@@ -1,13 +1,11 @@
 //! Weights in safetensors files: read as f32 from F32, F16 or BF16, one file or several shards; written as F32.
 
 use crate::{Tensor, TensorError};
-use ::safetensors::View;
-use ::safetensors::tensor::{Dtype, SafeTensors as Parsed, TensorView};
+use ::safetensors::tensor::{Dtype, Metadata, SafeTensors as Parsed, TensorInfo, TensorView};
 use half::{bf16, f16};
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Open safetensors files whose headers have been checked against their sizes.
@@ -126,7 +124,8 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
 }
 
 /// Writes tensors as F32, in the order of their names, with `notes` in the header. Each is read from its device when its turn
-/// comes, so that main memory holds one at a time.
+/// comes, so that main memory holds one at a time. (The crate's own way to a file goes by a temporary one beside it, which
+/// a killed process would leave behind under a name that nobody knows.)
 ///
 /// # Errors
 /// A file that can't be written, or what a device reports.
@@ -136,44 +135,28 @@ pub fn write_safetensors(
     notes: &[(&str, String)],
 ) -> Result<(), TensorError> {
     let failed = |source| TensorError::File { path: path.into(), source };
-    // The crate makes a file that only its owner can read; ours is as readable as any other that is made here.
-    let permissions = File::create(path).and_then(|file| file.metadata()).map_err(failed)?.permissions();
-    let error = RefCell::new(None);
-    let views = tensors.iter().map(|(name, tensor)| (name, Unread { tensor, error: &error }));
+    let header = header(tensors, notes).map_err(|e| format_error(path, e))?;
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).map_err(failed)?;
+    for tensor in tensors.values() {
+        let values = tensor.to_vec()?;
+        file.write_all(bytemuck::cast_slice(&values)).map_err(failed)?;
+    }
+    file.flush().map_err(failed)
+}
+
+/// The header of a file: JSON, filled up with spaces to a multiple of 8 bytes.
+fn header(tensors: &BTreeMap<String, Tensor>, notes: &[(&str, String)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut at = 0;
+    let info = |(name, tensor): (&String, &Tensor)| {
+        let from = at;
+        at += 4 * tensor.len();
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: tensor.shape().to_vec(), data_offsets: (from, at) })
+    };
+    let infos = tensors.iter().map(info).collect();
     let notes: HashMap<String, String> = notes.iter().map(|(key, note)| ((*key).to_string(), note.clone())).collect();
-    let notes = if notes.is_empty() { None } else { Some(notes) };
-    ::safetensors::serialize_to_file(views, notes, path).map_err(|error| match error {
-        ::safetensors::SafeTensorError::IoError(source) => failed(source),
-        error => format_error(path, error),
-    })?;
-    if let Some(error) = error.into_inner() {
-        return Err(error);
-    }
-    std::fs::set_permissions(path, permissions).map_err(failed)
-}
-
-/// A tensor that is still on its device.
-struct Unread<'a> {
-    tensor: &'a Tensor,
-    /// The first that could not be read: the crate's trait has no way to say so.
-    error: &'a RefCell<Option<TensorError>>,
-}
-
-impl View for Unread<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        self.tensor.shape()
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.tensor.to_vec().unwrap_or_else(|error| {
-            self.error.borrow_mut().get_or_insert(error);
-            vec![0.0; self.tensor.len()]
-        });
-        Cow::Owned(bytemuck::pod_collect_to_vec(&values))
-    }
-    fn data_len(&self) -> usize {
-        4 * self.tensor.len()
-    }
+    let metadata = Metadata::new(if notes.is_empty() { None } else { Some(notes) }, infos)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
 }

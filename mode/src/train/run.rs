@@ -94,7 +94,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     require_memory(&model, &recipe.train)?;
 
     let folders = files::create_folder(&recipe.out)?;
-    let made = files::lock(&recipe.out).and_then(|_lock| {
+    let made = files::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
         if existing == Existing::Replace {
             clear(&recipe.out)?;
         }
@@ -283,7 +283,7 @@ fn refuse_other(out: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;
-    if files.all(|file| file.is_ok_and(|file| file.file_name() == files::LOCK)) {
+    if files.all(|file| file.is_ok_and(|file| files::is_leftover(&file.file_name()))) {
         return Ok(());
     }
     Err(Error::content(out, "holds no run that could be resumed: it has no recipe.toml; choose another --out DIR"))
