@@ -1,6 +1,7 @@
 //! What a run reads: its texts as tokens.
 
-use super::recipe::{DataSource, Recipe};
+use super::recipe::Recipe;
+use super::settings::DataSource;
 use crate::Error;
 use crate::data::{Corpus, Source, Split, Tokenizer, Tokens};
 use sha2::{Digest, Sha256};

@@ -1,6 +1,7 @@
 //! What each method opens before a run, and writes after it.
 
-use super::recipe::{ComposeSettings, ExpertSettings, Recipe, Task, Unfrozen};
+use super::recipe::{Recipe, Task};
+use super::settings::{ComposeSettings, ExpertSettings, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
     Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open, open_with_experts,

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod data;
+mod dry_run;
 mod eval;
 mod export;
 mod frozen;
@@ -12,6 +13,7 @@ mod recipe;
 mod run;
 mod schedule;
 mod set;
+mod settings;
 mod step;
 mod tensorboard;
 mod trainer;
@@ -20,16 +22,18 @@ pub use checkpoint::Header as CheckpointHeader;
 pub(crate) use checkpoint::{
     files as checkpoints, is_intact as checkpoint_is_intact, read_header as checkpoint_header,
 };
+pub use dry_run::{DryRun, dry_run};
 pub use eval::{Evaluation, evaluate};
 pub use export::export;
 pub use generate::{Generated, generate};
-pub use recipe::{
-    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, Method, ModelShape,
-    Recipe, TrainSettings, Unfrozen,
-};
-pub(crate) use recipe::{expert_init, gate_rule, share};
-pub use run::{DryRun, Event, Existing, Finished, Listener, dry_run, run};
+pub use recipe::{Method, Recipe};
+pub use run::{Event, Existing, Finished, Listener, run};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table};
+pub use settings::{
+    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, ModelShape,
+    TrainSettings, Unfrozen,
+};
+pub(crate) use settings::{expert_init, gate_rule, share};
 pub use step::{Stepped, one_step};
 pub use trainer::StepReport;

@@ -4,7 +4,8 @@ use super::checkpoint::{self, Checkpoints};
 use super::data::RunData;
 use super::eval::evaluate;
 use super::metrics::Metrics;
-use super::recipe::{Recipe, Task, TrainSettings, kebab};
+use super::recipe::{Recipe, Task, kebab};
+use super::settings::TrainSettings;
 use super::trainer::{StepReport, Trainer};
 use super::{frozen, method};
 use crate::data::{Mixture, Source};
@@ -111,18 +112,18 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
 }
 
 /// What a recipe reads, and makes of it before the first step.
-struct Opened {
-    model: Model,
+pub(super) struct Opened {
+    pub(super) model: Model,
     trained: Trained,
     tokenizer: PathBuf,
     /// None where there are no steps.
-    mixture: Option<Mixture>,
+    pub(super) mixture: Option<Mixture>,
     validation: Vec<Vec<u32>>,
     data_sha256: String,
 }
 
 impl Opened {
-    fn new(recipe: &Recipe, task: &Task, device: &Device) -> Result<Self, Error> {
+    pub(super) fn new(recipe: &Recipe, task: &Task, device: &Device) -> Result<Self, Error> {
         let (mut model, trained) = method::prepare(recipe, task, device)?;
         model.recompute = recipe.train.recompute;
         model.set_trained(trained);
@@ -141,49 +142,6 @@ impl Opened {
         };
         Ok(Self { model, trained, tokenizer, mixture, validation: data.validation, data_sha256 })
     }
-}
-
-/// What a run would train and take, without carrying it out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DryRun {
-    /// Parameters trained.
-    pub params_trained: u64,
-    /// Parameters of the whole model.
-    pub params_total: u64,
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Tokens predicted by all of them.
-    pub tokens: u64,
-    /// Peak of the device's memory, in bytes.
-    pub device_bytes: u64,
-    /// Peak of the process's memory on the CPU device, in bytes; None where the system does not tell what it has now.
-    pub process_bytes: Option<u64>,
-}
-
-/// Opens what a recipe names and goes through two steps on a device that computes nothing but counts.
-///
-/// # Errors
-/// Bad input, as [`run`].
-pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
-    let task = recipe.task().map_err(Error::Setting)?;
-    let device = Device::dry();
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, &device)?;
-    if let Some(mixture) = mixture {
-        let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
-        for _ in 0..recipe.train.steps.min(2) {
-            trainer.step()?;
-        }
-    }
-    let (params_trained, frozen) = (frozen::count(&model, true), frozen::count(&model, false));
-    let device_bytes = device.counters().peak_bytes;
-    Ok(DryRun {
-        params_trained,
-        params_total: params_trained + frozen,
-        steps: recipe.train.steps,
-        tokens: recipe.train.steps * (recipe.train.batch * recipe.train.length) as u64,
-        device_bytes,
-        process_bytes: memory::resident().map(|now| now + device_bytes),
-    })
 }
 
 /// A run in its loop.

@@ -1,6 +1,6 @@
 //! The loop's state: what is trained, by which optimizer, on which data, and how far it has got.
 
-use super::recipe::TrainSettings;
+use super::settings::TrainSettings;
 use super::step::one_step;
 use crate::Error;
 use crate::data::Mixture;

@@ -1,0 +1,52 @@
+//! What a run would take, without carrying it out.
+
+use super::frozen;
+use super::recipe::Recipe;
+use super::run::Opened;
+use super::trainer::Trainer;
+use crate::{Error, memory};
+use mode_tensor::Device;
+use serde::Serialize;
+
+/// What a run would train and take, without carrying it out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DryRun {
+    /// Parameters trained.
+    pub params_trained: u64,
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens predicted by all of them.
+    pub tokens: u64,
+    /// Peak of the device's memory, in bytes.
+    pub device_bytes: u64,
+    /// Peak of the process's memory on the CPU device, in bytes; None where the system does not tell what it has now.
+    pub process_bytes: Option<u64>,
+}
+
+/// Opens what a recipe names and goes through two steps on a device that computes nothing but counts.
+///
+/// # Errors
+/// Bad input, as [`run`].
+pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
+    let task = recipe.task().map_err(Error::Setting)?;
+    let device = Device::dry();
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, &device)?;
+    if let Some(mixture) = mixture {
+        let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
+        for _ in 0..recipe.train.steps.min(2) {
+            trainer.step()?;
+        }
+    }
+    let (params_trained, frozen) = (frozen::count(&model, true), frozen::count(&model, false));
+    let device_bytes = device.counters().peak_bytes;
+    Ok(DryRun {
+        params_trained,
+        params_total: params_trained + frozen,
+        steps: recipe.train.steps,
+        tokens: recipe.train.steps * (recipe.train.batch * recipe.train.length) as u64,
+        device_bytes,
+        process_bytes: memory::resident().map(|now| now + device_bytes),
+    })
+}
