@@ -3,9 +3,10 @@
 use crate::buffer::Storage;
 use crate::cpu::{Cpu, Dry, Host, Reference};
 use crate::gpu::{self, Gpu};
-use crate::{Buffer, Counters, KernelError, View};
+use crate::{Buffer, Cost, Counters, KernelError, Timing, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 pub use crate::gpu::AdapterSummary;
 
@@ -21,6 +22,8 @@ struct Inner {
     tracing: AtomicBool,
     trace: Mutex<Vec<(&'static str, usize)>>,
     watching: AtomicBool,
+    /// What was timed on a device in main memory, while somebody profiles.
+    timings: Mutex<Option<Vec<Timing>>>,
     place: Mutex<Arc<str>>,
 }
 
@@ -39,6 +42,7 @@ impl Device {
             tracing,
             trace: Mutex::default(),
             watching,
+            timings: Mutex::default(),
             place: Mutex::new("the start".into()),
         }))
     }
@@ -307,6 +311,44 @@ impl Device {
             }
         }
         Ok(())
+    }
+
+    /// Times every launch from now on.
+    ///
+    /// # Errors
+    /// A GPU without timestamps.
+    pub fn start_profile(&self) -> Result<(), KernelError> {
+        if let Backend::Gpu(gpu) = self.backend() {
+            return gpu.start_timing();
+        }
+        *self.0.timings.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        Ok(())
+    }
+
+    /// Stops that, and returns what was timed, in order.
+    ///
+    /// # Errors
+    /// What a GPU reports.
+    pub fn stop_profile(&self) -> Result<Vec<Timing>, KernelError> {
+        if let Backend::Gpu(gpu) = self.backend() {
+            return gpu.stop_timing();
+        }
+        Ok(self.0.timings.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default())
+    }
+
+    /// Runs a launch in main memory, and times it if somebody profiles.
+    pub(crate) fn timed<T>(&self, kernel: &'static str, cost: impl FnOnce() -> Cost, run: impl FnOnce() -> T) -> T {
+        let profiled = self.0.timings.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !profiled {
+            return run();
+        }
+        let started = Instant::now();
+        let result = run();
+        let timing = Timing { kernel, cost: cost(), seconds: started.elapsed().as_secs_f64() };
+        if let Some(timings) = &mut *self.0.timings.lock().unwrap_or_else(PoisonError::into_inner) {
+            timings.push(timing);
+        }
+        result
     }
 
     /// Starts to write down every launch: the kernel's name and the elements of its first output.

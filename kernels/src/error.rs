@@ -54,6 +54,9 @@ pub enum KernelError {
     /// Two devices met in one operation.
     #[error("a buffer of device {0} was used on another device; copy it there first")]
     WrongDevice(String),
+    /// An adapter that can't tell how long something took.
+    #[error("{0} has no timestamps; profile on another device")]
+    NoTimestamps(String),
     /// A launch wrote something that is no number; found by [`crate::Device::watch_finite`].
     #[error("kernel {kernel} wrote {value} to element {element} of {output}, at {place}")]
     NotFinite {

@@ -19,6 +19,7 @@ pub mod fill_hash;
 mod gpu;
 mod kernel;
 mod pool;
+mod profile;
 pub mod registry;
 mod simd;
 
@@ -49,3 +50,4 @@ pub use device::{AdapterSummary, Device};
 pub use error::KernelError;
 pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch};
 pub use pool::Counters;
+pub use profile::Timing;

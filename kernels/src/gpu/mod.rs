@@ -8,14 +8,16 @@
 mod adapters;
 mod pipeline;
 mod recorder;
+mod timestamps;
 
 pub use adapters::{AdapterSummary, adapters};
 
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
+use crate::profile::Timing;
 use crate::{Kernel, KernelError, View};
 use pipeline::Pipelines;
-use recorder::{Bound, Recorder};
+use recorder::{Bound, Dispatch, Recorder};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of the staging buffer that is kept.
@@ -42,6 +44,7 @@ impl Gpu {
         let limits = adapter.limits();
         let request = wgpu::DeviceDescriptor {
             label: Some("mode"),
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -133,6 +136,7 @@ impl Gpu {
         outputs: &[&View],
     ) -> Result<(), KernelError> {
         let views: Vec<&View> = inputs.iter().chain(outputs).copied().collect();
+        let mut cost = K::cost(params);
         for pass in K::passes(params) {
             self.check_groups(K::NAME, pass.groups)?;
             let pipeline = self.pipelines.get::<K>(&self.device, &self.limits, params, pass.entry)?;
@@ -141,10 +145,28 @@ impl Gpu {
                 .iter()
                 .map(|&binding| bound::<K>(views[binding as usize - 1], binding))
                 .collect::<Result<Vec<_>, _>>()?;
-            let mut recorder = self.recorder();
-            recorder.dispatch(&self.device, &self.queue, &pipeline, bytemuck::bytes_of(params), &bound, pass.groups);
+            let params = bytemuck::bytes_of(params);
+            let cost = std::mem::take(&mut cost);
+            let dispatch = Dispatch { kernel: K::NAME, cost, params, bound: &bound, groups: pass.groups };
+            self.recorder().dispatch(&self.device, &self.queue, &pipeline, &dispatch);
         }
         Ok(())
+    }
+
+    /// Times every dispatch from now on.
+    pub(crate) fn start_timing(&self) -> Result<(), KernelError> {
+        if !self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(KernelError::NoTimestamps(self.name()));
+        }
+        self.recorder().start_timing(&self.device, &self.queue);
+        Ok(())
+    }
+
+    /// What was timed.
+    pub(crate) fn stop_timing(&self) -> Result<Vec<Timing>, KernelError> {
+        let timings = self.recorder().stop_timing(&self.device, &self.queue);
+        self.take_error()?;
+        Ok(timings)
     }
 
     /// A grid that the adapter can't dispatch is refused here; wgpu would only report it after the submission.

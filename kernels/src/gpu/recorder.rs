@@ -1,6 +1,9 @@
 //! The open command encoder: dispatches and copies in order, submitted many at a time.
 
 use super::pipeline::Pipeline;
+use super::timestamps::Timestamps;
+use crate::Cost;
+use crate::profile::Timing;
 use std::collections::HashMap;
 
 /// Launches per submission at the most. Bounded, so that a slow GPU never trips the driver's time-out.
@@ -16,6 +19,15 @@ pub(super) struct Bound<'a> {
     pub(super) size: u64,
 }
 
+/// One dispatch of a kernel.
+pub(super) struct Dispatch<'a> {
+    pub(super) kernel: &'static str,
+    pub(super) cost: Cost,
+    pub(super) params: &'a [u8],
+    pub(super) bound: &'a [Bound<'a>],
+    pub(super) groups: [u32; 3],
+}
+
 type Key = (usize, Vec<(wgpu::Buffer, u64, u64)>);
 
 /// What has been recorded and not yet submitted.
@@ -28,6 +40,7 @@ pub(super) struct Recorder {
     staged: Vec<u8>,
     bind_groups: HashMap<Key, wgpu::BindGroup>,
     bind_groups_made: u64,
+    timestamps: Option<Timestamps>,
 }
 
 impl Recorder {
@@ -40,7 +53,7 @@ impl Recorder {
             mapped_at_creation: false,
         });
         let (staged, bind_groups) = Default::default();
-        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, bind_groups_made: 0 }
+        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, bind_groups_made: 0, timestamps: None }
     }
 
     pub(super) fn bind_groups_made(&self) -> u64 {
@@ -53,11 +66,11 @@ impl Recorder {
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         pipeline: &Pipeline,
-        params: &[u8],
-        bound: &[Bound],
-        groups: [u32; 3],
+        dispatch: &Dispatch,
     ) {
-        if self.staged.len() as u64 == SLOTS * self.slot_size {
+        let Dispatch { kernel, cost, params, bound, groups } = *dispatch;
+        let full = self.timestamps.as_ref().is_some_and(Timestamps::is_full);
+        if full || self.staged.len() as u64 == SLOTS * self.slot_size {
             self.submit(device, queue);
         }
         let offset = self.staged.len() as u32;
@@ -65,6 +78,10 @@ impl Recorder {
         self.staged.resize(offset as usize + self.slot_size as usize, 0);
         let bind_group = self.bind_group(device, pipeline, bound);
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+        if let Some(timestamps) = &mut self.timestamps {
+            self.pass = None;
+            self.pass = Some(timestamps.pass(encoder, kernel, cost));
+        }
         let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &bind_group, &[offset]);
@@ -109,14 +126,32 @@ impl Recorder {
     /// Hands everything recorded to the queue.
     pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
         self.pass = None;
-        let Some(encoder) = self.encoder.take() else { return };
+        let Some(mut encoder) = self.encoder.take() else { return };
+        if let Some(timestamps) = &self.timestamps {
+            timestamps.resolve(&mut encoder);
+        }
         if !self.staged.is_empty() {
             queue.write_buffer(&self.ring, 0, &self.staged);
             self.staged.clear();
         }
         queue.submit([encoder.finish()]);
+        if let Some(timestamps) = &mut self.timestamps {
+            timestamps.read(device, queue);
+        }
         // Frees finished submissions' resources; an error here shows again at the next wait.
         let _ = device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Times every dispatch from now on.
+    pub(super) fn start_timing(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
+        self.submit(device, queue);
+        self.timestamps = Some(Timestamps::new(device));
+    }
+
+    /// What was timed.
+    pub(super) fn stop_timing(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) -> Vec<Timing> {
+        self.submit(device, queue);
+        self.timestamps.take().map_or_else(Vec::new, Timestamps::finish)
     }
 
     /// Drops the kept bind groups and with them the buffers that only they hold.

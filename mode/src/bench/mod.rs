@@ -4,7 +4,10 @@
 //! step. Three untimed runs come first, then at least five and about four seconds of timed ones.
 
 mod kernels;
+mod profile;
 mod step;
+
+pub use profile::{Ceilings, KernelProfile, Profile, Subject, profile};
 
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
@@ -13,7 +16,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Names of the workloads.
-pub const ALL: [&str; 8] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W6"];
+pub const ALL: [&str; 9] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5f", "W6"];
 
 /// A workload's result: one JSON line.
 #[derive(Debug, Serialize)]
@@ -66,6 +69,7 @@ pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> 
         "W3" => kernels::gate_merge(device, false)?,
         "W3b" => kernels::gate_merge(device, true)?,
         "W4" => step::full(device)?,
+        "W5f" => step::forward(device)?,
         "W6" => step::stage1(device)?,
         _ => return Err(Error::Setting(format!("no workload '{name}'; there are {}", ALL.join(", ")))),
     };

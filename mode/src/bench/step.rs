@@ -1,4 +1,4 @@
-//! W4 and W6: training steps of a model of 3.6 M parameters, whole, and stage 1 beside it frozen.
+//! W4, W5f and W6: a training step of a model of 3.6 M parameters, its forward alone, and stage 1 beside it frozen.
 //!
 //! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
@@ -7,9 +7,9 @@ use super::Workload;
 use crate::Error;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
 use crate::train::one_step;
-use mode_autograd::{AdamW, AdamWSettings, Decayed};
+use mode_autograd::{AdamW, AdamWSettings, Decayed, Tape};
 use mode_kernels::fill_hash::{fill, hash};
-use mode_tensor::Device;
+use mode_tensor::{Device, Ids};
 
 const WINDOWS: usize = 4;
 const LENGTH: usize = 256;
@@ -66,6 +66,23 @@ fn layer_cost() -> (f64, f64) {
     (4.0 * d * d + 3.0 * d * f + 2.0 * d, 4.0 * LENGTH as f64 * d)
 }
 
+/// W5f: logits of one window, ids the hash of seed 99.
+pub(super) fn forward(device: &Device) -> Result<Workload<'static>, Error> {
+    let model = Model::plain(backbone(device)?);
+    let ids: Vec<u32> = (0..LENGTH).map(|column| hash(99, column as u32) % VOCABULARY as u32).collect();
+    Ok(Workload {
+        flop: LENGTH as f64 * forward_cost(),
+        tokens: Some(LENGTH),
+        run: Box::new(move || {
+            let tape = Tape::frozen();
+            let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, LENGTH)?;
+            let logits = model.logits(&tape, &output.hidden)?.value().to_vec()?;
+            Ok(logits.iter().map(|z| f64::from(z.abs())).sum::<f64>() / logits.len() as f64)
+        }),
+        check: None,
+    })
+}
+
 fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workload<'static>, Error> {
     model.set_trained(trained);
     let settings =
@@ -89,10 +106,13 @@ fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workloa
 
 /// W4: everything is trained; three times the forward.
 pub(super) fn full(device: &Device) -> Result<Workload<'static>, Error> {
+    workload(Model::plain(backbone(device)?), Trained::Backbone, 3.0 * forward_cost())
+}
+
+/// FLOP of a token's forward pass.
+fn forward_cost() -> f64 {
     let (p, attention) = layer_cost();
-    let head = 2.0 * (WIDTH * VOCABULARY) as f64;
-    let forward = LAYERS as f64 * (2.0 * p + attention) + head;
-    workload(Model::plain(backbone(device)?), Trained::Backbone, 3.0 * forward)
+    LAYERS as f64 * (2.0 * p + attention) + 2.0 * (WIDTH * VOCABULARY) as f64
 }
 
 /// W6: one expert of one layer beside each of two blocks; experts and gates are trained.

@@ -8,7 +8,7 @@ use std::process::Command;
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// W1 W1b W2 W2b W3 W3b W4 W6 [default: all]
+    /// W1 W1b W2 W2b W3 W3b W4 W5f W6 [default: all]
     workloads: Vec<String>,
     /// One JSON object a workload on stdout
     #[arg(long)]

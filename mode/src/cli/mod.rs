@@ -23,6 +23,7 @@ mod export;
 mod generate;
 mod init;
 mod inspect;
+mod profile;
 mod progress;
 mod run;
 mod shell;
@@ -65,6 +66,8 @@ enum Command {
     Check(check::Arguments),
     /// Time the standard workloads
     Bench(bench::Arguments),
+    /// Where the time goes, kernel by kernel, against what the device can do
+    Profile(profile::Arguments),
     /// List the GPUs of this machine and what they can do
     Devices(devices::Arguments),
     /// Print completions for a shell
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => generate::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
+        Command::Profile(arguments) => profile::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
         Command::Data(arguments) => data::main(arguments),

@@ -28,7 +28,7 @@ pub struct DryRun {
 /// Opens what a recipe names and goes through two steps on a device that computes nothing but counts.
 ///
 /// # Errors
-/// Bad input, as [`run`].
+/// Bad input, as [`super::run`].
 pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let device = Device::dry();
