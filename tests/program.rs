@@ -204,6 +204,21 @@ fn recipes_to_begin_with_are_never_written_over() {
 }
 
 #[test]
+fn runs_are_set_beside_each_other() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    recipes.run("train", "full", "method = 'full'");
+    let page = recipes.path("page.html");
+    let (base, full) = (recipes.path("base"), recipes.path("full"));
+    let report = ["report", text(&base), text(&full), "--out", text(&page)];
+    let call = || common::mode().args(report).output().expect("the program");
+    assert!(call().status.success());
+    let html = std::fs::read_to_string(&page).expect("a page");
+    assert!(html.contains(text(&full)) && html.contains("Against the first") && html.contains("<svg"), "{html}");
+    assert_eq!(call().status.code(), Some(2), "a page that exists is not written over");
+}
+
+#[test]
 fn a_step_is_profiled_kernel_by_kernel() {
     let recipes = Recipes::new();
     let model = format!(

@@ -25,6 +25,7 @@ mod init;
 mod inspect;
 mod profile;
 mod progress;
+mod report;
 mod run;
 mod shell;
 
@@ -56,6 +57,8 @@ enum Command {
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
+    /// One page on several runs, or on demos of several seeds
+    Report(report::Arguments),
     /// What a text holds, and files of tokens made of it
     Data(data::Arguments),
     /// Make a checkpoint into what its run would have made
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Profile(arguments) => profile::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Report(arguments) => report::main(arguments),
         Command::Data(arguments) => data::main(arguments),
         Command::Export(arguments) => export::main(arguments),
         Command::Init(arguments) => init::main(arguments),

@@ -81,7 +81,10 @@ fn print(finished: &Finished, device: &Device) {
     let (first, last) = (finished.losses.first(), finished.losses.last());
     if let (Some(first), Some(last)) = (first, last) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
-        say!("loss     {first:.4} -> {last:.4} in {} steps, {rate:.0} tokens/s", finished.steps);
+        say!(
+            "loss     {first:.4} before the first step, {last:.4} before the last of {}, {rate:.0} tokens/s",
+            finished.steps
+        );
     }
     let frozen = finished.params_total - finished.params_trained;
     say!("trained  {}: {} of {} parameters", finished.trained, finished.params_trained, finished.params_total);

@@ -62,6 +62,7 @@ pub(super) fn write_report(demo: &Demo, texts: &Texts, measured: &[Measured]) ->
         defaults: tuned.defaults,
         samples: samples(demo, texts, measured)?,
         environment: environment(demo, texts),
+        ..Report::default()
     };
     files::write(&demo.out.join("report.html"), html(&report)?)
 }

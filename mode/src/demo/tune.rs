@@ -20,7 +20,7 @@ use std::path::Path;
 const TIE: f64 = 0.002;
 
 /// Measures the grid and the defaults; writes `tuned.json` into the demo's folder. With `force`, what a `tuned.json` there
-/// already holds of the grid is not measured again.
+/// already holds of the grid, under the same settings, is not measured again.
 ///
 /// # Errors
 /// As [`super::demo`].
@@ -29,7 +29,9 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
     let texts = corpora::prepare(&mut demo)?;
     let validation = texts.validation;
     let file = demo.out.join("tuned.json");
-    let mut tuned: Tuned = if file.exists() { files::read_json(&file)? } else { Tuned::default() };
+    let settings = serde_json::to_value(&demo.settings).map_err(|source| Error::Json { path: file.clone(), source })?;
+    let before: Tuned = if file.exists() { files::read_json(&file)? } else { Tuned::default() };
+    let mut tuned = if before.settings == settings { before } else { Tuned { settings, ..Tuned::default() } };
     demo.run(&Plan::new(&demo, &tuned).pretrain(), "base")?;
     for method in ["full", "full-long", "lora", "lora-long", "expert", "mode-2x", "mode-2x-frozen"] {
         let before = tuned.rate(method);

@@ -10,6 +10,9 @@ pub(super) const GRID: [f64; 5] = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2];
 /// What was measured, and chosen.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tuned {
+    /// What they were measured with; a measurement under other settings is not gone on with.
+    #[serde(default)]
+    pub(super) settings: serde_json::Value,
     /// Learning rates by method.
     pub(super) grid: Vec<GridScore>,
     /// Settings.

@@ -1,8 +1,10 @@
 //! What a folder or a file holds: a model, an expert, a checkpoint, a run.
 
 mod gates;
+mod runs;
 
 pub use gates::{BlockGates, TextGates, gates};
+pub use runs::report;
 
 use crate::data::Tokens;
 use crate::model::{ExpertInfo, Model, Trained, base_of, base_sha256, open};

@@ -15,6 +15,10 @@ pub struct Report {
     pub summary: Vec<String>,
     /// The results table, in the order in which it is shown.
     pub rows: Vec<Row>,
+    /// Runs beside each other.
+    pub runs: Vec<RunRow>,
+    /// The results table's figures over several seeds.
+    pub seeds: Vec<SeedRow>,
     /// Training loss of each run.
     pub curves: Vec<Curve>,
     /// Mean gate weights of each model that has gates.
@@ -64,6 +68,46 @@ pub struct Row {
     pub learning_rate: f64,
     /// Where the trained model lies, relative to the folder in which the run was started.
     pub model: String,
+}
+
+/// One run among several.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// Its folder.
+    pub name: String,
+    /// The recipe's method.
+    pub method: String,
+    /// The recipe's seed.
+    pub seed: u64,
+    /// Steps taken so far.
+    pub steps: u64,
+    /// Peak learning rate.
+    #[serde(deserialize_with = "nullable::number")]
+    pub learning_rate: f64,
+    /// Parameters trained; 0 while the run goes on.
+    pub params_trained: u64,
+    /// Mean training loss of the last tenth of the steps.
+    #[serde(deserialize_with = "nullable::number")]
+    pub loss: f64,
+    /// The last validation loss, if any.
+    #[serde(deserialize_with = "nullable::number")]
+    pub validation: f64,
+    /// Tokens predicted a second.
+    #[serde(deserialize_with = "nullable::number")]
+    pub tokens_per_second: f64,
+}
+
+/// A method's accuracies over several seeds: English, Code, Math, mean.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct SeedRow {
+    /// The method.
+    pub method: String,
+    /// How many seeds.
+    pub seeds: usize,
+    /// Means.
+    pub mean: [f64; 4],
+    /// Standard deviations of one seed.
+    pub deviation: [f64; 4],
 }
 
 /// The loss of one run.

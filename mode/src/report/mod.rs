@@ -1,4 +1,4 @@
-//! The report: everything a run of `mode demo` measured, on one HTML page.
+//! The report: everything a run of `mode demo` measured, or several runs beside each other, on one HTML page.
 //!
 //! Plain data goes in ([`Report`]), one string comes out ([`html`]). The page needs nothing beside itself: no network,
 //! no scripts, no fonts, its style and drawings inline, so that it can be mailed, printed and opened years later.
@@ -13,13 +13,15 @@ mod methods;
 mod nullable;
 mod page;
 mod results;
+mod runs;
 mod samples;
 mod table;
 mod text;
 mod tradeoff;
 
 pub use data::{
-    ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, Sample, Verdict,
+    ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, RunRow, Sample,
+    SeedRow, Verdict,
 };
 
 /// Why a report could not be written.
@@ -35,6 +37,8 @@ pub fn html(report: &Report) -> Result<String, ReportError> {
     let sections = [
         results::section(&report.rows),
         tradeoff::section(&report.rows),
+        runs::seeds(&report.seeds),
+        runs::section(&report.runs),
         curves::section(&report.curves)?,
         gates::section(&report.gates),
         frozen::section(&report.frozen),

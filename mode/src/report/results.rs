@@ -32,7 +32,8 @@ pub(super) fn section(rows: &[Row]) -> Option<Section> {
     let base = base(rows).map_or(f64::NAN, |base| base.mean);
     let best = ACCURACIES.map(|of| best(rows.iter().map(of)));
     let mut body = table(
-        "Next-token accuracy in per cent; ★ marks the best of a column.",
+        "Next-token accuracy in per cent; ★ marks the best of a column. Parameters trained are those of the last stage; \
+         steps, tokens and time are of all stages.",
         &COLUMNS,
         rows.iter().map(|row| cells(row, &best, base)),
     );

@@ -25,6 +25,8 @@ fn example() -> Report {
     };
     let hash = "0123456789abcdef".repeat(4);
     Report {
+        runs: Vec::new(),
+        seeds: Vec::new(),
         title: "An example".into(),
         summary: vec!["One sentence.".into()],
         rows: vec![
