@@ -29,12 +29,12 @@ struct Line {
 }
 
 impl Line {
-    fn new(place: usize, curve: &Curve) -> Self {
+    fn new(curve: &Curve, style: usize) -> Self {
         let training = usable(&curve.points);
         let validation = usable(&curve.validation);
         Self {
             name: curve.name.clone(),
-            style: methods::style(&curve.name, place),
+            style,
             end: (end(&training), validation.last().map_or(f64::NAN, |(_, value)| *value)),
             training: thin(&training),
             validation,
@@ -47,10 +47,17 @@ pub(super) fn section(curves: &[Curve]) -> Result<Option<Section>, ReportError> 
     if curves.is_empty() {
         return Ok(None);
     }
-    let lines = curves.iter().enumerate().map(|(place, curve)| Line::new(place, curve));
+    // Runs of a user's own may have all the styles, for no method of the demo is among them.
+    let demo = curves.iter().any(|curve| methods::is_method(&curve.name));
+    let style = |(place, curve): (usize, &Curve)| {
+        if demo { methods::style(&curve.name, place) } else { place % methods::STYLES }
+    };
+    let lines = curves.iter().enumerate().map(|at| Line::new(at.1, style(at)));
+    let adapting = if demo { "Adaptation" } else { "Training" };
+    let titles = ["Pre-training", adapting];
     let (pretraining, adapting): (Vec<_>, Vec<_>) = lines.partition(|line| line.name == "base");
     let mut body = String::from("<div class=\"pair\">\n");
-    for (title, lines) in [("Pre-training", pretraining), ("Adaptation", adapting)] {
+    for (title, lines) in titles.into_iter().zip([pretraining, adapting]) {
         if !lines.is_empty() {
             let drawing = plot::svg(title, &lines)?;
             body.push_str(&format!("<figure><h3>{title}</h3>\n{drawing}{}</figure>\n", legend(&lines)));

@@ -30,6 +30,11 @@ pub(super) fn style(name: &str, place: usize) -> usize {
     known.unwrap_or(METHODS.len() + place % (STYLES - METHODS.len()))
 }
 
+/// True for one of the demo's methods.
+pub(super) fn is_method(name: &str) -> bool {
+    METHODS.iter().any(|(method, _)| *method == name)
+}
+
 /// A short piece of the line that stands for a style.
 pub(super) fn swatch(style: usize) -> String {
     format!(

@@ -31,7 +31,10 @@ pub(super) fn page(report: &Report, sections: &[Section]) -> String {
     for sentence in &report.summary {
         out.push_str(&format!("<p class=\"lead\">{}</p>\n", escape(sentence)));
     }
-    out.push_str(&format!("<p>{HOW_TO_READ}</p>\n<nav aria-label=\"Contents\"><ul>\n"));
+    if !(report.rows.is_empty() && report.seeds.is_empty()) {
+        out.push_str(&format!("<p>{HOW_TO_READ}</p>\n"));
+    }
+    out.push_str("<nav aria-label=\"Contents\"><ul>\n");
     for Section { id, title, .. } in sections {
         out.push_str(&format!("<li><a href=\"#{id}\">{title}</a></li>\n"));
     }
