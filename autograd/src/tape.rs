@@ -91,7 +91,7 @@ impl Tape {
         &self,
         output: &Var,
         seed: Tensor,
-        before: Option<Gradients>,
+        mut before: Option<Gradients>,
     ) -> Result<Gradients, AutogradError> {
         let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
         if !Rc::ptr_eq(&tape.0, &self.0) {
@@ -103,7 +103,6 @@ impl Tape {
             return Err(AutogradError::Spent { op: "backward" });
         }
         let mut slots: Vec<Option<Tensor>> = vec![None; nodes.len()];
-        let mut before = before;
         if let Some(before) = &mut before {
             for (param, slot) in &params {
                 slots[*slot] = before.take(*param);

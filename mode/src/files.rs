@@ -18,13 +18,22 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     if text.len() as u64 > MOST_TEXT {
         return Err(Error::content(path, format!("is longer than {MOST_TEXT} bytes; give a part of it")));
     }
-    Ok(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"))
+    Ok(plain(&text))
+}
+
+/// A text with `\n` line ends and without a byte-order mark.
+pub(crate) fn plain(text: &str) -> String {
+    text.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
 
 /// A JSON file; what is wrong is said with the key that it is wrong at.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = read_text(path)?;
-    let mut parser = serde_json::Deserializer::from_str(&text);
+    parse_json(path, &read_text(path)?)
+}
+
+/// The same of a text that has been read already.
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    let mut parser = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|e| {
         let at = e.path().to_string();
         let what = e.into_inner().to_string();
@@ -139,6 +148,14 @@ impl Drop for FolderLock {
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|source| Error::Json { path: path.into(), source })?;
     write(path, text + "\n")
+}
+
+/// An error if a file to make exists.
+pub(crate) fn refuse_existing_file(path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    Err(Error::content(path, "exists already; choose another file with --out FILE"))
 }
 
 /// An error if a folder to make exists, unless its files may be replaced or added to.

@@ -69,8 +69,7 @@ impl Recorder {
         dispatch: &Dispatch,
     ) {
         let Dispatch { kernel, cost, params, bound, groups } = *dispatch;
-        let full = self.timestamps.as_ref().is_some_and(Timestamps::is_full);
-        if full || self.staged.len() as u64 == SLOTS * self.slot_size {
+        if self.staged.len() as u64 == SLOTS * self.slot_size {
             self.submit(device, queue);
         }
         let offset = self.staged.len() as u32;
@@ -145,7 +144,7 @@ impl Recorder {
     /// Times every dispatch from now on.
     pub(super) fn start_timing(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
         self.submit(device, queue);
-        self.timestamps = Some(Timestamps::new(device));
+        self.timestamps = Some(Timestamps::new(device, SLOTS as u32));
     }
 
     /// What was timed.

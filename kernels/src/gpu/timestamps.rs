@@ -3,9 +3,6 @@
 use crate::Cost;
 use crate::profile::Timing;
 
-/// Dispatches timed in one submission.
-const MOST: u32 = 128;
-
 /// What is being timed.
 pub(super) struct Timestamps {
     queries: wgpu::QuerySet,
@@ -17,26 +14,23 @@ pub(super) struct Timestamps {
 }
 
 impl Timestamps {
-    pub(super) fn new(device: &wgpu::Device) -> Self {
+    /// For submissions of `most` dispatches.
+    pub(super) fn new(device: &wgpu::Device, most: u32) -> Self {
         let buffer = |usage| {
-            let size = u64::from(2 * MOST) * u64::from(wgpu::QUERY_SIZE);
+            let size = u64::from(2 * most) * u64::from(wgpu::QUERY_SIZE);
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
         Self {
             queries: device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,
                 ty: wgpu::QueryType::Timestamp,
-                count: 2 * MOST,
+                count: 2 * most,
             }),
             resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
             staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
             pending: Vec::new(),
             done: Vec::new(),
         }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.pending.len() as u32 == MOST
     }
 
     /// A pass of one dispatch of `kernel`, timed.

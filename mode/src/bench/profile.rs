@@ -99,8 +99,8 @@ fn rounds(device: &Device, mut workload: super::Workload) -> Result<Vec<Timing>,
 fn ceilings(device: &Device) -> Result<Ceilings, Error> {
     const SIZE: usize = 1_024;
     const COPIED: usize = 1 << 25;
-    let square = |_| Tensor::full(device, &[SIZE, SIZE], 0.5);
-    let (a, b) = (square(0)?, square(1)?);
+    let square = || Tensor::full(device, &[SIZE, SIZE], 0.5);
+    let (a, b) = (square()?, square()?);
     let (from, to) = (Tensor::full(device, &[COPIED], 1.0)?, Tensor::full(device, &[COPIED], 0.0)?);
     let multiply = best(device, || {
         matmul(Product::new(&a, &b))?;

@@ -129,9 +129,7 @@ fn prepare(arguments: &Prepare) -> Result<(), Error> {
     if !is_tokens(out) {
         return Err(Error::content(out, "a file of tokens has a name that ends in .tokens"));
     }
-    if out.exists() {
-        return Err(Error::content(out, "exists already; choose another file with --out FILE"));
-    }
+    files::refuse_existing_file(out)?;
     let corpus = Corpus::open("text", &arguments.source.parse::<Source>()?)?;
     let tokenizer = Tokenizer::open(&arguments.tokenizer)?;
     let name = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

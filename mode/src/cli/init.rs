@@ -32,9 +32,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         Which::Compose => ("compose", include_str!("../../../examples/recipes/compose.toml")),
     };
     let path = arguments.out.unwrap_or_else(|| format!("{name}.toml").into());
-    if path.exists() {
-        return Err(Error::content(&path, "exists already; choose another file with --out FILE"));
-    }
+    files::refuse_existing_file(&path)?;
     files::write(&path, text)?;
     say!(
         "{} written; edit its paths, then: mode {}",

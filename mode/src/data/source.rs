@@ -120,7 +120,7 @@ fn read_text(path: &Path) -> Result<String, DataError> {
     })?;
     let text = String::from_utf8(bytes)
         .map_err(|error| DataError::NotUtf8 { path: path.into(), offset: error.utf8_error().valid_up_to() })?;
-    Ok(text.trim_start_matches('\u{feff}').replace("\r\n", "\n"))
+    Ok(crate::files::plain(&text))
 }
 
 fn cut_file(name: &str, text: &str, limit: usize) -> Vec<(String, String)> {

@@ -81,9 +81,9 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         training.push(tokens);
     }
     files::create_folder(&demo.out.join("data"))?;
-    tokenizer.save(&tokenizer_file(demo))?;
+    files::write(&tokenizer_file(demo), tokenizer.to_json()?)?;
     for ((domain, tokens), test) in DOMAINS.iter().zip(&training).zip(&texts.test) {
-        tokens.write(&tokens_file(demo, domain))?;
+        files::replace(&tokens_file(demo, domain), |partial| Ok(tokens.write(partial)?))?;
         files::write(&demo.out.join(format!("test-{domain}.json")), json(test)?)?;
     }
     Ok(texts)

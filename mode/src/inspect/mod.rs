@@ -7,10 +7,9 @@ pub use gates::{BlockGates, TextGates, gates};
 pub use runs::report;
 
 use crate::data::Tokens;
-use crate::model::{ExpertInfo, Model, Trained, base_of, base_sha256, open};
-use crate::train::{Finished, Recipe, checkpoint_header, checkpoint_is_intact, checkpoints};
+use crate::model::{ExpertInfo, Trained, base_of, base_sha256, open};
+use crate::train::{checkpoint_header, checkpoint_is_intact, checkpoints, count, is_run, read_run};
 use crate::{Error, files};
-use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,7 +42,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
         expert(path)?
     } else if ["mode.json", "adapter_config.json", "config.json"].iter().any(|file| path.join(file).exists()) {
         model(path)?
-    } else if path.join("recipe.toml").exists() {
+    } else if is_run(path) {
         Inspection { kind: "run", facts: Vec::new(), tensors: Vec::new() }
     } else {
         return Err(Error::content(path, "holds no model, no expert and no run"));
@@ -57,7 +56,7 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
     let config = &model.backbone.config;
     let base = base_of(folder)?;
     model.set_trained(model.adapted());
-    let (adapted, rest) = counts(&model);
+    let (adapted, rest) = (count(&model, true), count(&model, false));
     let mut facts = vec![
         ("layers", json!(config.layers)),
         ("width", json!(config.width)),
@@ -88,15 +87,6 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
     }
     let tensors = model.params().map(|param| (param.name().to_string(), param.value().shape().to_vec()));
     Ok(Inspection { kind: "model", facts, tensors: tensors.collect() })
-}
-
-/// Elements of the parameters that are trained, and of the others.
-fn counts(model: &Model) -> (u64, u64) {
-    let count = |trained| {
-        let chosen = model.params().filter(move |param: &&Param| param.is_trained() == trained);
-        chosen.map(|param| param.value().len() as u64).sum()
-    };
-    (count(true), count(false))
 }
 
 fn expert(folder: &Path) -> Result<Inspection, Error> {
@@ -153,16 +143,13 @@ fn tokens(path: &Path) -> Result<Inspection, Error> {
 /// What a folder says of the run that made it, if one did.
 fn run(folder: &Path) -> Result<Vec<(&'static str, Value)>, Error> {
     let mut facts = Vec::new();
-    let recipe = folder.join("recipe.toml");
-    if !recipe.exists() {
+    if !is_run(folder) {
         return Ok(facts);
     }
-    let recipe = Recipe::read(&recipe, &[])?;
+    let (recipe, record) = read_run(folder)?;
     facts.push(("method", json!(recipe.method)));
     facts.push(("seed", json!(recipe.seed)));
-    let record = folder.join("run.json");
-    if record.exists() {
-        let run: Finished = files::read_json(&record)?;
+    if let Some(run) = record {
         facts.extend([
             ("trained", json!(format!("{}: {} of {}", run.trained, run.params_trained, run.params_total))),
             ("frozen_sha256", json!(run.frozen_after)),

@@ -1,9 +1,8 @@
 //! Runs and demos read back from their folders, for a report that sets them beside each other.
 
-use crate::report::{Curve, Report, Row, RunRow, SeedRow};
-use crate::train::{Finished, Recipe};
+use crate::report::{Curve, Report, Row, RunRow, SeedRow, last_tenth};
+use crate::train::{is_run, kebab, read_metrics, read_run};
 use crate::{Error, files, memory};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A report on runs and demos, in the order given.
@@ -16,7 +15,7 @@ pub fn report(folders: &[PathBuf]) -> Result<Report, Error> {
     for folder in folders {
         if folder.join("results.json").exists() {
             demos.push(files::read_json(&folder.join("results.json"))?);
-        } else if folder.join("recipe.toml").exists() {
+        } else if is_run(folder) {
             let (row, curve) = run(folder)?;
             report.runs.push(row);
             report.curves.push(curve);
@@ -40,37 +39,28 @@ pub fn report(folders: &[PathBuf]) -> Result<Report, Error> {
 
 /// One run's row and its curves.
 fn run(folder: &Path) -> Result<(RunRow, Curve), Error> {
-    let recipe = Recipe::read(&folder.join("recipe.toml"), &[])?;
-    let record = folder.join("run.json");
-    let finished: Option<Finished> = if record.exists() { Some(files::read_json(&record)?) } else { None };
+    let (recipe, finished) = read_run(folder)?;
     let name = folder.display().to_string();
     let mut curve = Curve { name: name.clone(), points: Vec::new(), validation: Vec::new() };
     let (mut tokens, mut seconds) = (0.0, 0.0);
-    let metrics = folder.join("metrics.jsonl");
-    if metrics.exists() {
-        for line in files::read_text(&metrics)?.lines() {
-            // The last line of a run that was killed may be half there.
-            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-            let Some(step) = line["step"].as_u64() else { continue };
-            if let Some(loss) = line["loss"].as_f64() {
-                curve.points.push((step, loss));
-                (tokens, seconds) =
-                    (line["tokens_seen"].as_f64().unwrap_or(tokens), line["seconds"].as_f64().unwrap_or(seconds));
-            }
-            if let Some(loss) = line["validation_loss"].as_f64() {
-                curve.validation.push((step, loss));
-            }
+    for (step, line) in read_metrics(folder)? {
+        if let Some(loss) = line["loss"].as_f64() {
+            curve.points.push((step, loss));
+            (tokens, seconds) =
+                (line["tokens_seen"].as_f64().unwrap_or(tokens), line["seconds"].as_f64().unwrap_or(seconds));
+        }
+        if let Some(loss) = line["validation_loss"].as_f64() {
+            curve.validation.push((step, loss));
         }
     }
-    let tail = &curve.points[curve.points.len() - curve.points.len().div_ceil(10)..];
     let row = RunRow {
         name,
-        method: serde_json::to_value(recipe.method).ok().and_then(|m| m.as_str().map(String::from)).unwrap_or_default(),
+        method: kebab(recipe.method).into(),
         seed: recipe.seed,
         steps: curve.points.last().map_or(0, |(step, _)| *step),
         learning_rate: recipe.train.learning_rate,
         params_trained: finished.map_or(0, |finished| finished.params_trained),
-        loss: tail.iter().map(|(_, loss)| loss).sum::<f64>() / tail.len() as f64,
+        loss: last_tenth(&curve.points),
         validation: curve.validation.last().map_or(f64::NAN, |(_, loss)| *loss),
         tokens_per_second: if seconds > 0.0 { tokens / seconds } else { f64::NAN },
     };

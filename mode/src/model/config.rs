@@ -78,7 +78,8 @@ impl Config {
     /// # Errors
     /// A file that is missing or broken, another architecture, or a variant that is not supported.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let family: Family = files::read_json(path)?;
+        let text = files::read_text(path)?;
+        let family: Family = files::parse_json(path, &text)?;
         let fail = |what: String| Err(Error::content(path, what));
         // Asked first: a model of another family lacks other keys, and naming those would lead nowhere.
         let named = family.architectures.as_deref().and_then(|a| a.first()).or(family.model_type.as_ref());
@@ -89,7 +90,7 @@ impl Config {
                 return fail(format!("architecture {name} is not supported; LlamaForCausalLM is"));
             }
         }
-        let raw: Raw = files::read_json(path)?;
+        let raw: Raw = files::parse_json(path, &text)?;
         if raw.attention_bias == Some(true) || raw.mlp_bias == Some(true) {
             return fail("attention_bias and mlp_bias are not supported; the Llama family has none".into());
         }
@@ -110,7 +111,7 @@ impl Config {
             theta,
             tied: raw.tie_word_embeddings == Some(true),
             eos: end_tokens(raw.eos_token_id.as_ref()).map_err(|what| Error::content(path, what))?,
-            more: files::read_json(path)?,
+            more: files::parse_json(path, &text)?,
         };
         config.check().map_err(|what| Error::content(path, what))?;
         Ok(config)

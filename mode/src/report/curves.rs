@@ -35,7 +35,7 @@ impl Line {
         Self {
             name: curve.name.clone(),
             style,
-            end: (end(&training), validation.last().map_or(f64::NAN, |(_, value)| *value)),
+            end: (last_tenth(&training), validation.last().map_or(f64::NAN, |(_, value)| *value)),
             training: thin(&training),
             validation,
         }
@@ -90,7 +90,7 @@ fn thin(points: &[(u64, f64)]) -> Vec<(u64, f64)> {
 }
 
 /// The mean over the last tenth of a run; a single batch says little.
-fn end(points: &[(u64, f64)]) -> f64 {
+pub(crate) fn last_tenth(points: &[(u64, f64)]) -> f64 {
     mean(&points[points.len() - points.len().div_ceil(10)..])
 }
 
@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn the_end_is_the_mean_of_the_last_tenth() {
         let points: Vec<_> = (0..100).map(|step| (step, if step < 90 { 9.0 } else { 1.0 })).collect();
-        assert_eq!(end(&points), 1.0);
-        assert_eq!(end(&points[..1]), 9.0);
-        assert!(end(&[]).is_nan());
+        assert_eq!(last_tenth(&points), 1.0);
+        assert_eq!(last_tenth(&points[..1]), 9.0);
+        assert!(last_tenth(&[]).is_nan());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod table;
 mod text;
 mod tradeoff;
 
+pub(crate) use curves::last_tenth;
 pub use data::{
     ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, RunRow, Sample,
     SeedRow, Verdict,

@@ -9,6 +9,7 @@ use super::recipe::Recipe;
 use super::trainer::Trainer;
 use crate::data::MixtureState;
 use crate::{Error, files};
+use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,8 +85,8 @@ impl Checkpoints {
         };
         let mut tensors = BTreeMap::new();
         for (param, m, v) in trainer.optimizer.states() {
-            for (kind, tensor) in [("weight", param.value()), ("m", m), ("v", v)] {
-                tensors.insert(format!("{kind}.{}", param.name()), tensor.clone());
+            for (name, tensor) in named(param, m, v) {
+                tensors.insert(name, tensor.clone());
             }
         }
         let losses = Tensor::from_slice(&Device::cpu(), &trainer.losses, &[trainer.losses.len()])?;
@@ -122,7 +123,7 @@ impl Checkpoints {
     /// A checkpoint of another recipe, base model or data.
     pub(crate) fn resume(&self, trainer: &mut Trainer, say: &mut dyn FnMut(&str)) -> Result<u64, Error> {
         for entry in entries(&self.folder)?.iter().rev() {
-            match self.open(entry) {
+            match read(&entry.path) {
                 Ok((tensors, header)) => {
                     self.check(&entry.path, &header)?;
                     restore(trainer, &tensors, &header).map_err(|error| match error {
@@ -135,17 +136,6 @@ impl Checkpoints {
             }
         }
         Ok(0)
-    }
-
-    /// Reads a checkpoint whose bytes are those that its name promises.
-    fn open(&self, entry: &Entry) -> Result<(SafeTensors, Header), Error> {
-        let found = files::sha256(&entry.path)?;
-        if !found.starts_with(&entry.hash) {
-            let what = format!("its hash begins with {}, not {}", &found[..DIGITS], entry.hash);
-            return Err(Error::content(&entry.path, what));
-        }
-        let tensors = SafeTensors::open(std::slice::from_ref(&entry.path))?;
-        Ok((tensors, read_header(&entry.path)?))
     }
 
     fn check(&self, path: &Path, header: &Header) -> Result<(), Error> {
@@ -166,6 +156,12 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// A parameter and its moments, under their names in a checkpoint.
+fn named<'a>(param: &'a Param, m: &'a Tensor, v: &'a Tensor) -> [(String, &'a Tensor); 3] {
+    let name = param.name();
+    [(weight_name(name), param.value()), (format!("m.{name}"), m), (format!("v.{name}"), v)]
 }
 
 /// A trained weight's name in a checkpoint.
@@ -210,12 +206,32 @@ pub(crate) fn entry(path: &Path) -> Option<Entry> {
     Some(Entry { step: step.parse().ok().filter(|_| whole)?, hash: hash.into(), path: path.into() })
 }
 
-/// A checkpoint's header.
+/// Reads a checkpoint whose bytes are those that its name promises.
 ///
 /// # Errors
-/// A file that is none.
-pub(crate) fn read_header(path: &Path) -> Result<Header, Error> {
+/// A file that is none, or that has been altered.
+pub(crate) fn read(path: &Path) -> Result<(SafeTensors, Header), Error> {
+    if entry(path).is_none() {
+        let what = "is no checkpoint; those are named step-STEP-HASH.safetensors, in a run's folder of checkpoints";
+        return Err(Error::content(path, what));
+    }
+    if !is_intact(path, &files::sha256(path)?) {
+        return Err(Error::content(path, "has been altered: its hash is not the one in its name; take another"));
+    }
     let tensors = SafeTensors::open(&[path.to_path_buf()])?;
+    let header = header(path, &tensors)?;
+    Ok((tensors, header))
+}
+
+/// A checkpoint's header, altered or not.
+///
+/// # Errors
+/// A file that is no checkpoint.
+pub(crate) fn read_header(path: &Path) -> Result<Header, Error> {
+    header(path, &SafeTensors::open(&[path.to_path_buf()])?)
+}
+
+fn header(path: &Path, tensors: &SafeTensors) -> Result<Header, Error> {
     let note = tensors.note(NOTE)?.ok_or_else(|| Error::content(path, "is no checkpoint: its header has no 'mode'"))?;
     serde_json::from_str(&note).map_err(|source| Error::Json { path: path.into(), source })
 }
@@ -224,8 +240,8 @@ fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Res
     let losses = tensors.read("losses", &[header.step as usize])?;
     trainer.data.restore(&header.data)?;
     for (param, m, v) in trainer.optimizer.states() {
-        for (kind, tensor) in [("weight", param.value()), ("m", m), ("v", v)] {
-            tensor.write(&tensors.read(&format!("{kind}.{}", param.name()), tensor.shape())?)?;
+        for (name, tensor) in named(param, m, v) {
+            tensor.write(&tensors.read(&name, tensor.shape())?)?;
         }
     }
     trainer.optimizer.resume(header.step);

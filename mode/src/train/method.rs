@@ -76,7 +76,7 @@ fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
 }
 
 /// Writes what the method makes into the run's folder.
-pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model, tokenizer: &Path) -> Result<(), Error> {
+pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Error> {
     let out = &recipe.out;
     // With --force the folder may have held a model of another kind, whose file would be opened in place of this one's.
     for marker in ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json", "tokenizer.json"]
@@ -89,9 +89,10 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model, tokenizer: &Path
     match *task {
         Task::Pretrain(_) | Task::Full { .. } => {
             model.backbone.save(out)?;
+            let tokenizer = task.tokenizer();
             if tokenizer.exists() {
                 let to = out.join("tokenizer.json");
-                files::write(&to, std::fs::read(tokenizer).map_err(Error::file(tokenizer))?)?;
+                files::write(&to, std::fs::read(&tokenizer).map_err(Error::file(&tokenizer))?)?;
             }
             Ok(())
         }

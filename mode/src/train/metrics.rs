@@ -26,7 +26,7 @@ impl Metrics {
             0 => String::new(),
             _ => files::read_text(&path)?
                 .lines()
-                .filter(|line| up_to(line, after))
+                .filter(|line| parse(line).is_some_and(|(step, _)| step <= after))
                 .map(|line| format!("{line}\n"))
                 .collect(),
         };
@@ -69,7 +69,17 @@ impl Metrics {
     }
 }
 
-/// True for a whole line of a step up to `after`.
-fn up_to(line: &str, after: u64) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|line| line["step"].as_u64().is_some_and(|step| step <= after))
+/// The lines of the log in folder `out`, each with its step; none if there is no log.
+pub(crate) fn read(out: &Path) -> Result<Vec<(u64, Value)>, Error> {
+    let path = out.join(NAME);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(files::read_text(&path)?.lines().filter_map(parse).collect())
+}
+
+/// A line with its step. The last line of a run that was killed may be half there, and is none.
+fn parse(line: &str) -> Option<(u64, Value)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    Some((line["step"].as_u64()?, line))
 }

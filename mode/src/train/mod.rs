@@ -11,6 +11,7 @@ mod method;
 mod metrics;
 mod profile;
 mod recipe;
+mod record;
 mod run;
 mod schedule;
 mod set;
@@ -26,10 +27,15 @@ pub(crate) use checkpoint::{
 pub use dry_run::{DryRun, dry_run};
 pub use eval::{Evaluation, evaluate};
 pub use export::export;
+pub(crate) use frozen::count;
 pub use generate::{Generated, generate};
+pub(crate) use metrics::read as read_metrics;
 pub(crate) use profile::profile_steps;
+pub(crate) use recipe::kebab;
 pub use recipe::{Method, Recipe};
-pub use run::{Event, Existing, Finished, Listener, run};
+pub use record::Finished;
+pub(crate) use record::{is_run, read_run};
+pub use run::{Event, Existing, Listener, run};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table};
 pub use settings::{

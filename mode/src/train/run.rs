@@ -5,6 +5,7 @@ use super::data::RunData;
 use super::eval::evaluate;
 use super::metrics::Metrics;
 use super::recipe::{Recipe, Task, kebab};
+use super::record::{Finished, RECIPE, RECORD, is_run};
 use super::settings::TrainSettings;
 use super::trainer::{StepReport, Trainer};
 use super::{frozen, method};
@@ -12,7 +13,6 @@ use crate::data::{Mixture, Source};
 use crate::model::{Model, Trained};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
-use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -39,42 +39,6 @@ pub enum Existing {
     Resume,
 }
 
-/// A finished run; written as `run.json` into its folder.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Finished {
-    /// The method's name.
-    pub method: String,
-    /// The folder made.
-    pub out: PathBuf,
-    /// What was trained, in words.
-    pub trained: String,
-    /// What was not, in words; empty if there is nothing.
-    pub frozen: String,
-    /// Parameters of the whole model.
-    pub params_total: u64,
-    /// Parameters trained.
-    pub params_trained: u64,
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Tokens predicted.
-    pub tokens_seen: u64,
-    /// Time of the steps.
-    pub seconds: f64,
-    /// Greatest learning rate.
-    pub learning_rate: f64,
-    /// Hash of the frozen weights before.
-    pub frozen_before: String,
-    /// Hash of the frozen weights after.
-    pub frozen_after: String,
-    /// Loss before each step.
-    pub losses: Vec<f32>,
-}
-
-/// What is there once a run has ended.
-const RECORD: &str = "run.json";
-/// The recipe as it was carried out.
-const RECIPE: &str = "recipe.toml";
-
 /// Carries out a recipe on `device` and writes its folder.
 ///
 /// # Errors
@@ -91,7 +55,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
     }
-    let Opened { model, trained, tokenizer, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
+    let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
 
     let folders = files::create_folder(&recipe.out)?;
@@ -101,7 +65,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         }
         let mut run = Run { recipe, model: &model, trained, validation, data_sha256, listener };
         let finished = run.train(mixture)?;
-        method::save(recipe, &task, &model, &tokenizer)?;
+        method::save(recipe, &task, &model)?;
         files::write_json(&recipe.out.join(RECORD), &finished)?;
         Ok(finished)
     });
@@ -115,7 +79,6 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
 pub(super) struct Opened {
     pub(super) model: Model,
     trained: Trained,
-    tokenizer: PathBuf,
     /// None where there are no steps.
     pub(super) mixture: Option<Mixture>,
     validation: Vec<Vec<u32>>,
@@ -127,8 +90,7 @@ impl Opened {
         let (mut model, trained) = method::prepare(recipe, task, device)?;
         model.recompute = recipe.train.recompute;
         model.set_trained(trained);
-        let tokenizer = task.tokenizer();
-        let data = RunData::read(recipe, &tokenizer)?;
+        let data = RunData::read(recipe, &task.tokenizer())?;
         let config = &model.backbone.config;
         data.check(config.vocabulary)?;
         if recipe.train.length > config.positions {
@@ -140,7 +102,7 @@ impl Opened {
             0 => None,
             _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?),
         };
-        Ok(Self { model, trained, tokenizer, mixture, validation: data.validation, data_sha256 })
+        Ok(Self { model, trained, mixture, validation: data.validation, data_sha256 })
     }
 }
 
@@ -237,7 +199,7 @@ impl Run<'_, '_> {
 
 /// An error if there is something in a folder to resume that no run has left there.
 fn refuse_other(out: &Path) -> Result<(), Error> {
-    if !out.exists() || out.join(RECIPE).exists() {
+    if !out.exists() || is_run(out) {
         return Ok(());
     }
     let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;

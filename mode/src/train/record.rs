@@ -1,0 +1,57 @@
+//! What a run leaves in its folder besides what it made: the recipe, and once it has ended a record.
+
+use super::recipe::Recipe;
+use crate::{Error, files};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The recipe as it was carried out, from the first step on.
+pub(super) const RECIPE: &str = "recipe.toml";
+/// What is there once a run has ended.
+pub(super) const RECORD: &str = "run.json";
+
+/// A finished run; written as `run.json` into its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finished {
+    /// The method's name.
+    pub method: String,
+    /// The folder made.
+    pub out: PathBuf,
+    /// What was trained, in words.
+    pub trained: String,
+    /// What was not, in words; empty if there is nothing.
+    pub frozen: String,
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Parameters trained.
+    pub params_trained: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens predicted.
+    pub tokens_seen: u64,
+    /// Time of the steps.
+    pub seconds: f64,
+    /// Greatest learning rate.
+    pub learning_rate: f64,
+    /// Hash of the frozen weights before.
+    pub frozen_before: String,
+    /// Hash of the frozen weights after.
+    pub frozen_after: String,
+    /// Loss before each step.
+    pub losses: Vec<f32>,
+}
+
+/// True for the folder of a run, ended or not.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    folder.join(RECIPE).exists()
+}
+
+/// A run's recipe, and its record if it has ended.
+///
+/// # Errors
+/// A file that is missing or broken.
+pub(crate) fn read_run(folder: &Path) -> Result<(Recipe, Option<Finished>), Error> {
+    let recipe = Recipe::read(&folder.join(RECIPE), &[])?;
+    let record = folder.join(RECORD);
+    Ok((recipe, if record.exists() { Some(files::read_json(&record)?) } else { None }))
+}
