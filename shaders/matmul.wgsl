@@ -10,7 +10,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;          // [batch, m, k] by strides
-@group(0) @binding(2) var<storage, read> b: array<f32>;          // [batch, k, n] by strides
+@group(0) @binding(2) var<storage, read> b: array<u32>;          // [batch, k, n] by strides; elements by shared/weight.wgsl
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
 
 const TILE: u32 = 64;
@@ -50,7 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             }
             value = 0.0;
             if k0 + depth < params.k && column0 + at < params.n {
-                value = b[b0 + (k0 + depth) * params.b_row + (column0 + at) * params.b_column];
+                let i = b0 + (k0 + depth) * params.b_row + (column0 + at) * params.b_column;
+                value = element(b[word(i)], i);
             }
             b_tile[depth * TILE + at] = value;
         }

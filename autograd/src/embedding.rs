@@ -1,7 +1,7 @@
 //! Rows of a table by id; the gradient is added to those rows.
 
 use crate::{AutogradError, Var};
-use mode_tensor::{Ids, Target, Tensor, embedding_backward};
+use mode_tensor::{Ids, Target, Tensor, embedding_backward, fill};
 
 /// Rows `ids` of `table` `[rows, width]`: `[tokens, width]`.
 ///
@@ -15,6 +15,10 @@ pub fn embedding(ids: &Ids, table: &Var) -> Result<Var, AutogradError> {
             sink.compute(0, |target| {
                 let dtable = match target {
                     Target::New => Tensor::full(g.device(), &shape, 0.0)?,
+                    Target::Overwrite(place) => {
+                        fill(place, 0.0)?;
+                        place.clone()
+                    }
                     Target::Add(sum) => sum.clone(),
                 };
                 embedding_backward(&ids, g, &dtable)?;

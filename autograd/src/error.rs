@@ -34,6 +34,12 @@ pub enum AutogradError {
         /// The parameter.
         name: String,
     },
+    /// A parameter that two optimizers want to step.
+    #[error("optimizer: another one has taken over parameter '{name}'; step with that, or make this one after it")]
+    TakenOver {
+        /// The parameter.
+        name: String,
+    },
     /// A gradient that disagrees with finite differences.
     #[error("gradcheck of {op}: input {input}, element {element}: {got} but differences give {want}")]
     Gradcheck {

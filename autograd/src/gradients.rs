@@ -1,18 +1,57 @@
 //! Where gradients meet: the sink that vjps write to, and what is left of it at the end.
 
 use crate::{AutogradError, Param};
-use mode_tensor::{Product, Target, Tensor, TensorError, accumulate, add, matmul_into};
+use mode_tensor::{Product, Target, Tensor, TensorError, accumulate, add, copy, matmul_into};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The gradient of one node so far.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) gradient: Option<Tensor>,
+    /// Where it has to lie, if it is of a parameter that an optimizer keeps.
+    pub(crate) place: Option<Arc<Tensor>>,
+}
+
+impl Slot {
+    /// Adds a gradient that already exists.
+    pub(crate) fn add(&mut self, gradient: Tensor) -> Result<(), AutogradError> {
+        self.gradient = Some(match (self.gradient.take(), &self.place) {
+            (None, None) => gradient,
+            (None, Some(place)) => {
+                copy(&gradient, place)?;
+                Tensor::clone(place)
+            }
+            // In place only where no one else reads: a residual connection hands one tensor to both of its operands.
+            (Some(sum), place) if place.is_some() || sum.is_sole_owner() => {
+                accumulate(&gradient, &sum)?;
+                sum
+            }
+            (Some(sum), _) => add(&sum, &gradient, None)?,
+        });
+        Ok(())
+    }
+
+    fn compute(&mut self, compute: impl FnOnce(Target) -> Result<Tensor, TensorError>) -> Result<(), AutogradError> {
+        self.gradient = Some(match (self.gradient.take(), &self.place) {
+            (None, None) => compute(Target::New)?,
+            (None, Some(place)) => compute(Target::Overwrite(place))?,
+            (Some(sum), place) if place.is_some() || sum.is_sole_owner() => compute(Target::Add(&sum))?,
+            (Some(sum), _) => add(&sum, &compute(Target::New)?, None)?,
+        });
+        Ok(())
+    }
+}
 
 /// Takes the gradients of one operation's operands, by their numbers. What arrives for an operand that wants none is
 /// dropped, but a vjp asks [`Sink::wants`] before it computes anything.
 pub struct Sink<'a> {
     pub(crate) parents: &'a [Option<usize>],
-    pub(crate) slots: &'a mut [Option<Tensor>],
+    pub(crate) slots: &'a mut [Slot],
 }
 
 impl Sink<'_> {
-    fn slot(&mut self, operand: usize) -> Option<&mut Option<Tensor>> {
+    fn slot(&mut self, operand: usize) -> Option<&mut Slot> {
         let node = self.parents.get(operand).copied().flatten()?;
         self.slots.get_mut(node)
     }
@@ -27,20 +66,10 @@ impl Sink<'_> {
     /// # Errors
     /// A gradient of another shape than one that came before.
     pub fn add(&mut self, operand: usize, gradient: Tensor) -> Result<(), AutogradError> {
-        let Some(slot) = self.slot(operand) else { return Ok(()) };
-        *slot = Some(match slot.take() {
-            None => gradient,
-            // In place only where no one else reads: a residual connection hands one tensor to both of its operands.
-            Some(sum) if sum.is_sole_owner() => {
-                accumulate(&gradient, &sum)?;
-                sum
-            }
-            Some(sum) => add(&sum, &gradient, None)?,
-        });
-        Ok(())
+        self.slot(operand).map_or(Ok(()), |slot| slot.add(gradient))
     }
 
-    /// Lets `compute` write a gradient to fresh memory, or add it to what has come before.
+    /// Lets `compute` write a gradient to fresh memory or over what is in its place, or add it to what has come before.
     ///
     /// # Errors
     /// What `compute` reports.
@@ -49,13 +78,7 @@ impl Sink<'_> {
         operand: usize,
         compute: impl FnOnce(Target) -> Result<Tensor, TensorError>,
     ) -> Result<(), AutogradError> {
-        let Some(slot) = self.slot(operand) else { return Ok(()) };
-        *slot = Some(match slot.take() {
-            None => compute(Target::New)?,
-            Some(sum) if sum.is_sole_owner() => compute(Target::Add(&sum))?,
-            Some(sum) => add(&sum, &compute(Target::New)?, None)?,
-        });
-        Ok(())
+        self.slot(operand).map_or(Ok(()), |slot| slot.compute(compute))
     }
 
     /// Adds a product of matrices, without a temporary where it can.
@@ -65,30 +88,45 @@ impl Sink<'_> {
     pub fn matmul(&mut self, operand: usize, product: Product) -> Result<(), AutogradError> {
         self.compute(operand, |target| matmul_into(product, target))
     }
+
+    /// Hands out what has come so far for the operands, which are these parameters, so that another tape's pass goes on in the
+    /// same memory.
+    pub(crate) fn lend(&mut self, operands: &[Param]) -> Gradients {
+        let mut lent = Gradients::default();
+        for (operand, param) in operands.iter().enumerate() {
+            if let Some(slot) = self.slot(operand) {
+                lent.slots.insert(param.id(), std::mem::take(slot));
+            }
+        }
+        lent
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// An operand that the pass has not reached, by name.
+    pub(crate) fn take_back(&mut self, operands: &[Param], mut lent: Gradients) -> Result<(), AutogradError> {
+        for (operand, param) in operands.iter().enumerate() {
+            if let Some(slot) = self.slot(operand) {
+                lent.of(param)?;
+                *slot = lent.take(param.id()).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The gradients of trained parameters after a backward pass.
+#[derive(Default)]
 pub struct Gradients {
-    params: BTreeMap<u64, usize>,
-    slots: Vec<Option<Tensor>>,
+    /// By the parameter's id.
+    pub(crate) slots: BTreeMap<u64, Slot>,
 }
 
 impl Gradients {
-    pub(crate) fn new(params: BTreeMap<u64, usize>, slots: Vec<Option<Tensor>>) -> Self {
-        Self { params, slots }
-    }
-
     /// Takes a parameter's gradient out.
-    pub(crate) fn take(&mut self, param: u64) -> Option<Tensor> {
-        self.slots[self.params.remove(&param)?].take()
-    }
-
-    /// Puts back what is left of `before`: gradients of parameters that the pass did not use.
-    pub(crate) fn keep(&mut self, mut before: Self) {
-        for (param, slot) in before.params {
-            self.params.insert(param, self.slots.len());
-            self.slots.push(before.slots[slot].take());
-        }
+    pub(crate) fn take(&mut self, param: u64) -> Option<Slot> {
+        self.slots.remove(&param)
     }
 
     /// A parameter's gradient.
@@ -96,8 +134,7 @@ impl Gradients {
     /// # Errors
     /// A parameter that the loss does not depend on, by name. A gradient of zeros is fine.
     pub fn of(&self, param: &Param) -> Result<&Tensor, AutogradError> {
-        let unreached = || AutogradError::Unreached { name: param.name().into() };
-        let slot = self.params.get(&param.id()).ok_or_else(unreached)?;
-        self.slots[*slot].as_ref().ok_or_else(unreached)
+        let found = self.slots.get(&param.id()).and_then(|slot| slot.gradient.as_ref());
+        found.ok_or_else(|| AutogradError::Unreached { name: param.name().into() })
     }
 }

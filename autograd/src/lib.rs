@@ -5,6 +5,7 @@
 //! [`Sink`]. What depends on nothing trained never gets a node: it keeps nothing alive and is never walked, and a vjp
 //! launches nothing for a parent that wants no gradient. That is the whole of "frozen".
 
+mod arena;
 mod error;
 mod gradcheck;
 mod gradients;

@@ -1,5 +1,7 @@
-//! AdamW over a list of parameters, with clipping of the global gradient norm.
+//! AdamW over a list of parameters, with clipping of the global gradient norm: one launch for each chunk of the arena in which
+//! it keeps them.
 
+use crate::arena::{self, Chunk};
 use crate::{AutogradError, Gradients, Param};
 use mode_tensor::{AdamWStep, Tensor, adamw, sum_of_squares};
 
@@ -35,16 +37,10 @@ impl Default for AdamWSettings {
     }
 }
 
-struct State {
-    param: Param,
-    m: Tensor,
-    v: Tensor,
-}
-
-/// The optimizer and its moments.
+/// The optimizer and its moments. It moves its parameters' numbers into memory of its own, where they stay.
 pub struct AdamW {
     settings: AdamWSettings,
-    states: Vec<State>,
+    chunks: Vec<Chunk>,
     norm: Tensor,
     step: u64,
 }
@@ -58,33 +54,31 @@ impl AdamW {
         params: impl IntoIterator<Item = &'a Param>,
         settings: AdamWSettings,
     ) -> Result<Self, AutogradError> {
-        let mut states = Vec::new();
-        for param in params.into_iter().filter(|param| param.is_trained()) {
-            let zeros = || Tensor::full(param.value().device(), param.value().shape(), 0.0);
-            states.push(State { param: param.clone(), m: zeros()?, v: zeros()? });
-        }
-        let device = match states.first() {
-            Some(state) => state.param.value().device().clone(),
-            None => return Err(AutogradError::NoParameters),
-        };
-        Ok(Self { settings, states, norm: Tensor::full(&device, &[1], 0.0)?, step: 0 })
+        let params: Vec<Param> = params.into_iter().filter(|param| param.is_trained()).cloned().collect();
+        let Some(first) = params.first() else { return Err(AutogradError::NoParameters) };
+        let device = first.value().device().clone();
+        let chunks = arena::chunks(&params, &device)?;
+        // Where the parameters were before is of no use to anyone.
+        device.trim();
+        Ok(Self { settings, chunks, norm: Tensor::full(&device, &[1], 0.0)?, step: 0 })
     }
 
     /// Steps every parameter along its gradient at learning rate `rate`.
     ///
     /// # Errors
-    /// A parameter that no gradient reached, by name; nothing has been changed then.
+    /// A parameter that no gradient reached or that another optimizer has taken over, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
-        let reached = self.states.iter().map(|s| gradients.of(&s.param)).collect::<Result<Vec<_>, _>>()?;
+        self.chunks.iter().try_for_each(|chunk| chunk.check(gradients))?;
+        self.chunks.iter().try_for_each(|chunk| chunk.gather(gradients))?;
         self.norm.device().at(|| "the gradient norm".into());
-        sum_of_squares(reached.iter().copied(), &self.norm)?;
+        sum_of_squares(self.chunks.iter().map(|chunk| &chunk.gradients), &self.norm)?;
         self.step += 1;
         let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
-        for (state, gradient) in self.states.iter().zip(reached) {
-            gradient.device().at(|| format!("the step of {}", state.param.name()));
-            let decay = if decayed == Decayed::Matrices && gradient.shape().len() < 2 { 0.0 } else { decay };
+        for chunk in &self.chunks {
+            self.norm.device().at(|| "the optimizer's step".into());
+            let decay = if decayed == Decayed::Matrices && !chunk.matrices { 0.0 } else { decay };
             let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
-            adamw(&step, gradient, &self.norm, state.param.value(), &state.m, &state.v)?;
+            adamw(&step, &chunk.gradients, &self.norm, &chunk.values, &chunk.m, &chunk.v)?;
         }
         Ok(())
     }
@@ -99,7 +93,10 @@ impl AdamW {
 
     /// The parameters it trains, each with its first and second moment.
     pub fn states(&self) -> impl Iterator<Item = (&Param, &Tensor, &Tensor)> {
-        self.states.iter().map(|state| (&state.param, &state.m, &state.v))
+        self.chunks
+            .iter()
+            .flat_map(|chunk| &chunk.residents)
+            .map(|resident| (&resident.param, &resident.m, &resident.v))
     }
 
     /// Steps taken so far.

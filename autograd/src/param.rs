@@ -1,14 +1,21 @@
 //! Parameters: named tensors that an optimizer may change.
 
 use mode_tensor::Tensor;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 struct Inner {
     id: u64,
     name: String,
-    value: Tensor,
+    home: RwLock<Home>,
     trained: AtomicBool,
+}
+
+/// Where a parameter's numbers are.
+struct Home {
+    value: Tensor,
+    /// Where the optimizer wants its gradient; whoever writes there holds a clone.
+    gradient: Option<Arc<Tensor>>,
 }
 
 /// A named tensor, trained or frozen. Clones are the same parameter.
@@ -20,7 +27,8 @@ impl Param {
     pub fn new(name: impl Into<String>, value: Tensor) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, name: name.into(), value, trained: AtomicBool::new(false) }))
+        let home = RwLock::new(Home { value, gradient: None });
+        Self(Arc::new(Inner { id, name: name.into(), home, trained: AtomicBool::new(false) }))
     }
 
     /// The name, as the model's files know it.
@@ -29,8 +37,8 @@ impl Param {
     }
 
     /// The tensor, which optimizers change in place.
-    pub fn value(&self) -> &Tensor {
-        &self.0.value
+    pub fn value(&self) -> Tensor {
+        self.0.home.read().unwrap_or_else(PoisonError::into_inner).value.clone()
     }
 
     /// True if gradients are wanted.
@@ -45,6 +53,24 @@ impl Param {
 
     pub(crate) fn id(&self) -> u64 {
         self.0.id
+    }
+
+    /// Puts its numbers elsewhere, and says where its gradient shall go.
+    pub(crate) fn move_to(&self, value: Tensor, gradient: Tensor) {
+        let gradient = Some(Arc::new(gradient));
+        *self.0.home.write().unwrap_or_else(PoisonError::into_inner) = Home { value, gradient };
+    }
+
+    /// Where its gradient shall go, unless another pass's gradient is there and still in use.
+    pub(crate) fn free_place(&self) -> Option<Arc<Tensor>> {
+        let home = self.0.home.read().unwrap_or_else(PoisonError::into_inner);
+        home.gradient.as_ref().filter(|place| Arc::strong_count(place) == 1).cloned()
+    }
+
+    /// Lets its gradients go anywhere again, if they went to `place`.
+    pub(crate) fn leave_place(&self, place: &Tensor) {
+        let mut home = self.0.home.write().unwrap_or_else(PoisonError::into_inner);
+        home.gradient.take_if(|current| current.is_same_memory(place));
     }
 }
 

@@ -29,13 +29,9 @@ pub fn recompute(
             let input = Param::new("input of a recomputed segment", x);
             input.set_trained(sink.wants(0));
             let y = segment(&tape, &tape.param(&input), None)?;
-            let gradients = tape.backward(&y, g.clone())?;
-            for (operand, param) in std::iter::once(&input).chain(&params).enumerate() {
-                if sink.wants(operand) {
-                    sink.add(operand, gradients.of(param)?.clone())?;
-                }
-            }
-            Ok(())
+            let operands: Vec<Param> = std::iter::once(input).chain(params).collect();
+            let gradients = tape.backward_onto(&y, g.clone(), Some(sink.lend(&operands)))?;
+            sink.take_back(&operands, gradients)
         })
     })
 }

@@ -1,5 +1,6 @@
 //! The tape: what was computed from trained parameters, in order, each with its vjp.
 
+use crate::gradients::Slot;
 use crate::{AutogradError, Gradients, Param, Sink};
 use mode_tensor::Tensor;
 use std::cell::RefCell;
@@ -15,6 +16,8 @@ pub(crate) struct Node {
     pub(crate) parents: Vec<Option<usize>>,
     /// None for a parameter.
     pub(crate) vjp: Option<Vjp>,
+    /// Where a parameter's gradient has to lie.
+    gradient: Option<Arc<Tensor>>,
     /// What the device was told it belongs to.
     place: Option<Arc<str>>,
 }
@@ -55,14 +58,14 @@ impl Tape {
     pub fn param(&self, param: &Param) -> Var {
         let mut inner = self.0.borrow_mut();
         if inner.frozen || !param.is_trained() {
-            return Var::constant(param.value().clone());
+            return Var::constant(param.value());
         }
         let next = inner.nodes.len();
         let node = *inner.params.entry(param.id()).or_insert(next);
         if node == next {
-            inner.nodes.push(Node { parents: Vec::new(), vjp: None, place: None });
+            inner.nodes.push(Node { parents: Vec::new(), vjp: None, gradient: param.free_place(), place: None });
         }
-        Var { value: param.value().clone(), node: Some((self.clone(), node)) }
+        Var { value: param.value(), node: Some((self.clone(), node)) }
     }
 
     /// Number of nodes.
@@ -91,7 +94,7 @@ impl Tape {
         &self,
         output: &Var,
         seed: Tensor,
-        mut before: Option<Gradients>,
+        before: Option<Gradients>,
     ) -> Result<Gradients, AutogradError> {
         let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
         if !Rc::ptr_eq(&tape.0, &self.0) {
@@ -102,26 +105,25 @@ impl Tape {
         if spent {
             return Err(AutogradError::Spent { op: "backward" });
         }
-        let mut slots: Vec<Option<Tensor>> = vec![None; nodes.len()];
-        if let Some(before) = &mut before {
-            for (param, slot) in &params {
-                slots[*slot] = before.take(*param);
+        let slot = |node: &Node| Slot { gradient: None, place: node.gradient.clone() };
+        let mut slots: Vec<Slot> = nodes.iter().map(slot).collect();
+        let mut gradients = before.unwrap_or_default();
+        for (param, node) in &params {
+            if let Some(before) = gradients.take(*param) {
+                slots[*node] = before;
             }
         }
-        slots[*last] = Some(seed);
+        slots[*last].add(seed)?;
         for (i, node) in nodes.into_iter().enumerate().take(last + 1).rev() {
             let Some(vjp) = node.vjp else { continue };
             // Taken, not borrowed: the memory goes back to the pool as soon as this node has sent it on.
-            let Some(gradient) = slots[i].take() else { continue };
+            let Some(gradient) = slots[i].gradient.take() else { continue };
             if let Some(place) = &node.place {
                 gradient.device().at(|| format!("the backward of {place}"));
             }
             vjp(&gradient, &mut Sink { parents: &node.parents, slots: &mut slots })?;
         }
-        let mut gradients = Gradients::new(params, slots);
-        if let Some(before) = before {
-            gradients.keep(before);
-        }
+        gradients.slots.extend(params.into_iter().map(|(param, node)| (param, std::mem::take(&mut slots[node]))));
         Ok(gradients)
     }
 }
@@ -169,7 +171,7 @@ impl Var {
         }
         let Some(tape) = tape else { return Ok(Self::constant(value)) };
         let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
-        let node = Node { parents, vjp: Some(vjp(&value)), place: value.device().place() };
+        let node = Node { parents, vjp: Some(vjp(&value)), gradient: None, place: value.device().place() };
         let mut inner = tape.0.borrow_mut();
         if inner.spent {
             return Err(AutogradError::Spent { op });

@@ -5,7 +5,7 @@
 //! of each row of scores, kept for the backward kernel. heads / kv_heads query heads share a key head (grouped queries).
 //! The CPU body holds the scores of 64 queries at a time, the WGSL those of 16 x 16.
 
-use crate::matmul::{Matrix, gemm};
+use crate::gemm::{Matrix, gemm};
 use crate::simd::{exp, max, simd, sum};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;

@@ -5,7 +5,7 @@
 //! and dv like k.
 
 use crate::attention::{Attention, Params, TILE, shapes};
-use crate::matmul::{Matrix, gemm};
+use crate::gemm::{Matrix, gemm};
 use crate::simd::{dot, exp, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;

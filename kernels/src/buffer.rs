@@ -1,6 +1,7 @@
-//! Device memory: a buffer of 32-bit elements, which goes back to its device's pool when it is dropped.
+//! Device memory: a buffer of f32 elements, or of halves two to a word, which goes back to its device's pool when it is dropped.
 
-use crate::{Device, KernelError};
+use crate::{Device, Dtype, KernelError};
+use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 /// Where a buffer's elements live.
@@ -15,10 +16,11 @@ pub(crate) enum Storage {
     Dry(RwLock<Vec<()>>),
 }
 
-/// Memory for `len` 32-bit elements on one device. Its contents start out undefined.
+/// Memory for `len` elements on one device. Its contents start out undefined.
 pub struct Buffer {
     pub(crate) storage: Storage,
     pub(crate) len: usize,
+    pub(crate) dtype: Dtype,
     pub(crate) device: Device,
 }
 
@@ -46,7 +48,7 @@ impl Drop for Buffer {
 }
 
 /// A window of a buffer: what a kernel binds. Offsets of windows that a GPU binds are multiples of
-/// [`Device::ALIGNMENT`] elements.
+/// [`Device::ALIGNMENT`] words, and those of halves of a word.
 #[derive(Clone)]
 pub struct View {
     /// The buffer.
@@ -62,6 +64,22 @@ impl View {
     pub fn whole(buffer: Arc<Buffer>) -> Self {
         let len = buffer.len;
         Self { buffer, offset: 0, len }
+    }
+
+    /// How its elements are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.buffer.dtype
+    }
+
+    /// The 32-bit words that hold its elements.
+    pub(crate) fn words(&self) -> Range<usize> {
+        let first = self.dtype().words(self.offset);
+        first..first + self.dtype().words(self.len)
+    }
+
+    /// The elements of the reference's buffer, which has one for each of ours.
+    pub(crate) fn elements(&self) -> Range<usize> {
+        self.offset..self.offset + self.len
     }
 
     /// Element count and device checked against a launch of `kernel` on `device`.

@@ -1,6 +1,6 @@
 //! Agreement of a device's kernels with the f64 reference, over each kernel's cases.
 
-use crate::{Bindings, Case, Data, Device, Kernel, KernelError, Sizes, View, launch};
+use crate::{Bindings, Case, Data, Device, Dtype, Kernel, KernelError, Sizes, View, launch};
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want).
 pub const TOLERANCE: f64 = 3e-5;
@@ -68,6 +68,11 @@ fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
 fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
     let widen = |data: &Data| match data {
         Data::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
+        Data::Halves(dtype, values) => {
+            let mut rounded = vec![0.0; values.len()];
+            dtype.decode(&dtype.encode(values), &mut rounded);
+            rounded.into_iter().map(f64::from).collect()
+        }
         Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
         Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
     };
@@ -82,9 +87,10 @@ fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
 /// What the device makes of it.
 fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64>>, KernelError> {
     let place = |data: &Data| -> Result<View, KernelError> {
-        let view = View::whole(device.alloc(data.count())?);
+        let dtype = if let Data::Halves(dtype, _) = data { *dtype } else { Dtype::F32 };
+        let view = View::whole(device.alloc_as(dtype, data.count())?);
         match data {
-            Data::F32(values) => device.write(&view, values)?,
+            Data::F32(values) | Data::Halves(_, values) => device.write(&view, values)?,
             Data::U32(ids) => device.write_ids(&view, ids)?,
             Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
         }

@@ -4,6 +4,7 @@
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::{Bindings, Kernel, KernelError, View};
+use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A device in main memory whose elements are `T`.
@@ -24,6 +25,8 @@ pub(crate) trait Element: bytemuck::Zeroable + Copy + Send + Sync + 'static {
     const BYTES: usize;
     fn storage(data: Vec<Self>) -> Storage;
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>>;
+    /// Where a view's elements lie in its buffer.
+    fn range(view: &View) -> Range<usize>;
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>);
 }
 
@@ -34,6 +37,9 @@ impl Element for f32 {
     }
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
         if let Storage::Cpu(lock) = storage { Some(lock) } else { None }
+    }
+    fn range(view: &View) -> Range<usize> {
+        view.words()
     }
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>) {
         K::cpu(params, bindings);
@@ -48,6 +54,9 @@ impl Element for () {
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
         if let Storage::Dry(lock) = storage { Some(lock) } else { None }
     }
+    fn range(view: &View) -> Range<usize> {
+        view.words()
+    }
     fn run<K: Kernel>(_: &K::Params, _: Bindings<Self>) {}
 }
 
@@ -58,6 +67,9 @@ impl Element for f64 {
     }
     fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
         if let Storage::Reference(lock) = storage { Some(lock) } else { None }
+    }
+    fn range(view: &View) -> Range<usize> {
+        view.elements()
     }
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>) {
         K::reference(params, bindings);
@@ -110,8 +122,8 @@ impl<T: Element> Host<T> {
             write.push((lock.write().map_err(|_| busy())?, view));
         }
         let bindings = Bindings::new(
-            read.iter().map(|(data, view)| &data[view.offset..view.offset + view.len]).collect(),
-            write.iter_mut().map(|(data, view)| &mut data[view.offset..view.offset + view.len]).collect(),
+            read.iter().map(|(data, view)| &data[T::range(view)]).collect(),
+            write.iter_mut().map(|(data, view)| &mut data[T::range(view)]).collect(),
         );
         T::run::<K>(params, bindings);
         Ok(())
@@ -121,7 +133,7 @@ impl<T: Element> Host<T> {
     pub(crate) fn write(&self, view: &View, values: &[T]) -> Result<(), KernelError> {
         let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
         let mut data = lock.write().unwrap_or_else(PoisonError::into_inner);
-        data[view.offset..view.offset + view.len].copy_from_slice(values);
+        data[T::range(view)].copy_from_slice(values);
         Ok(())
     }
 
@@ -129,6 +141,6 @@ impl<T: Element> Host<T> {
     pub(crate) fn read(&self, view: &View) -> Result<Vec<T>, KernelError> {
         let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
         let data = lock.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(data[view.offset..view.offset + view.len].to_vec())
+        Ok(data[T::range(view)].to_vec())
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::buffer::Storage;
 use crate::cpu::{Cpu, Dry, Host, Reference};
+use crate::dtype::as_halves;
 use crate::gpu::{self, Gpu};
-use crate::{Buffer, Cost, Counters, KernelError, Timing, View};
+use crate::{Buffer, Cost, Counters, Dtype, KernelError, Timing, View};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -134,23 +135,32 @@ impl Device {
         &self.0.backend
     }
 
-    /// Memory for `len` elements, contents undefined.
+    /// Memory for `len` f32 elements, contents undefined.
     ///
     /// # Errors
     /// No room for a buffer of that size.
     pub fn alloc(&self, len: usize) -> Result<Arc<Buffer>, KernelError> {
+        self.alloc_as(Dtype::F32, len)
+    }
+
+    /// Memory for `len` elements stored as `dtype`, contents undefined.
+    ///
+    /// # Errors
+    /// No room for a buffer of that size.
+    pub fn alloc_as(&self, dtype: Dtype, len: usize) -> Result<Arc<Buffer>, KernelError> {
+        let words = dtype.words(len);
         let take = || match self.backend() {
-            Backend::Cpu(cpu) => cpu.alloc(len),
-            Backend::Gpu(gpu) => gpu.alloc(len).map(Storage::Gpu),
+            Backend::Cpu(cpu) => cpu.alloc(words),
+            Backend::Gpu(gpu) => gpu.alloc(words).map(Storage::Gpu),
             Backend::Reference(reference) => reference.alloc(len),
-            Backend::Dry(dry) => dry.alloc(len),
+            Backend::Dry(dry) => dry.alloc(words),
         };
         let storage = take().or_else(|_| {
             // What the pool holds of other sizes may make the room.
             self.trim();
             take()
         })?;
-        Ok(Arc::new(Buffer { storage, len, device: self.clone() }))
+        Ok(Arc::new(Buffer { storage, len, dtype, device: self.clone() }))
     }
 
     pub(crate) fn recycle(&self, buffer: &mut Buffer) {
@@ -169,11 +179,14 @@ impl Device {
         }
     }
 
-    /// Copies numbers into a view.
+    /// Copies numbers into a view, rounded to what it stores.
     ///
     /// # Errors
     /// Another length than the view's, or what a GPU reports.
     pub fn write(&self, view: &View, values: &[f32]) -> Result<(), KernelError> {
+        if view.dtype() != Dtype::F32 {
+            return self.write_halves(view, &view.dtype().encode(values));
+        }
         view.check("write", self)?;
         same_length(view, values.len())?;
         match self.backend() {
@@ -183,6 +196,27 @@ impl Device {
                 reference.write(view, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
             }
             Backend::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Copies halves, as they are, into a view that stores such.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    pub fn write_halves(&self, view: &View, halves: &[u16]) -> Result<(), KernelError> {
+        view.check("write", self)?;
+        same_length(view, halves.len())?;
+        if let Backend::Reference(reference) = self.backend() {
+            let mut values = vec![0.0; halves.len()];
+            view.dtype().decode(halves, &mut values);
+            return reference.write(view, &values.into_iter().map(f64::from).collect::<Vec<_>>());
+        }
+        let mut words = vec![0_f32; view.words().len()];
+        bytemuck::cast_slice_mut(&mut words)[..halves.len()].copy_from_slice(halves);
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.write(view, &words),
+            Backend::Gpu(gpu) => gpu.write(view, bytemuck::cast_slice(&words)),
+            Backend::Reference(_) | Backend::Dry(_) => Ok(()),
         }
     }
 
@@ -222,12 +256,20 @@ impl Device {
     /// What a GPU reports.
     pub fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
         view.check("read", self)?;
-        match self.backend() {
-            Backend::Cpu(cpu) => cpu.read(view),
-            Backend::Gpu(gpu) => gpu.read(view),
-            Backend::Reference(reference) => Ok(reference.read(view)?.into_iter().map(|v| v as f32).collect()),
-            Backend::Dry(_) => Ok(vec![0.0; view.len]),
+        let words = match self.backend() {
+            Backend::Cpu(cpu) => cpu.read(view)?,
+            Backend::Gpu(gpu) => gpu.read(view)?,
+            Backend::Reference(reference) => {
+                return Ok(reference.read(view)?.into_iter().map(|v| v as f32).collect());
+            }
+            Backend::Dry(_) => return Ok(vec![0.0; view.len]),
+        };
+        if view.dtype() == Dtype::F32 {
+            return Ok(words);
         }
+        let mut values = vec![0.0; view.len];
+        view.dtype().decode(&as_halves(&words)[..view.len], &mut values);
+        Ok(values)
     }
 
     /// Copies numbers out at the device's own precision.

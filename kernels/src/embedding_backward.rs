@@ -7,7 +7,15 @@ use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 
-pub use crate::embedding::Params;
+crate::kernel::params! {
+    /// Parameters of [`EmbeddingBackward`].
+    pub struct Params {
+        /// Tokens.
+        pub tokens: u32,
+        /// Elements a row.
+        pub width: u32,
+    }
+}
 
 /// The kernel.
 pub struct EmbeddingBackward;

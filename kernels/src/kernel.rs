@@ -1,6 +1,6 @@
 //! What a kernel is, and how one is launched.
 
-use crate::{Bindings, Device, KernelError, View, device::Backend};
+use crate::{Bindings, Device, Dtype, KernelError, View, device::Backend};
 
 /// The floating-point operations and the bytes that a launch must move at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -40,6 +40,8 @@ pub fn grid(groups: usize) -> [u32; 3] {
 pub enum Data {
     /// Numbers.
     F32(Vec<f32>),
+    /// Numbers stored as halves of this type.
+    Halves(Dtype, Vec<f32>),
     /// Ids.
     U32(Vec<u32>),
     /// An output of so many elements, poisoned with NaN before the launch.
@@ -49,10 +51,15 @@ pub enum Data {
 }
 
 impl Data {
+    /// Numbers stored as `dtype`.
+    pub(crate) fn stored(dtype: Dtype, values: Vec<f32>) -> Self {
+        if dtype == Dtype::F32 { Self::F32(values) } else { Self::Halves(dtype, values) }
+    }
+
     /// Number of elements.
     pub fn count(&self) -> usize {
         match self {
-            Self::F32(values) => values.len(),
+            Self::F32(values) | Self::Halves(_, values) => values.len(),
             Self::U32(ids) => ids.len(),
             Self::Out(count) | Self::Scratch(count) => *count,
         }
@@ -130,6 +137,11 @@ pub trait Kernel: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// How input number `input` is stored: only a weight may be other than f32.
+    fn dtype(_params: &Self::Params, _input: usize) -> Dtype {
+        Dtype::F32
+    }
+
     /// The dispatches of a launch, in order.
     fn passes(params: &Self::Params) -> Vec<Pass>;
 
@@ -169,6 +181,13 @@ pub fn launch<K: Kernel>(
     }
     for view in inputs.iter().chain(outputs) {
         view.check(K::NAME, device)?;
+    }
+    let names = K::INPUTS.iter().chain(K::OUTPUTS);
+    for (i, (view, name)) in inputs.iter().chain(outputs).zip(names).enumerate() {
+        let wanted = if i < inputs.len() { K::dtype(params, i) } else { Dtype::F32 };
+        if view.dtype() != wanted {
+            return Err(fail(format!("{name} is {}, {} expected", view.dtype().name(), wanted.name())));
+        }
     }
     for (i, output) in outputs.iter().enumerate() {
         let written_twice = outputs[..i].iter().any(|o| std::sync::Arc::ptr_eq(&o.buffer, &output.buffer));

@@ -2,10 +2,13 @@
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
-//! `gemm` crate's kernel for f32.
+//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
-use gemm_common::Parallelism;
+use crate::dtype::as_halves;
+use crate::gemm::{Halves, Matrix, gemm, gemm_halves};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 
 crate::kernel::params! {
     /// Parameters of [`Matmul`].
@@ -34,6 +37,8 @@ crate::kernel::params! {
         pub alpha: f32,
         /// 1 to add to what `c` holds.
         pub accumulate: u32,
+        /// How b is stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -57,6 +62,7 @@ impl Params {
             b_column,
             alpha: 1.0,
             accumulate: 0,
+            dtype: Dtype::F32.code(),
         }
     }
 }
@@ -64,67 +70,12 @@ impl Params {
 /// The kernel.
 pub struct Matmul;
 
-/// c (+)= alpha a b.
+/// c (+)= alpha a b, with b as it is stored.
 ///
 /// # Errors
 /// As [`crate::launch`].
 pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> Result<(), KernelError> {
-    launch::<Matmul>(device, &params, &[a, b], &[c])
-}
-
-/// A matrix inside a slice: elements from one row to the next, and from one column to the next.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    pub data: &'a [f32],
-    pub row: usize,
-    pub column: usize,
-}
-
-/// c `[m, n]` (rows `c_row` apart) = alpha a b, or += with `accumulate`, on all of rayon's threads if `parallel`.
-#[allow(clippy::too_many_arguments)] // It is the BLAS signature.
-pub(crate) fn gemm(
-    [m, n, k]: [usize; 3],
-    c: &mut [f32],
-    c_row: usize,
-    a: Matrix,
-    b: Matrix,
-    alpha: f32,
-    accumulate: bool,
-    parallel: bool,
-) {
-    let reach = |rows: usize, row: usize, columns: usize, column: usize| (rows - 1) * row + (columns - 1) * column + 1;
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    assert!(c_row >= n && c.len() >= reach(m, c_row, n, 1));
-    assert!(a.data.len() >= reach(m, a.row, k, a.column) && b.data.len() >= reach(k, b.row, n, b.column));
-    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
-    // SAFETY: the asserts above keep every element that m, n, k and the strides reach inside its slice; c is borrowed
-    // mutably, so it overlaps neither a nor b, and its rows do not overlap, for c_row >= n.
-    unsafe {
-        // Its kernels write columns; rows of c are the columns of c^T = b^T a^T.
-        gemm_f32::gemm::f32::get_gemm_fn()(
-            n,
-            m,
-            k,
-            c.as_mut_ptr(),
-            c_row as isize,
-            1,
-            accumulate,
-            b.data.as_ptr(),
-            b.row as isize,
-            b.column as isize,
-            a.data.as_ptr(),
-            a.row as isize,
-            a.column as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    launch::<Matmul>(device, &Params { dtype: b.dtype().code(), ..params }, &[a, b], &[c])
 }
 
 impl Kernel for Matmul {
@@ -133,6 +84,14 @@ impl Kernel for Matmul {
     const WGSL: &'static str = mode_shaders::MATMUL;
     const INPUTS: &'static [&'static str] = &["a", "b"];
     const OUTPUTS: &'static [&'static str] = &["c"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        vec![("DTYPE", p.dtype)]
+    }
+
+    fn dtype(p: &Params, input: usize) -> Dtype {
+        if input == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass { entry: "main", groups: [p.n.div_ceil(64), p.m.div_ceil(64), p.batch] }]
@@ -143,8 +102,17 @@ impl Kernel for Matmul {
         let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
             let a = Matrix { data: &a[i * p.a_batch as usize..], row: p.a_row as usize, column: p.a_column as usize };
-            let b = Matrix { data: &b[i * p.b_batch as usize..], row: p.b_row as usize, column: p.b_column as usize };
-            gemm([m, n, k], c, n, a, b, p.alpha, p.accumulate != 0, true);
+            let (start, row, column) = (i * p.b_batch as usize, p.b_row as usize, p.b_column as usize);
+            match Dtype::from_code(p.dtype) {
+                Dtype::F32 => {
+                    let b = Matrix { data: &b[start..], row, column };
+                    gemm([m, n, k], c, n, a, b, p.alpha, p.accumulate != 0, true);
+                }
+                dtype => {
+                    let b = Halves { data: &as_halves(b)[start..], dtype, row, column };
+                    gemm_halves([m, n, k], c, a, b, p.alpha, p.accumulate != 0);
+                }
+            }
         }
     }
 
@@ -168,24 +136,48 @@ impl Kernel for Matmul {
 
     fn cost(p: &Params) -> Cost {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(f64::from);
-        Cost { flop: 2.0 * batch * m * n * k, bytes: 4.0 * batch * (m * k + k * n + m * n) }
+        let weight = if p.dtype == Dtype::F32.code() { 4.0 } else { 2.0 };
+        Cost { flop: 2.0 * batch * m * n * k, bytes: batch * (4.0 * (m * k + m * n) + weight * k * n) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(batch, m, n, k, ta, tb, keep): (usize, usize, usize, usize, bool, bool, bool)| Case {
-            params: Params { alpha: 0.5, accumulate: keep.into(), ..Params::new(batch, m, n, k, ta, tb) },
-            inputs: vec![Data::F32(fill(seed, batch * m * k, 1.0)), Data::F32(fill(seed + 1, batch * k * n, 1.0))],
-            outputs: vec![if keep { Data::F32(fill(seed + 2, batch * m * n, 1.0)) } else { Data::Out(batch * m * n) }],
-        };
+        let stored =
+            |(batch, m, n, k, ta, tb, keep): (usize, usize, usize, usize, bool, bool, bool), dtype: Dtype| Case {
+                params: Params {
+                    alpha: 0.5,
+                    accumulate: keep.into(),
+                    dtype: dtype.code(),
+                    ..Params::new(batch, m, n, k, ta, tb)
+                },
+                inputs: vec![
+                    Data::F32(fill(seed, batch * m * k, 1.0)),
+                    Data::stored(dtype, fill(seed + 1, batch * k * n, 1.0)),
+                ],
+                outputs: vec![if keep {
+                    Data::F32(fill(seed + 2, batch * m * n, 1.0))
+                } else {
+                    Data::Out(batch * m * n)
+                }],
+            };
+        let case = |shape| stored(shape, Dtype::F32);
         if sizes == Sizes::Large {
             let square = |(ta, tb)| case((1, 515, 1_027, 769, ta, tb, false));
             let square = [(false, false), (false, true), (true, false), (true, true)].map(square);
-            return square.into_iter().chain([case((1, 66_000, 7, 5, false, true, true))]).collect();
+            let tall = case((1, 66_000, 7, 5, false, true, true));
+            // A weight that the CPU widens in several parts, both ways round.
+            let weight = [true, false].map(|tb| stored((1, 67, 2_051, 1_539, false, tb, true), Dtype::BF16));
+            return square.into_iter().chain([tall]).chain(weight).collect();
         }
         let mut cases = vec![case((1, 1, 1, 1, false, false, false)), case((2, 64, 64, 16, false, false, true))];
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
             cases.push(case((1, 65, 67, 33, ta, tb, false)));
             cases.push(case((3, 7, 130, 17, ta, tb, true)));
+        }
+        for dtype in [Dtype::F16, Dtype::BF16] {
+            for tb in [false, true] {
+                cases.push(stored((1, 65, 67, 33, false, tb, true), dtype));
+                cases.push(stored((3, 1, 71, 17, true, tb, false), dtype));
+            }
         }
         cases
     }

@@ -1,13 +1,17 @@
 //! The WGSL of every kernel, as text, and the one way in which it is specialised.
 //!
-//! Each file is a valid shader on its own. Binding 0 is the uniform `Params`, then come the inputs, then the outputs, in
+//! Each file is a valid shader on its own, or with the files of `shared/` that its line here adds. Binding 0 is the uniform `Params`, then come the inputs, then the outputs, in
 //! the order that the kernel's definition lists them.
 
 macro_rules! shaders {
-    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
-        $($(#[$doc])* pub const $name: &str = include_str!(concat!("../", $file));)*
+    ($($(#[$doc:meta])* $name:ident = $file:literal $(+ $shared:literal)*;)*) => {
+        // The shared text comes last, so that the lines of a message are those of the file.
+        $($(#[$doc])* pub const $name: &str =
+            concat!(include_str!(concat!("../", $file)) $(, include_str!(concat!("../shared/", $shared)))*);)*
         /// Every shader: file name and text.
         pub const ALL: &[(&str, &str)] = &[$(($file, $name)),*];
+        #[cfg(test)]
+        const SHARED: &[&str] = &[$($($shared,)*)*];
     };
 }
 
@@ -25,7 +29,7 @@ shaders! {
     /// Cross-entropy, backward.
     CROSS_ENTROPY_BACKWARD = "cross_entropy_backward.wgsl";
     /// Rows of a table by id.
-    EMBEDDING = "embedding.wgsl";
+    EMBEDDING = "embedding.wgsl" + "weight.wgsl";
     /// Rows added to a table by id.
     EMBEDDING_BACKWARD = "embedding_backward.wgsl";
     /// One value everywhere.
@@ -35,7 +39,7 @@ shaders! {
     /// The fused gate merge, backward.
     GATE_MERGE_BACKWARD = "gate_merge_backward.wgsl";
     /// Matrix product.
-    MATMUL = "matmul.wgsl";
+    MATMUL = "matmul.wgsl" + "weight.wgsl";
     /// RMSNorm, forward.
     RMS_NORM = "rms_norm.wgsl";
     /// RMSNorm, gradient of the weight.
@@ -81,15 +85,21 @@ mod tests {
 
     #[test]
     fn every_file_in_the_folder_is_named_once() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .expect("the crate's folder")
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.ends_with(".wgsl"))
-            .collect();
-        files.sort();
+        let files = |folder: &str| {
+            let mut files: Vec<String> = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR")))
+                .expect("the crate's folder")
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| name.ends_with(".wgsl"))
+                .collect();
+            files.sort();
+            files
+        };
         let mut named: Vec<&str> = ALL.iter().map(|(file, _)| *file).collect();
         named.sort_unstable();
-        assert_eq!(files, named);
+        assert_eq!(files(""), named);
+        let mut shared = SHARED.to_vec();
+        shared.sort_unstable();
+        shared.dedup();
+        assert_eq!(files("shared"), shared);
     }
 }

@@ -74,6 +74,7 @@ pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError
             }
             (Tensor::empty(device, &shape)?, false)
         }
+        Target::Overwrite(c) => (c.clone(), false),
         Target::Add(c) => (c.clone(), true),
     };
     if c.len() != m * n {

@@ -36,6 +36,7 @@ pub fn rms_norm_dw(x: &Tensor, r: &Tensor, dy: &Tensor, into: Target) -> Result<
     x.same_shape(dy, "rms_norm_dw")?;
     let (dw, accumulate) = match into {
         Target::New => (Tensor::empty(x.device(), &[x.width()])?, false),
+        Target::Overwrite(dw) => (dw.clone(), false),
         Target::Add(dw) => (dw.clone(), true),
     };
     dw_kernel::rms_norm_dw(x.device(), x.view(), r.view(), dy.view(), dw.view(), accumulate)?;

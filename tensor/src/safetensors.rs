@@ -1,8 +1,7 @@
-//! Weights in safetensors files: read as f32 from F32, F16 or BF16, one file or several shards; written as F32.
+//! Weights in safetensors files, one file or several shards: F32, F16 or BF16, read as f32 or as they are stored.
 
-use crate::{Tensor, TensorError};
-use ::safetensors::tensor::{Dtype, Metadata, SafeTensors as Parsed, TensorInfo, TensorView};
-use half::{bf16, f16};
+use crate::{Device, Dtype, Tensor, TensorError};
+use ::safetensors::tensor::{Dtype as Stored, Metadata, SafeTensors as Parsed, TensorInfo, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -94,23 +93,49 @@ impl SafeTensors {
     /// # Errors
     /// No such tensor, another shape, or an element type other than F32, F16 and BF16.
     pub fn read(&self, name: &str, wanted: &[usize]) -> Result<Vec<f32>, TensorError> {
+        self.wanted(name, wanted, |dtype, bytes| {
+            if dtype == Dtype::F32 {
+                return Ok(bytemuck::pod_collect_to_vec(bytes));
+            }
+            let mut values = vec![0.0; bytes.len() / 2];
+            dtype.decode(&bytemuck::pod_collect_to_vec(bytes), &mut values);
+            Ok(values)
+        })
+    }
+
+    /// A weight on a device, stored as the file stores it, if it has the shape wanted.
+    ///
+    /// # Errors
+    /// As [`SafeTensors::read`], or what the device reports.
+    pub fn load(&self, device: &Device, name: &str, wanted: &[usize]) -> Result<Tensor, TensorError> {
+        self.wanted(name, wanted, |dtype, bytes| match dtype {
+            Dtype::F32 => Tensor::from_slice(device, &bytemuck::pod_collect_to_vec::<u8, f32>(bytes), wanted),
+            halves => Tensor::from_halves(device, halves, &bytemuck::pod_collect_to_vec::<u8, u16>(bytes), wanted),
+        })
+    }
+
+    /// `with` on a tensor's type and bytes, once its shape and its type are known to be fit.
+    fn wanted<T>(
+        &self,
+        name: &str,
+        wanted: &[usize],
+        with: impl FnOnce(Dtype, &[u8]) -> Result<T, TensorError>,
+    ) -> Result<T, TensorError> {
         self.view(name, |path, view| {
             if view.shape() != wanted {
                 let (found, wanted) = (view.shape().to_vec(), wanted.to_vec());
                 return Err(TensorError::WrongShape { path: path.into(), name: name.into(), found, wanted });
             }
-            let words = |convert: fn([u8; 2]) -> f32| {
-                view.data().chunks_exact(2).map(|b| convert([b[0], b[1]])).collect::<Vec<f32>>()
-            };
-            match view.dtype() {
-                Dtype::F32 => Ok(bytemuck::pod_collect_to_vec(view.data())),
-                Dtype::F16 => Ok(words(|b| f16::from_le_bytes(b).to_f32())),
-                Dtype::BF16 => Ok(words(|b| bf16::from_le_bytes(b).to_f32())),
+            let dtype = match view.dtype() {
+                Stored::F32 => Dtype::F32,
+                Stored::F16 => Dtype::F16,
+                Stored::BF16 => Dtype::BF16,
                 other => {
                     let (path, name, dtype) = (path.into(), name.into(), format!("{other:?}"));
-                    Err(TensorError::ElementType { path, name, dtype })
+                    return Err(TensorError::ElementType { path, name, dtype });
                 }
-            }
+            };
+            with(dtype, view.data())
         })
     }
 }
@@ -123,7 +148,7 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
     Parsed::deserialize(map).map_err(|e| format_error(path, e))
 }
 
-/// Writes tensors as F32, in the order of their names, with `notes` in the header. Each is read from its device when its turn
+/// Writes tensors as they are stored, f32 before halves so that all lie at multiples of their size, each in the order of names, with `notes` in the header. Each is read from its device when its turn
 /// comes, so that main memory holds one at a time. (The crate's own way to a file goes by a temporary one beside it, which
 /// a killed process would leave behind under a name that nobody knows.)
 ///
@@ -135,23 +160,34 @@ pub fn write_safetensors(
     notes: &[(&str, String)],
 ) -> Result<(), TensorError> {
     let failed = |source| TensorError::File { path: path.into(), source };
-    let header = header(tensors, notes).map_err(|e| format_error(path, e))?;
+    let mut tensors: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    tensors.sort_by_key(|(_, tensor)| tensor.dtype() != Dtype::F32);
+    let header = header(&tensors, notes).map_err(|e| format_error(path, e))?;
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).map_err(failed)?;
-    for tensor in tensors.values() {
+    for (_, tensor) in tensors {
         let values = tensor.to_vec()?;
-        file.write_all(bytemuck::cast_slice(&values)).map_err(failed)?;
+        let written = match tensor.dtype() {
+            Dtype::F32 => file.write_all(bytemuck::cast_slice(&values)),
+            halves => file.write_all(bytemuck::cast_slice(&halves.encode(&values))),
+        };
+        written.map_err(failed)?;
     }
     file.flush().map_err(failed)
 }
 
 /// The header of a file: JSON, filled up with spaces to a multiple of 8 bytes.
-fn header(tensors: &BTreeMap<String, Tensor>, notes: &[(&str, String)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn header(tensors: &[(&String, &Tensor)], notes: &[(&str, String)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut at = 0;
-    let info = |(name, tensor): (&String, &Tensor)| {
+    let info = |&(name, tensor): &(&String, &Tensor)| {
         let from = at;
-        at += 4 * tensor.len();
-        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: tensor.shape().to_vec(), data_offsets: (from, at) })
+        let (dtype, bytes) = match tensor.dtype() {
+            Dtype::F32 => (Stored::F32, 4),
+            Dtype::F16 => (Stored::F16, 2),
+            Dtype::BF16 => (Stored::BF16, 2),
+        };
+        at += bytes * tensor.len();
+        (name.clone(), TensorInfo { dtype, shape: tensor.shape().to_vec(), data_offsets: (from, at) })
     };
     let infos = tensors.iter().map(info).collect();
     let notes: HashMap<String, String> = notes.iter().map(|(key, note)| ((*key).to_string(), note.clone())).collect();

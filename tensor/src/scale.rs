@@ -1,7 +1,7 @@
 //! y = alpha x, and y += x.
 
 use crate::{Tensor, TensorError};
-use mode_kernels::scale as kernel;
+use mode_kernels::{Dtype, scale as kernel};
 
 /// alpha x.
 ///
@@ -22,11 +22,14 @@ pub fn accumulate(x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
     Ok(kernel::scale(x.device(), 1.0, x.view(), y.view(), true)?)
 }
 
-/// y = x, in place.
+/// y = x, in place; halves are widened, by way of main memory.
 ///
 /// # Errors
 /// Shapes that differ.
 pub fn copy(x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
     x.same_shape(y, "copy")?;
+    if x.dtype() != Dtype::F32 {
+        return y.write(&x.to_vec()?);
+    }
     Ok(kernel::scale(x.device(), 1.0, x.view(), y.view(), false)?)
 }

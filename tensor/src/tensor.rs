@@ -1,9 +1,9 @@
 //! The tensor: a shape over a view of a device's buffer.
 
 use crate::{Device, TensorError};
-use mode_kernels::View;
+use mode_kernels::{Dtype, View};
 
-/// A contiguous row-major array of f32 on a device. Clones share memory; only optimizers and [`Target`] write in place.
+/// A contiguous row-major array on a device, of f32, or of halves that are only read. Clones share memory; only optimizers and [`Target`] write in place.
 #[derive(Clone)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -14,6 +14,8 @@ pub struct Tensor {
 pub enum Target<'a> {
     /// Fresh memory.
     New,
+    /// This tensor, whatever it holds.
+    Overwrite(&'a Tensor),
     /// Added to the contents of this tensor.
     Add(&'a Tensor),
 }
@@ -34,7 +36,7 @@ impl Tensor {
     /// A GPU without room.
     pub fn full(device: &Device, shape: &[usize], value: f32) -> Result<Self, TensorError> {
         let tensor = Self::empty(device, shape)?;
-        mode_kernels::fill::fill(device, value, &tensor.view)?;
+        crate::fill(&tensor, value)?;
         Ok(tensor)
     }
 
@@ -46,6 +48,16 @@ impl Tensor {
         let tensor = Self::empty(device, shape)?;
         tensor.write(values)?;
         Ok(tensor)
+    }
+
+    /// A weight of halves, as they are: what [`crate::matmul`] takes for its b and [`crate::embedding()`] for its table.
+    ///
+    /// # Errors
+    /// Another number of halves than the shape has.
+    pub fn from_halves(device: &Device, dtype: Dtype, halves: &[u16], shape: &[usize]) -> Result<Self, TensorError> {
+        let view = View::whole(device.alloc_as(dtype, elements(shape))?);
+        device.write_halves(&view, halves)?;
+        Ok(Self { shape: shape.into(), view })
     }
 
     /// A tensor of doubles; only the reference device keeps more than f32 holds.
@@ -71,7 +83,7 @@ impl Tensor {
         Ok((0..count).map(slot).collect())
     }
 
-    /// Replaces the contents, in place.
+    /// Replaces the contents, in place, rounded to what it stores.
     ///
     /// # Errors
     /// Another number of values than the tensor has.
@@ -82,6 +94,11 @@ impl Tensor {
     /// The shape.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// How its elements are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.view.dtype()
     }
 
     /// Number of elements.
@@ -125,7 +142,20 @@ impl Tensor {
         Ok(Self { shape: shape.into(), view: self.view.clone() })
     }
 
-    /// A copy of the elements in main memory; waits for the device.
+    /// Some of a vector's elements, from `first` on, under a shape; `first` is a multiple of [`Device::ALIGNMENT`].
+    ///
+    /// # Errors
+    /// More elements than there are from there on.
+    pub fn window(&self, first: usize, shape: &[usize]) -> Result<Self, TensorError> {
+        let len = elements(shape);
+        if !first.is_multiple_of(Device::ALIGNMENT) || first.checked_add(len).is_none_or(|end| end > self.len()) {
+            return Err(TensorError::shape("window", "no such part", &self.shape, shape));
+        }
+        let view = View { buffer: self.view.buffer.clone(), offset: self.view.offset + first, len };
+        Ok(Self { shape: shape.into(), view })
+    }
+
+    /// A copy of the elements in main memory, halves widened; waits for the device.
     ///
     /// # Errors
     /// What the device reports.
@@ -144,6 +174,12 @@ impl Tensor {
     /// True if no other tensor uses this one's buffer, so that it may be written to.
     pub fn is_sole_owner(&self) -> bool {
         std::sync::Arc::strong_count(&self.view.buffer) == 1
+    }
+
+    /// True if both are the same elements of one buffer.
+    pub fn is_same_memory(&self, other: &Tensor) -> bool {
+        let (one, other) = (&self.view, &other.view);
+        std::sync::Arc::ptr_eq(&one.buffer, &other.buffer) && (one.offset, one.len) == (other.offset, other.len)
     }
 
     /// An error unless both shapes are equal.
@@ -189,6 +225,7 @@ mod tests {
         let device = Device::cpu();
         let x = Tensor::from_slice(&device, &[1.0; 6], &[2, 3]).expect("six values");
         assert!(x.reshape(&[3, 2]).is_ok());
+        assert!(x.window(0, &[5]).is_ok() && x.window(0, &[7]).is_err() && x.window(1, &[2]).is_err());
         let error = x.reshape(&[4]).expect_err("another count").to_string();
         assert_eq!(error, "reshape: another number of elements: [2, 3] and [4]");
         assert!(Tensor::from_slice(&device, &[1.0; 5], &[2, 3]).is_err());

@@ -182,7 +182,7 @@ impl Gpu {
     /// Writes are ordered before the next submission as a whole, so what has been recorded must go first.
     pub(crate) fn write(&self, view: &View, bytes: &[u8]) -> Result<(), KernelError> {
         self.recorder().submit(&self.device, &self.queue);
-        self.queue.write_buffer(storage(view)?, 4 * view.offset as u64, bytes);
+        self.queue.write_buffer(storage(view)?, 4 * view.words().start as u64, bytes);
         self.take_error()
     }
 
@@ -200,11 +200,11 @@ impl Gpu {
     }
 
     pub(crate) fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
-        let size = 4 * view.len as u64;
+        let (start, size) = bytes(view);
         let staging = self.staging(size);
         {
             let mut recorder = self.recorder();
-            recorder.copy(&self.device, storage(view)?, 4 * view.offset as u64, &staging, size);
+            recorder.copy(&self.device, storage(view)?, start, &staging, size);
             recorder.submit(&self.device, &self.queue);
         }
         let (send, receive) = std::sync::mpsc::channel();
@@ -245,12 +245,19 @@ fn storage(view: &View) -> Result<&wgpu::Buffer, KernelError> {
     }
 }
 
+/// First byte of a view and number of its bytes.
+fn bytes(view: &View) -> (u64, u64) {
+    let words = view.words();
+    (4 * words.start as u64, 4 * words.len() as u64)
+}
+
 fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError> {
-    if !view.offset.is_multiple_of(crate::Device::ALIGNMENT) {
-        let what = format!("binding {binding} starts at element {}, not at a multiple of 64", view.offset);
+    let (offset, size) = bytes(view);
+    if !offset.is_multiple_of(4 * crate::Device::ALIGNMENT as u64) {
+        let what = format!("binding {binding} starts at byte {offset}, not at a multiple of 256");
         return Err(KernelError::Launch { kernel: K::NAME, what });
     }
-    Ok(Bound { binding, buffer: storage(view)?, offset: 4 * view.offset as u64, size: 4 * view.len as u64 })
+    Ok(Bound { binding, buffer: storage(view)?, offset, size })
 }
 
 /// Drivers and wgpu report over many lines; ours have one.

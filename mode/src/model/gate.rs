@@ -109,8 +109,8 @@ impl Gate {
     /// What the device reports.
     pub fn compose(gates: &[&Gate], block: usize, rule: GateRule) -> Result<Self, Error> {
         let n = gates.len();
-        let device = gates[0].weight.value().device();
-        let width = gates[0].weight.value().width();
+        let first = gates[0].weight.value();
+        let (device, width) = (first.device(), first.width());
         let read = |pick: fn(&Gate) -> &Param| {
             gates.iter().map(|gate| pick(gate).value().to_vec()).collect::<Result<Vec<_>, _>>()
         };

@@ -120,7 +120,7 @@ impl Layer {
     /// Copies another layer's values.
     pub(crate) fn copy_from(&self, other: &Layer) -> Result<(), Error> {
         for (to, from) in self.params().zip(other.params()) {
-            mode_tensor::copy(from.value(), to.value())?;
+            mode_tensor::copy(&from.value(), &to.value())?;
         }
         Ok(())
     }

@@ -31,12 +31,17 @@ pub(crate) struct Maker<'a> {
 impl Maker<'_> {
     /// The parameter `name` of `shape`.
     pub(crate) fn param(&mut self, name: &str, shape: &[usize], start: Start) -> Result<Param, Error> {
+        let whole = format!("{}{name}", self.name);
         let values = match &mut self.weights {
+            // Matrices stay as they are stored; an optimizer that trains them widens them. Vectors are small.
+            Weights::File { tensors, prefix } if shape.len() > 1 => {
+                return Ok(Param::new(whole, tensors.load(self.device, &format!("{prefix}{name}"), shape)?));
+            }
             Weights::File { tensors, prefix } => tensors.read(&format!("{prefix}{name}"), shape)?,
             Weights::Random(random) => random.values(shape.iter().product(), start),
-            Weights::Rule(rule) => rule(&format!("{}{name}", self.name), shape),
+            Weights::Rule(rule) => rule(&whole, shape),
         };
-        Ok(Param::new(format!("{}{name}", self.name), Tensor::from_slice(self.device, &values, shape)?))
+        Ok(Param::new(whole, Tensor::from_slice(self.device, &values, shape)?))
     }
 }
 
@@ -65,6 +70,6 @@ pub(crate) fn write<'a>(
     params: impl IntoIterator<Item = &'a Param>,
     name: impl Fn(&str) -> String,
 ) -> Result<(), Error> {
-    let tensors = params.into_iter().map(|param| (name(param.name()), param.value().clone())).collect();
+    let tensors = params.into_iter().map(|param| (name(param.name()), param.value())).collect();
     files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, &[])?))
 }

@@ -86,7 +86,7 @@ impl Checkpoints {
         let mut tensors = BTreeMap::new();
         for (param, m, v) in trainer.optimizer.states() {
             for (name, tensor) in named(param, m, v) {
-                tensors.insert(name, tensor.clone());
+                tensors.insert(name, tensor);
             }
         }
         let losses = Tensor::from_slice(&Device::cpu(), &trainer.losses, &[trainer.losses.len()])?;
@@ -159,9 +159,9 @@ impl Checkpoints {
 }
 
 /// A parameter and its moments, under their names in a checkpoint.
-fn named<'a>(param: &'a Param, m: &'a Tensor, v: &'a Tensor) -> [(String, &'a Tensor); 3] {
+fn named(param: &Param, m: &Tensor, v: &Tensor) -> [(String, Tensor); 3] {
     let name = param.name();
-    [(weight_name(name), param.value()), (format!("m.{name}"), m), (format!("v.{name}"), v)]
+    [(weight_name(name), param.value()), (format!("m.{name}"), m.clone()), (format!("v.{name}"), v.clone())]
 }
 
 /// A trained weight's name in a checkpoint.

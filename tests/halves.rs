@@ -1,0 +1,116 @@
+//! Models stored as f16 or bf16: kept as they are where they are frozen, widened where they are trained, and the same numbers as
+//! a model of the widened values.
+
+use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
+use mode::train::{evaluate, one_step};
+use mode_autograd::{AdamW, AdamWSettings};
+use mode_tensor::{Device, Dtype, Tensor, write_safetensors};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+mod common;
+use common::data;
+
+/// The small model with its matrices rounded to `dtype`, stored as such or as f32.
+fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
+    let to = folder.join(format!("{}-as-{}", dtype.name(), stored.name()));
+    std::fs::create_dir(&to).expect("a folder");
+    std::fs::copy(data("tiny-random-llama").join("config.json"), to.join("config.json")).expect("a file");
+    let device = Device::cpu();
+    let model = open(&data("tiny-random-llama"), &device).expect("a model");
+    let store = |value: Tensor| {
+        let halves = dtype.encode(&value.to_vec().expect("readable"));
+        let half = Tensor::from_halves(&device, dtype, &halves, value.shape()).expect("fits");
+        match stored {
+            Dtype::F32 => Tensor::from_slice(&device, &half.to_vec().expect("readable"), value.shape()).expect("fits"),
+            _ => half,
+        }
+    };
+    let tensors: BTreeMap<String, Tensor> =
+        model.params().map(|param| (param.name().to_string(), store(param.value()))).collect();
+    write_safetensors(&to.join("model.safetensors"), &tensors, &[]).expect("written");
+    to
+}
+
+fn stage_1(folder: &Path, device: &Device) -> Model {
+    let backbone = open(folder, device).expect("a model").backbone;
+    let info = ExpertInfo::new("one", "one", &"0".repeat(64), 2, 1).expect("a name");
+    let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut Random::new(5)).expect("an expert");
+    let gates = (0..2).map(|i| Gate::with_share(device, i, backbone.config.width, 0.4).expect("a gate")).collect();
+    let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
+    model.set_trained(Trained::Experts);
+    model
+}
+
+fn full(folder: &Path, device: &Device) -> Model {
+    let model = open(folder, device).expect("a model");
+    model.set_trained(Trained::Backbone);
+    model
+}
+
+fn losses(model: &Model) -> Vec<f32> {
+    let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
+    let windows: Vec<Vec<u32>> = (0..3).map(|row| (0..12).map(|i| (row * 37 + i * i) % 50).collect()).collect();
+    (0..3).map(|_| one_step(model, &mut optimizer, &windows, 1, 3e-3).expect("a step").loss).collect()
+}
+
+fn devices() -> Vec<Device> {
+    [Some(Device::cpu()), Some(Device::reference()), Device::choose(Some("gpu")).ok()].into_iter().flatten().collect()
+}
+
+#[test]
+fn halves_give_the_numbers_of_their_widened_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for dtype in [Dtype::F16, Dtype::BF16] {
+        let [halves, widened] = [dtype, Dtype::F32].map(|stored| rounded(folder.path(), dtype, stored));
+        for device in devices() {
+            let matrices = |model: &Model| {
+                let kinds = model.backbone.params().map(|param| param.value()).filter(|value| value.shape().len() > 1);
+                kinds.map(|value| value.dtype()).collect::<Vec<_>>()
+            };
+            let model = open(&halves, &device).expect("a model");
+            assert!(matrices(&model).iter().all(|&kind| kind == dtype), "stored as the file stores it");
+            let windows = [(0..20).map(|i| i * 7 % 50).collect::<Vec<u32>>()];
+            let loss = |model: &Model| evaluate(model, &windows, false).expect("an evaluation").mean_nll;
+            let (got, want) = (loss(&model), loss(&open(&widened, &device).expect("a model")));
+            assert!((got - want).abs() < 1e-6, "{}: {got} and {want}", device.name());
+
+            let model = stage_1(&halves, &device);
+            for (got, want) in losses(&model).iter().zip(losses(&stage_1(&widened, &device))) {
+                assert!((got - want).abs() < 1e-5, "stage 1 on {}: {got} and {want}", device.name());
+            }
+            assert!(matrices(&model).iter().all(|&kind| kind == dtype), "a frozen backbone stays as it is");
+            let model = full(&halves, &device);
+            for (got, want) in losses(&model).iter().zip(losses(&full(&widened, &device))) {
+                assert!((got - want).abs() < 1e-5, "all weights on {}: {got} and {want}", device.name());
+            }
+            assert!(matrices(&model).iter().all(|&kind| kind == Dtype::F32), "what is trained is f32");
+        }
+    }
+}
+
+#[test]
+fn halves_take_half_the_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bytes = |stored| {
+        let device = Device::dry();
+        open(&rounded(folder.path(), Dtype::BF16, stored), &device).expect("a model");
+        device.counters().bytes as f64
+    };
+    let (halves, whole) = (bytes(Dtype::BF16), bytes(Dtype::F32));
+    // Rotary tables and norms stay as they are, and buffers are rounded up to size classes.
+    assert!(halves < 0.75 * whole, "{halves} and {whole}");
+}
+
+#[test]
+fn what_is_not_a_weight_is_refused_as_halves() {
+    let device = Device::cpu();
+    let half = Tensor::from_halves(&device, Dtype::F16, &[0x3c00; 4], &[2, 2]).expect("fits");
+    let whole = Tensor::full(&device, &[2, 2], 1.0).expect("memory");
+    let error = mode_tensor::add(&half, &whole, None).expect_err("halves").to_string();
+    assert_eq!(error, "kernel add: a is F16, F32 expected");
+    let product = |a, b| mode_tensor::matmul(mode_tensor::Product::new(a, b));
+    assert_eq!(product(&whole, &half).expect("a weight").to_vec().expect("readable"), [2.0; 4]);
+    let error = product(&half, &whole).expect_err("halves").to_string();
+    assert_eq!(error, "kernel matmul: a is F16, F32 expected");
+}
