@@ -25,7 +25,7 @@ fn attentions(c: &mut Criterion) -> Result<(), TensorError> {
     let device = Device::cpu();
     let [q, k, v] =
         [tensor(&device, 1, &[1024, 256])?, tensor(&device, 2, &[1024, 256])?, tensor(&device, 3, &[1024, 256])?];
-    let shape = AttentionShape { length: 256, heads: 4, kv_heads: 4 };
+    let shape = AttentionShape::new(256, 4, 4);
     c.bench_function("attention 4 x 256 tokens, 4 heads of 64", |bench| {
         bench.iter(|| black_box(attention(&q, &k, &v, shape)));
     });

@@ -1,13 +1,13 @@
 // Causal attention, forward, without a stored [length, length] matrix: o = softmax(scale q k^T + mask) v, computed over
 // tiles of keys with a running maximum and sum (online softmax). Grouped queries: heads / kv_heads query heads share a
-// key head. A workgroup of ROWS x 16 threads makes ROWS rows of one head's output.
+// key head. A window has past + length keys, its queries' own the last. A workgroup of ROWS x 16 threads makes ROWS rows of one head's output.
 
-struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32 }
+struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;          // [batch, length, heads, HEAD]
-@group(0) @binding(2) var<storage, read> k: array<f32>;          // [batch, length, kv_heads, HEAD]
-@group(0) @binding(3) var<storage, read> v: array<f32>;          // [batch, length, kv_heads, HEAD]
+@group(0) @binding(2) var<storage, read> k: array<f32>;          // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(3) var<storage, read> v: array<f32>;          // [batch, past + length, kv_heads, HEAD]
 @group(0) @binding(4) var<storage, read_write> o: array<f32>;    // [batch, length, heads, HEAD]
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;  // [batch, length, heads], log sum exp of a row
 
@@ -21,16 +21,18 @@ var<workgroup> scores: array<f32, ROWS * LANES>;
 
 // Rows of k (or v) from `first` on; rows past the end are zero.
 fn load_keys(first: u32, base: u32, lane: u32) {
+    let keys = params.past + params.length;
     for (var i = lane; i < LANES * HEAD; i += ROWS * LANES) {
         let at = first + i / HEAD;
-        tile[i] = select(0.0, k[base + min(at, params.length - 1u) * params.kv_heads * HEAD + i % HEAD], at < params.length);
+        tile[i] = select(0.0, k[base + min(at, keys - 1u) * params.kv_heads * HEAD + i % HEAD], at < keys);
     }
 }
 
 fn load_values(first: u32, base: u32, lane: u32) {
+    let keys = params.past + params.length;
     for (var i = lane; i < LANES * HEAD; i += ROWS * LANES) {
         let at = first + i / HEAD;
-        tile[i] = select(0.0, v[base + min(at, params.length - 1u) * params.kv_heads * HEAD + i % HEAD], at < params.length);
+        tile[i] = select(0.0, v[base + min(at, keys - 1u) * params.kv_heads * HEAD + i % HEAD], at < keys);
     }
 }
 
@@ -43,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let first_row = group.x * ROWS;
     let row = first_row + local.y;
     let q_base = (batch * params.length * params.heads + head) * HEAD;
-    let kv_base = (batch * params.length * params.kv_heads + kv_head) * HEAD;
+    let kv_base = (batch * (params.past + params.length) * params.kv_heads + kv_head) * HEAD;
     for (var i = lane; i < ROWS * HEAD; i += ROWS * LANES) {
         let at = min(first_row + i / HEAD, params.length - 1u);
         queries[i] = q[q_base + at * params.heads * HEAD + i % HEAD] * params.scale;
@@ -51,8 +53,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var greatest = -1e30;
     var sum = 0.0;
     var output: array<f32, PER>;
-    let last_row = min(first_row + ROWS, params.length) - 1u;
-    for (var first = 0u; first <= last_row; first += LANES) {
+    let last_seen = params.past + min(first_row + ROWS, params.length) - 1u;
+    for (var first = 0u; first <= last_seen; first += LANES) {
         workgroupBarrier();
         load_keys(first, kv_base, lane);
         workgroupBarrier();
@@ -60,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         for (var i = 0u; i < HEAD; i++) {
             score += queries[local.y * HEAD + i] * tile[local.x * HEAD + i];
         }
-        scores[lane] = select(-1e30, score, first + local.x <= row);
+        scores[lane] = select(-1e30, score, first + local.x <= params.past + row);
         workgroupBarrier();
         load_values(first, kv_base, lane);
         workgroupBarrier();

@@ -1,11 +1,11 @@
 // Rotates the pairs (i, i + half) of each head by the angle of the token's position; sign -1 turns back.
 
-struct Params { tokens: u32, length: u32, heads: u32, width: u32, sign: f32 }
+struct Params { tokens: u32, length: u32, heads: u32, width: u32, sign: f32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [tokens, heads, width]
-@group(0) @binding(2) var<storage, read> cosine: array<f32>;     // [length, width / 2]
-@group(0) @binding(3) var<storage, read> sine: array<f32>;       // [length, width / 2]
+@group(0) @binding(2) var<storage, read> cosine: array<f32>;     // [first + length, width / 2]
+@group(0) @binding(3) var<storage, read> sine: array<f32>;       // [first + length, width / 2]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;    // [tokens, heads, width]
 
 @compute @workgroup_size(256)
@@ -16,7 +16,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if i < params.tokens * params.heads * half {
         let pair = i % half;
         let row = i / half;                                      // token * heads + head
-        let position = (row / params.heads) % params.length;
+        let position = params.first + (row / params.heads) % params.length;
         let c = cosine[position * half + pair];
         let s = sine[position * half + pair] * params.sign;
         let low = row * params.width + pair;

@@ -53,7 +53,7 @@ fn rotary() -> Checked {
 #[test]
 fn attention() -> Checked {
     for (heads, kv_heads) in [(2, 2), (4, 2), (3, 1)] {
-        let shape = AttentionShape { length: 5, heads, kv_heads };
+        let shape = AttentionShape::new(5, heads, kv_heads);
         let (q, kv) = ([10, 3 * heads], [10, 3 * kv_heads]);
         check("attention", &[&q, &kv, &kv], |_, x| mode_autograd::attention(&x[0], &x[1], &x[2], shape))?;
     }

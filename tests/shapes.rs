@@ -83,7 +83,7 @@ proptest! {
         let heads = kv_heads * group;
         let (q, kv) = (vec![windows * length, heads * width], vec![windows * length, kv_heads * width]);
         agree(seed, &[q, kv.clone(), kv], &|_, v| {
-            attention(&v[0], &v[1], &v[2], AttentionShape { length, heads, kv_heads })
+            attention(&v[0], &v[1], &v[2], AttentionShape::new(length, heads, kv_heads))
         })?;
     }
 
@@ -117,7 +117,7 @@ proptest! {
     ) {
         let shapes = [a.clone(), b.clone(), c.clone()];
         let all = |op: &Op| run(&Device::cpu(), 5, &shapes, op);
-        let attended = all(&|_, v| attention(&v[0], &v[1], &v[2], AttentionShape { length, heads, kv_heads: heads }));
+        let attended = all(&|_, v| attention(&v[0], &v[1], &v[2], AttentionShape::new(length, heads, heads)));
         let merged = all(&|_, v| Ok(gate_merge(&v[0], &v[1], &v[2], &[&v[0]])?.y));
         // Results that leave an operand out have no gradient for it: those are errors too.
         let others = [

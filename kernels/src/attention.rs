@@ -1,8 +1,8 @@
 //! Causal attention, forward, without a stored length x length matrix (Dao et al., arXiv 2205.14135).
 //!
 //! o = softmax(scale q k^T + mask) v for each window and head, where a token sees itself and what came before it; q, o
-//! `[batch, length, heads, width]`, k, v `[batch, length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum exp
-//! of each row of scores, kept for the backward kernel. heads / kv_heads query heads share a key head (grouped queries).
+//! `[batch, length, heads, width]`, k, v `[batch, past + length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum
+//! exp of each row of scores, kept for the backward kernel. past is 0 unless a cache holds the keys of tokens before q's. heads / kv_heads query heads share a key head (grouped queries).
 //! The CPU body holds the scores of 64 queries at a time, the WGSL those of 16 x 16.
 
 use crate::gemm::{Matrix, gemm};
@@ -26,6 +26,8 @@ crate::kernel::params! {
         pub kv_heads: u32,
         /// Factor of the scores, usually 1 / sqrt(width).
         pub scale: f32,
+        /// Keys a window before its first query's own; 0 for the backward kernel.
+        pub past: u32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
     }
@@ -34,6 +36,11 @@ crate::kernel::params! {
 impl Params {
     pub(crate) fn sizes(&self) -> [usize; 5] {
         [self.batch, self.length, self.heads, self.kv_heads, self.width].map(|v| v as usize)
+    }
+
+    /// Keys and values a window.
+    pub(crate) fn keys(&self) -> usize {
+        (self.past + self.length) as usize
     }
 
     /// Query rows a workgroup: wide heads get fewer, so that their tiles fit 32 KiB of workgroup memory.
@@ -49,7 +56,7 @@ impl Params {
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
     pub(crate) fn flop(&self) -> f64 {
         let [batch, length, heads, _, width] = self.sizes().map(|v| v as f64);
-        4.0 * batch * heads * length * length * width
+        4.0 * batch * heads * length * self.keys() as f64 * width
     }
 }
 
@@ -90,19 +97,20 @@ impl Kernel for Attention {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([q, k, v], [o, lse]) = bindings.take();
         let [_, length, heads, kv_heads, width] = p.sizes();
+        let (keys, past) = (p.keys(), p.past as usize);
         let (q_row, kv_row) = (heads * width, kv_heads * width);
         let windows = o.par_chunks_mut(length * q_row).zip(lse.par_chunks_mut(length * heads)).enumerate();
         windows.for_each(|(window, (o, lse))| {
             let q = &q[window * length * q_row..][..length * q_row];
-            let k = &k[window * length * kv_row..][..length * kv_row];
-            let v = &v[window * length * kv_row..][..length * kv_row];
+            let k = &k[window * keys * kv_row..][..keys * kv_row];
+            let v = &v[window * keys * kv_row..][..keys * kv_row];
             let tiles = o.par_chunks_mut(TILE * q_row).zip(lse.par_chunks_mut(TILE * heads)).enumerate();
             tiles.for_each_init(
-                || vec![0.0; TILE * length],
+                || vec![0.0; TILE.min(length) * keys],
                 |scores, (tile, (o, lse))| {
                     let first = tile * TILE;
                     let rows = lse.len() / heads;
-                    let seen = first + rows;
+                    let seen = past + first + rows;
                     for head in 0..heads {
                         let kv_head = head / (heads / kv_heads) * width;
                         let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
@@ -110,7 +118,7 @@ impl Kernel for Attention {
                         gemm([rows, seen, width], scores, seen, q, k, p.scale, false, false);
                         for row in 0..rows {
                             let scores = &mut scores[row * seen..][..seen];
-                            lse[row * heads + head] = softmax(scores, first + row + 1);
+                            lse[row * heads + head] = softmax(scores, past + first + row + 1);
                         }
                         let p = Matrix { data: scores, row: seen, column: 1 };
                         let v = Matrix { data: &v[kv_head..], row: kv_row, column: 1 };
@@ -126,27 +134,29 @@ impl Kernel for Attention {
         let [batch, length, heads, kv_heads, width] = p.sizes();
         for (b, h, t) in (0..batch).flat_map(|b| (0..heads).flat_map(move |h| (0..length).map(move |t| (b, h, t)))) {
             let q_at = ((b * length + t) * heads + h) * width;
-            let kv_at = |s: usize| ((b * length + s) * kv_heads + h / (heads / kv_heads)) * width;
+            let kv_at = |s: usize| ((b * p.keys() + s) * kv_heads + h / (heads / kv_heads)) * width;
+            let own = p.past as usize + t;
             let dot = |s: usize| (0..width).map(|i| q[q_at + i] * k[kv_at(s) + i]).sum::<f64>();
-            let scores: Vec<f64> = (0..=t).map(|s| f64::from(p.scale) * dot(s)).collect();
+            let scores: Vec<f64> = (0..=own).map(|s| f64::from(p.scale) * dot(s)).collect();
             let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = greatest + scores.iter().map(|s| (s - greatest).exp()).sum::<f64>().ln();
             lse[(b * length + t) * heads + h] = log_sum;
             for i in 0..width {
-                o[q_at + i] = (0..=t).map(|s| (scores[s] - log_sum).exp() * v[kv_at(s) + i]).sum();
+                o[q_at + i] = (0..=own).map(|s| (scores[s] - log_sum).exp() * v[kv_at(s) + i]).sum();
             }
         }
     }
 
     fn cost(p: &Params) -> Cost {
         let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
-        Cost { flop: p.flop(), bytes: 4.0 * batch * length * width * (2.0 * heads + 2.0 * kv_heads) }
+        let moved = 2.0 * length * heads + 2.0 * p.keys() as f64 * kv_heads;
+        Cost { flop: p.flop(), bytes: 4.0 * batch * width * moved }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |p: Params| {
             let [batch, length, heads, kv_heads, width] = p.sizes();
-            let (n, kv) = (batch * length * heads * width, batch * length * kv_heads * width);
+            let (n, kv) = (batch * length * heads * width, batch * p.keys() * kv_heads * width);
             Case {
                 params: p,
                 inputs: vec![
@@ -157,7 +167,11 @@ impl Kernel for Attention {
                 outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
             }
         };
-        shapes(sizes).into_iter().map(case).collect()
+        // Keys of a cache: one query, and several whose own keys begin and end inside a tile.
+        let cached = |(past, shape): (u32, usize)| Params { past, ..shapes(Sizes::Odd)[shape] };
+        let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
+        let cached = if sizes == Sizes::Odd { &cached[..] } else { &[] };
+        shapes(sizes).iter().chain(cached).copied().map(case).collect()
     }
 }
 
@@ -170,6 +184,7 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         heads,
         kv_heads,
         scale: 1.0 / (width as f32).sqrt(),
+        past: 0,
         width,
     };
     let odd = [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)];
@@ -198,7 +213,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, width: 1 };
+        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, width: 1 };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);
@@ -206,5 +221,10 @@ mod tests {
         assert_eq!(o[0], 8.0);
         approx::assert_relative_eq!(o[1], 14.0, epsilon = 1e-12);
         approx::assert_relative_eq!(lse[1], 4f64.ln(), epsilon = 1e-12);
+        // The same second token alone, with the first in a cache.
+        let params = Params { length: 1, past: 1, ..params };
+        let bindings = Bindings::new(vec![&[1.0], &k, &[8.0, 16.0]], vec![&mut o[..1], &mut lse[..1]]);
+        Attention::reference(&params, bindings);
+        approx::assert_relative_eq!(o[0], 14.0, epsilon = 1e-12);
     }
 }

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
-        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, width: 1 };
+        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, width: 1 };
         let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);

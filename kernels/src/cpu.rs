@@ -137,6 +137,17 @@ impl<T: Element> Host<T> {
         Ok(())
     }
 
+    /// Copies elements from one buffer to another.
+    pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
+        let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
+        let source = T::lock(&from.buffer.storage).ok_or_else(|| foreign(from))?;
+        let target = T::lock(&to.buffer.storage).ok_or_else(|| foreign(to))?;
+        let source = source.read().unwrap_or_else(PoisonError::into_inner);
+        let mut target = target.write().unwrap_or_else(PoisonError::into_inner);
+        target[T::range(to)].copy_from_slice(&source[T::range(from)]);
+        Ok(())
+    }
+
     /// Copies elements out.
     pub(crate) fn read(&self, view: &View) -> Result<Vec<T>, KernelError> {
         let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;

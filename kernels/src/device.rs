@@ -121,6 +121,11 @@ impl Device {
         matches!(self.backend(), Backend::Gpu(_))
     }
 
+    /// True for a GPU that is not made of software.
+    pub fn is_hardware_gpu(&self) -> bool {
+        matches!(self.backend(), Backend::Gpu(gpu) if gpu.is_hardware())
+    }
+
     /// True for the device that computes nothing.
     pub fn is_dry(&self) -> bool {
         matches!(self.backend(), Backend::Dry(_))
@@ -282,6 +287,26 @@ impl Device {
             return reference.read(view);
         }
         Ok(self.read(view)?.into_iter().map(f64::from).collect())
+    }
+
+    /// Copies f32 elements from one view to another as long, which may begin anywhere.
+    ///
+    /// # Errors
+    /// Views of different lengths or of halves, or of one buffer.
+    pub fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
+        from.check("copy", self)?;
+        to.check("copy", self)?;
+        same_length(to, from.len)?;
+        if Arc::ptr_eq(&from.buffer, &to.buffer) || from.dtype() != Dtype::F32 || to.dtype() != Dtype::F32 {
+            let what = "copies go from one f32 buffer to another".into();
+            return Err(KernelError::Launch { kernel: "copy", what });
+        }
+        match self.backend() {
+            Backend::Cpu(cpu) => cpu.copy(from, to),
+            Backend::Gpu(gpu) => gpu.copy(from, to),
+            Backend::Reference(reference) => reference.copy(from, to),
+            Backend::Dry(_) => Ok(()),
+        }
     }
 
     /// Waits until everything that was launched has run.

@@ -2,7 +2,8 @@
 //!
 //! Each head's pairs (i, i + width/2) of a token at position t turn by the angle t * theta^(-2i/width):
 //! `y_i = x_i cos - x_{i+h} sin`, `y_{i+h} = x_{i+h} cos + x_i sin`. The gradient turns back (sign -1). x, y
-//! `[tokens, heads, width]`; cosine, sine `[length, width / 2]`, and token n has position n mod length. Moves 2 units.
+//! `[tokens, heads, width]`; cosine, sine `[first + length, width / 2]`, and token n of a pass has position first + n mod length:
+//! first is 0 unless the tokens before are in a cache. Moves 2 units.
 
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
@@ -20,6 +21,8 @@ crate::kernel::params! {
         pub width: u32,
         /// 1 to turn, -1 to turn back.
         pub sign: f32,
+        /// Position of a window's first token.
+        pub first: u32,
     }
 }
 
@@ -50,7 +53,7 @@ impl Kernel for Rotary {
         let (width, half, length) = (p.width as usize, p.width as usize / 2, p.length as usize);
         let row = p.heads as usize * width;
         y.par_chunks_mut(row).zip(x.par_chunks(row)).with_min_len(16).enumerate().for_each(|(token, (y, x))| {
-            let at = token % length * half;
+            let at = (p.first as usize + token % length) * half;
             let (cosine, sine) = (&cosine[at..at + half], &sine[at..at + half]);
             for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
                 let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
@@ -67,7 +70,7 @@ impl Kernel for Rotary {
         let ([x, cosine, sine], [y]) = bindings.take();
         let (heads, width, half) = (p.heads as usize, p.width as usize, p.width as usize / 2);
         for token in 0..p.tokens as usize {
-            let position = token % p.length as usize;
+            let position = p.first as usize + token % p.length as usize;
             for head in 0..heads {
                 let low = (token * heads + head) * width;
                 for i in 0..half {
@@ -85,21 +88,29 @@ impl Kernel for Rotary {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(windows, length, heads, width, sign): (usize, usize, usize, usize, f32)| {
+        let case = |(windows, first, length, heads, width, sign): (usize, usize, usize, usize, usize, f32)| {
             let n = windows * length * heads * width;
-            let tokens = (windows * length) as u32;
+            let table = (first + length) * width / 2;
+            let [tokens, first, length, heads, width] =
+                [windows * length, first, length, heads, width].map(|size| size as u32);
             Case {
-                params: Params { tokens, length: length as u32, heads: heads as u32, width: width as u32, sign },
+                params: Params { tokens, length, heads, width, sign, first },
                 inputs: vec![
                     Data::F32(fill(seed, n, 1.0)),
-                    Data::F32(fill(seed + 1, length * width / 2, 1.0)),
-                    Data::F32(fill(seed + 2, length * width / 2, 1.0)),
+                    Data::F32(fill(seed + 1, table, 1.0)),
+                    Data::F32(fill(seed + 2, table, 1.0)),
                 ],
                 outputs: vec![Data::Out(n)],
             }
         };
-        let odd = [(1, 1, 1, 2, 1.0), (2, 7, 3, 6, -1.0), (3, 33, 5, 20, 1.0)];
-        sizes.pick(odd, [(17, 1025, 8, 128, -1.0)]).into_iter().map(case).collect()
+        let odd = [
+            (1, 0, 1, 1, 2, 1.0),
+            (2, 0, 7, 3, 6, -1.0),
+            (3, 0, 33, 5, 20, 1.0),
+            (1, 19, 1, 3, 6, 1.0),
+            (2, 5, 3, 1, 8, 1.0),
+        ];
+        sizes.pick(odd, [(17, 0, 1025, 8, 128, -1.0)]).into_iter().map(case).collect()
     }
 }
 
@@ -111,7 +122,7 @@ mod tests {
     fn by_hand() {
         // A quarter turn takes (1, 2) to (-2, 1).
         let mut y = [0.0; 2];
-        let params = Params { tokens: 1, length: 1, heads: 1, width: 2, sign: 1.0 };
+        let params = Params { tokens: 1, length: 1, heads: 1, width: 2, sign: 1.0, first: 0 };
         Rotary::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[0.0], &[1.0]], vec![&mut y]));
         assert_eq!(y, [-2.0, 1.0]);
     }

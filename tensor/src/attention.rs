@@ -13,6 +13,8 @@ pub struct AttentionShape {
     pub heads: usize,
     /// Key and value heads, a divisor of `heads`.
     pub kv_heads: usize,
+    /// Keys a window that a cache holds, of tokens before its first.
+    pub past: usize,
 }
 
 /// What the forward gives: the output `[tokens, heads * width]` and the log sum exp of each row of scores.
@@ -24,6 +26,11 @@ pub struct Attended {
 }
 
 impl AttentionShape {
+    /// Windows of `length` tokens that hold all their keys.
+    pub fn new(length: usize, heads: usize, kv_heads: usize) -> Self {
+        Self { length, heads, kv_heads, past: 0 }
+    }
+
     fn params(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Params, TensorError> {
         let misfit = |what| TensorError::shape("attention", what, q.shape(), k.shape());
         if self.heads == 0
@@ -34,11 +41,14 @@ impl AttentionShape {
             return Err(misfit("the heads do not divide the width, or each other"));
         }
         let width = q.width() / self.heads;
-        if k.width() != width * self.kv_heads || k.shape() != v.shape() || k.rows() != q.rows() {
+        if k.width() != width * self.kv_heads || k.shape() != v.shape() {
             return Err(misfit("keys or values do not fit the queries"));
         }
         if self.length == 0 || !q.rows().is_multiple_of(self.length) {
             return Err(misfit("the tokens are not whole windows"));
+        }
+        if k.rows() != q.rows() / self.length * (self.past + self.length) {
+            return Err(misfit("keys or values do not fit the queries"));
         }
         Ok(Params {
             batch: (q.rows() / self.length) as u32,
@@ -46,12 +56,13 @@ impl AttentionShape {
             heads: self.heads as u32,
             kv_heads: self.kv_heads as u32,
             scale: 1.0 / (width as f32).sqrt(),
+            past: self.past as u32,
             width: width as u32,
         })
     }
 }
 
-/// Attention of q `[tokens, heads * width]` over k, v `[tokens, kv_heads * width]`.
+/// Attention of q `[tokens, heads * width]` over k, v `[tokens, kv_heads * width]`, of past + length tokens a window.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -66,7 +77,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> R
 /// Gradients of q, k and v.
 ///
 /// # Errors
-/// Shapes that do not fit.
+/// Shapes that do not fit, or keys of a cache, which have none.
 pub fn attention_backward(
     [q, k, v]: [&Tensor; 3],
     attended: &Attended,
@@ -74,6 +85,9 @@ pub fn attention_backward(
     shape: AttentionShape,
 ) -> Result<[Tensor; 3], TensorError> {
     let params = shape.params(q, k, v)?;
+    if shape.past > 0 {
+        return Err(TensorError::shape("attention_backward", "a cache has no gradient", q.shape(), k.shape()));
+    }
     dout.same_shape(&attended.o, "attention_backward")?;
     let like = |t: &Tensor| Tensor::empty(t.device(), t.shape());
     let [dq, dk, dv] = [like(q)?, like(k)?, like(v)?];

@@ -37,7 +37,7 @@ pub use matmul::{Product, matmul, matmul_into};
 pub use mode_kernels::{Counters, Device, Dtype};
 pub use rms_norm::{rms_norm, rms_norm_dw, rms_norm_dx};
 pub use rotary::{Rotation, rotary};
-pub use scale::{accumulate, copy, scale};
+pub use scale::{accumulate, copy, copy_rows, scale};
 pub use sum_of_squares::sum_of_squares;
 pub use swiglu::{swiglu, swiglu_backward};
 pub use tensor::{Target, Tensor};

@@ -6,6 +6,8 @@ use mode_kernels::rotary::{self as kernel, Params};
 /// Cosines and sines `[length, width / 2]` of each position's angles, computed in f64.
 #[derive(Clone)]
 pub struct Rotation {
+    /// Position of each window's first token.
+    first: usize,
     length: usize,
     width: usize,
     cosine: Tensor,
@@ -28,12 +30,17 @@ impl Rotation {
             let values: Vec<f64> = (0..length * half).map(|at| f(angle(at))).collect();
             Tensor::from_f64(device, &values, &[length, half])
         };
-        Ok(Self { length, width, cosine: table(f64::cos)?, sine: table(f64::sin)? })
+        Ok(Self { first: 0, length, width, cosine: table(f64::cos)?, sine: table(f64::sin)? })
     }
 
-    /// Positions that it has.
+    /// Positions that it has, from the first token's on.
     pub fn length(&self) -> usize {
-        self.length
+        self.length - self.first
+    }
+
+    /// The same angles for windows whose first token has position `first`, which the table may not have.
+    pub fn starting_at(&self, first: usize) -> Self {
+        Self { first: first.min(self.length), ..self.clone() }
     }
 }
 
@@ -42,9 +49,9 @@ impl Rotation {
 /// # Errors
 /// A width that is no multiple of the head's, or more positions than the table has.
 pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Result<Tensor, TensorError> {
-    let fits = (1..=rotation.length).contains(&length) && x.rows().is_multiple_of(length);
+    let fits = (1..=rotation.length()).contains(&length) && x.rows().is_multiple_of(length);
     if !fits || !x.width().is_multiple_of(rotation.width) {
-        let table = [rotation.length, rotation.width];
+        let table = [rotation.length(), rotation.width];
         return Err(TensorError::shape("rotary", "positions or heads do not fit the table", x.shape(), &table));
     }
     let y = Tensor::empty(x.device(), x.shape())?;
@@ -54,6 +61,7 @@ pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Res
         heads: (x.width() / rotation.width) as u32,
         width: rotation.width as u32,
         sign: if back { -1.0 } else { 1.0 },
+        first: rotation.first as u32,
     };
     kernel::rotary(x.device(), params, x.view(), rotation.cosine.view(), rotation.sine.view(), y.view())?;
     Ok(y)

@@ -186,6 +186,13 @@ impl Gpu {
         self.take_error()
     }
 
+    /// Records a copy.
+    pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
+        let ((start, size), (target, _)) = (bytes(from), bytes(to));
+        self.recorder().copy(&self.device, (storage(from)?, start), (storage(to)?, target), size);
+        Ok(())
+    }
+
     /// A buffer to read `size` bytes through.
     fn staging(&self, size: u64) -> wgpu::Buffer {
         let kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -204,7 +211,7 @@ impl Gpu {
         let staging = self.staging(size);
         {
             let mut recorder = self.recorder();
-            recorder.copy(&self.device, storage(view)?, start, &staging, size);
+            recorder.copy(&self.device, (storage(view)?, start), (&staging, 0), size);
             recorder.submit(&self.device, &self.queue);
         }
         let (send, receive) = std::sync::mpsc::channel();

@@ -115,11 +115,17 @@ impl Recorder {
         group
     }
 
-    /// Records a copy between buffers.
-    pub(super) fn copy(&mut self, device: &wgpu::Device, from: &wgpu::Buffer, at: u64, to: &wgpu::Buffer, size: u64) {
+    /// Records a copy between buffers, each with the byte to begin at.
+    pub(super) fn copy(
+        &mut self,
+        device: &wgpu::Device,
+        (from, at): (&wgpu::Buffer, u64),
+        (to, place): (&wgpu::Buffer, u64),
+        size: u64,
+    ) {
         self.pass = None;
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
-        encoder.copy_buffer_to_buffer(from, at, to, 0, size);
+        encoder.copy_buffer_to_buffer(from, at, to, place, size);
     }
 
     /// Hands everything recorded to the queue.

@@ -1,11 +1,11 @@
-//! W1 to W3b: single operations, forward, and forward with backward.
+//! W1 to W3b, and their sizes for GPUs: single operations, forward, and forward with backward.
 
 use super::Workload;
 use crate::Error;
 use mode_kernels::fill_hash::fill;
 use mode_tensor::{
-    AttentionShape, Device, Product, Tensor, Wanted, attention as attend, attention_backward, gate_merge as merge,
-    gate_merge_backward, matmul as multiply,
+    AttentionShape, Device, Dtype, Product, Tensor, Wanted, attention as attend, attention_backward,
+    gate_merge as merge, gate_merge_backward, matmul as multiply,
 };
 
 fn tensor(device: &Device, seed: u32, shape: &[usize], scale: f32) -> Result<Tensor, Error> {
@@ -42,15 +42,20 @@ fn workload<'a>(
     }
 }
 
-pub(super) fn matmul(device: &Device, m: usize, k: usize, n: usize) -> Result<Workload<'static>, Error> {
-    let (a, b) = (tensor(device, 1, &[m, k], 1.0)?, tensor(device, 2, &[k, n], 1.0)?);
+/// [m, k] times [k, n], the latter stored as `dtype`.
+pub(super) fn matmul(device: &Device, [m, k, n]: [usize; 3], dtype: Dtype) -> Result<Workload<'static>, Error> {
+    let a = tensor(device, 1, &[m, k], 1.0)?;
+    let b = match dtype {
+        Dtype::F32 => tensor(device, 2, &[k, n], 1.0)?,
+        halves => Tensor::from_halves(device, halves, &halves.encode(&fill(2, k * n, 1.0)), &[k, n])?,
+    };
     let flop = 2.0 * (m * k * n) as f64;
     Ok(workload(device, flop, move || Ok(vec![multiply(Product::new(&a, &b))?])))
 }
 
-/// B = 4, H = 4, T = 256, Dh = 64. The shared inputs are laid out [B, H, T, Dh]; ours is [B, T, H, Dh].
-pub(super) fn attention(device: &Device, backward: bool) -> Result<Workload<'static>, Error> {
-    let (b, h, t, d) = (4, 4, 256, 64);
+/// B = 4, H = 4, `t` tokens, heads of width `d`. The shared inputs are laid out [B, H, T, Dh]; ours is [B, T, H, Dh].
+pub(super) fn attention(device: &Device, t: usize, d: usize, backward: bool) -> Result<Workload<'static>, Error> {
+    let (b, h) = (4, 4);
     let input = |seed: u32| -> Result<Tensor, Error> {
         let from = fill(seed, b * h * t * d, 1.0);
         let at = |i: usize| {
@@ -60,7 +65,7 @@ pub(super) fn attention(device: &Device, backward: bool) -> Result<Workload<'sta
         Ok(Tensor::from_slice(device, &(0..from.len()).map(at).collect::<Vec<_>>(), &[b * t, h * d])?)
     };
     let (q, k, v, g) = (input(1)?, input(2)?, input(3)?, input(4)?);
-    let shape = AttentionShape { length: t, heads: h, kv_heads: h };
+    let shape = AttentionShape::new(t, h, h);
     let flop = 4.0 * (b * h * t * t * d) as f64 * if backward { 3.0 } else { 1.0 };
     Ok(workload(device, flop, move || {
         let attended = attend(&q, &k, &v, shape)?;
@@ -71,9 +76,9 @@ pub(super) fn attention(device: &Device, backward: bool) -> Result<Workload<'sta
     }))
 }
 
-/// T = 4096, d = 512, three branches.
-pub(super) fn gate_merge(device: &Device, backward: bool) -> Result<Workload<'static>, Error> {
-    let (t, d, branches) = (4_096, 512, 3);
+/// Three branches of `t` tokens of width `d`.
+pub(super) fn gate_merge(device: &Device, t: usize, d: usize, backward: bool) -> Result<Workload<'static>, Error> {
+    let branches = 3;
     let x = tensor(device, 1, &[t, d], 1.0)?;
     // The shared gate is [d, branches]; ours is [branches, d], as in Hugging Face's files.
     let across = fill(2, d * branches, (3.0 / d as f32).sqrt());

@@ -1,7 +1,7 @@
 //! Timed workloads whose inputs and results are the same in every engine and language.
 //!
-//! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, or the loss of the third
-//! step. Three untimed runs come first, then at least five and about four seconds of timed ones.
+//! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, the loss of the third
+//! step, or the sum of generated ids. Three untimed runs come first, then at least five and about four seconds of timed ones.
 
 mod kernels;
 mod profile;
@@ -11,12 +11,20 @@ pub use profile::{Ceilings, KernelProfile, Profile, Subject, profile};
 
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
-use mode_tensor::Device;
+use mode_tensor::{Device, Dtype};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Names of the workloads.
-pub const ALL: [&str; 9] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5f", "W6"];
+pub const ALL: [&str; 10] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5", "W5f", "W6"];
+
+/// Sizes that keep a GPU busy: taken when no names are given and the device is one. b is stored as f16 in `-f16`.
+pub const LARGE: [&str; 7] = ["W1-4096", "W1-8192", "W1-4096-f16", "W1-8192-f16", "W2b-4096", "W3-32768", "W3b-32768"];
+
+/// That there is no such workload, and which there are.
+pub(crate) fn unknown(name: &str) -> String {
+    format!("no workload '{name}'; there are {} and {}", ALL.join(", "), LARGE.join(", "))
+}
 
 /// A workload's result: one JSON line.
 #[derive(Debug, Serialize)]
@@ -37,7 +45,7 @@ pub struct Result {
     pub gflops: f64,
     /// Most memory this process ever held; null where the system does not say.
     pub peak_rss_mb: Option<f64>,
-    /// Tokens over the median time; of training steps.
+    /// Tokens over the median time: trained on, or generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,
     /// The number that must agree with every other engine's.
@@ -48,7 +56,7 @@ pub struct Result {
 pub(crate) struct Workload<'a> {
     /// Nominal FLOP of a run.
     flop: f64,
-    /// Tokens of a run, of training steps.
+    /// Tokens of a run, trained on or generated.
     tokens: Option<usize>,
     /// One run, waited for; its check value.
     run: Box<dyn FnMut() -> std::result::Result<f64, Error> + 'a>,
@@ -56,23 +64,35 @@ pub(crate) struct Workload<'a> {
     check: Option<Box<dyn FnOnce() -> std::result::Result<f64, Error> + 'a>>,
 }
 
+fn by_name(name: &str, device: &Device) -> std::result::Result<Workload<'static>, Error> {
+    Ok(match name {
+        "W1" => kernels::matmul(device, [1024; 3], Dtype::F32)?,
+        "W1b" => kernels::matmul(device, [512, 2048, 512], Dtype::F32)?,
+        "W1-4096" => kernels::matmul(device, [4096; 3], Dtype::F32)?,
+        "W1-8192" => kernels::matmul(device, [8192; 3], Dtype::F32)?,
+        "W1-4096-f16" => kernels::matmul(device, [4096; 3], Dtype::F16)?,
+        "W1-8192-f16" => kernels::matmul(device, [8192; 3], Dtype::F16)?,
+        "W2" => kernels::attention(device, 256, 64, false)?,
+        "W2b" => kernels::attention(device, 256, 64, true)?,
+        "W2b-4096" => kernels::attention(device, 4096, 128, true)?,
+        "W3" => kernels::gate_merge(device, 4096, 512, false)?,
+        "W3b" => kernels::gate_merge(device, 4096, 512, true)?,
+        "W3-32768" => kernels::gate_merge(device, 32_768, 2048, false)?,
+        "W3b-32768" => kernels::gate_merge(device, 32_768, 2048, true)?,
+        "W4" => step::full(device)?,
+        "W5" => step::decode(device)?,
+        "W5f" => step::forward(device)?,
+        "W6" => step::stage1(device)?,
+        _ => return Err(Error::Setting(unknown(name))),
+    })
+}
+
 /// Times workload `name` in this process.
 ///
 /// # Errors
 /// An unknown name, or what the device reports.
 pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> {
-    let mut workload = match name {
-        "W1" => kernels::matmul(device, 1024, 1024, 1024)?,
-        "W1b" => kernels::matmul(device, 512, 2048, 512)?,
-        "W2" => kernels::attention(device, false)?,
-        "W2b" => kernels::attention(device, true)?,
-        "W3" => kernels::gate_merge(device, false)?,
-        "W3b" => kernels::gate_merge(device, true)?,
-        "W4" => step::full(device)?,
-        "W5f" => step::forward(device)?,
-        "W6" => step::stage1(device)?,
-        _ => return Err(Error::Setting(format!("no workload '{name}'; there are {}", ALL.join(", ")))),
-    };
+    let mut workload = by_name(name, device)?;
     let mut third = 0.0;
     for _ in 0..3 {
         third = (workload.run)()?;

@@ -4,7 +4,6 @@
 //! 128 MB does. A kernel's bound is the greater of flop / arithmetic and bytes / bandwidth, from its own cost function. What lies in
 //! the caches from the launch before may go faster than a copy of main memory: more than 100 %.
 
-use super::kernels;
 use crate::Error;
 use crate::train::{Recipe, profile_steps};
 use mode_kernels::Timing;
@@ -78,9 +77,9 @@ pub fn profile(subject: Subject, device: &Device) -> Result<Profile, Error> {
     let ceilings = ceilings(device)?;
     let timings = match subject {
         Subject::Step(recipe) => profile_steps(recipe, device, ROUNDS)?,
-        Subject::Gate => rounds(device, kernels::gate_merge(device, true)?)?,
-        Subject::Attention => rounds(device, kernels::attention(device, true)?)?,
-        Subject::Matmul => rounds(device, kernels::matmul(device, 1024, 1024, 1024)?)?,
+        Subject::Gate => rounds(device, super::by_name("W3b", device)?)?,
+        Subject::Attention => rounds(device, super::by_name("W2b", device)?)?,
+        Subject::Matmul => rounds(device, super::by_name("W1", device)?)?,
     };
     Ok(summarise(device.name(), ceilings, &timings))
 }

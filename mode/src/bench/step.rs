@@ -1,4 +1,5 @@
-//! W4, W5f and W6: a training step of a model of 3.6 M parameters, its forward alone, and stage 1 beside it frozen.
+//! W4, W5, W5f and W6: a training step of a model of 3.6 M parameters, its generation, its forward alone, and stage 1 beside it
+//! frozen.
 //!
 //! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
@@ -6,7 +7,7 @@
 use super::Workload;
 use crate::Error;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
-use crate::train::one_step;
+use crate::train::{generate, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed, Tape};
 use mode_kernels::fill_hash::{fill, hash};
 use mode_tensor::{Device, Ids};
@@ -78,6 +79,26 @@ pub(super) fn forward(device: &Device) -> Result<Workload<'static>, Error> {
             let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, LENGTH)?;
             let logits = model.logits(&tape, &output.hidden)?.value().to_vec()?;
             Ok(logits.iter().map(|z| f64::from(z.abs())).sum::<f64>() / logits.len() as f64)
+        }),
+        check: None,
+    })
+}
+
+/// W5: 64 tokens generated after a prompt of 16; the sum of their ids.
+pub(super) fn decode(device: &Device) -> Result<Workload<'static>, Error> {
+    const PROMPT: usize = 16;
+    const NEW: usize = 64;
+    let model = Model::plain(backbone(device)?);
+    let prompt: Vec<u32> = (0..PROMPT).map(|column| hash(99, column as u32) % VOCABULARY as u32).collect();
+    let (p, _) = layer_cost();
+    let token = |past: usize| LAYERS as f64 * (2.0 * p + 4.0 * (past + 1) as f64 * WIDTH as f64);
+    let head = 2.0 * (WIDTH * VOCABULARY) as f64;
+    Ok(Workload {
+        flop: (0..PROMPT + NEW - 1).map(token).sum::<f64>() + NEW as f64 * head,
+        tokens: Some(NEW),
+        run: Box::new(move || {
+            let made = generate(&model, &prompt, NEW, &[])?;
+            Ok(made.ids.into_iter().map(f64::from).sum())
         }),
         check: None,
     })

@@ -2,13 +2,14 @@
 
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::bench::{ALL, bench};
+use crate::bench::{ALL, LARGE, bench, unknown};
 use std::process::Command;
 
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// W1 W1b W2 W2b W3 W3b W4 W5f W6 [default: all]
+    /// W1 W1b W2 W2b W3 W3b W4 W5 W5f W6, and for GPUs W1-4096 W1-8192 W1-4096-f16 W1-8192-f16 W2b-4096 W3-32768 W3b-32768
+    /// [default: all that suit the device]
     workloads: Vec<String>,
     /// One JSON object a workload on stdout
     #[arg(long)]
@@ -19,11 +20,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let names: Vec<&str> = match arguments.workloads.as_slice() {
+        [] if arguments.device.check()?.is_hardware_gpu() => [&ALL[..], &LARGE[..]].concat(),
         [] => ALL.to_vec(),
         some => some.iter().map(String::as_str).collect(),
     };
-    if let Some(unknown) = names.iter().find(|name| !ALL.contains(name)) {
-        return Err(Error::Setting(format!("no workload '{unknown}'; there are {}", ALL.join(", "))));
+    if let Some(name) = names.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
+        return Err(Error::Setting(unknown(name)));
     }
     match names.as_slice() {
         [one] => {
@@ -32,7 +34,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
                 return print_json(&result);
             }
             say!(
-                "{:4} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
+                "{:11} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
                 result.workload,
                 result.median_ms,
                 result.min_ms,

@@ -91,10 +91,10 @@ pub(crate) struct DeviceArguments {
 }
 
 impl DeviceArguments {
-    /// An error for threads or a device that can't be.
-    fn check(&self) -> Result<(), Error> {
+    /// The device, of which nothing is said yet; an error for threads or a device that can't be.
+    fn check(&self) -> Result<Device, Error> {
         self.check_threads()?;
-        Ok(Device::choose(self.device.as_deref()).map(drop)?)
+        Ok(Device::choose(self.device.as_deref())?)
     }
 
     fn check_threads(&self) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! What all layers of one forward pass share.
 
+use super::cache::Cache;
 use mode_autograd::Tape;
 use mode_tensor::Rotation;
 
@@ -7,10 +8,12 @@ use mode_tensor::Rotation;
 pub struct Context<'a> {
     /// Where trained parameters are recorded.
     pub tape: &'a Tape,
-    /// Rotary angles.
+    /// Rotary angles, from the first token's position on.
     pub rotation: &'a Rotation,
     /// Tokens a window.
     pub length: usize,
     /// Keep only the input of each layer, and compute the rest again in the backward pass.
     pub recompute: bool,
+    /// Keys and values of the tokens before, which want no gradient.
+    pub cache: Option<&'a Cache>,
 }

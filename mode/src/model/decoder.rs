@@ -1,6 +1,7 @@
 //! The whole model: a backbone, and beside its blocks no experts, one (stage 1) or several (stage 2).
 
 use super::backbone::Backbone;
+use super::cache::Cache;
 use super::context::Context;
 use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
@@ -79,24 +80,48 @@ impl Model {
     /// # Errors
     /// An id out of range, or more positions than the model has.
     pub fn forward(&self, tape: &Tape, ids: &Ids, length: usize) -> Result<Output, Error> {
-        let backbone = &self.backbone;
-        let positions = backbone.config.positions.min(backbone.rotation.length());
-        if length > positions {
-            let what = format!("a window of {length} tokens is longer than the model's {positions} positions; cut it");
-            return Err(Error::Setting(what));
+        self.fits(length)?;
+        let rotation = &self.backbone.rotation;
+        self.pass(&Context { tape, rotation, length, recompute: self.recompute, cache: None }, ids)
+    }
+
+    /// The stream `[tokens, width]` of `ids`, which follow the tokens that `cache` holds, and are put there.
+    ///
+    /// # Errors
+    /// An id out of range, or more positions than the model or the cache has.
+    pub fn forward_cached(&self, ids: &Ids, cache: &Cache) -> Result<Output, Error> {
+        self.fits(cache.past() + ids.len())?;
+        let (rotation, length) = (self.backbone.rotation.starting_at(cache.past()), ids.len());
+        let tape = Tape::frozen();
+        let context = Context { tape: &tape, rotation: &rotation, length, recompute: false, cache: Some(cache) };
+        let output = self.pass(&context, ids)?;
+        cache.advance(length);
+        Ok(output)
+    }
+
+    /// An error if a window is longer than the model's positions.
+    fn fits(&self, length: usize) -> Result<(), Error> {
+        let positions = self.backbone.config.positions.min(self.backbone.rotation.length());
+        if length <= positions {
+            return Ok(());
         }
-        let context = Context { tape, rotation: &backbone.rotation, length, recompute: self.recompute };
+        let what = format!("a window of {length} tokens is longer than the model's {positions} positions; cut it");
+        Err(Error::Setting(what))
+    }
+
+    fn pass(&self, context: &Context, ids: &Ids) -> Result<Output, Error> {
+        let (backbone, tape) = (&self.backbone, context.tape);
         self.backbone.device().at(|| "the embedding".into());
         let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
         let mut gates = Vec::new();
         if self.experts.is_empty() {
             for layer in &backbone.layers {
-                x = layer.forward(&context, &x, None)?;
+                x = layer.forward(context, &x, None)?;
             }
         } else {
             let per_block = backbone.config.layers / self.gates.len();
             for (i, layers) in backbone.layers.chunks(per_block).enumerate() {
-                x = self.block(&context, i, layers, &x, &mut gates)?;
+                x = self.block(context, i, layers, &x, &mut gates)?;
             }
         }
         self.backbone.device().at(|| "the final norm".into());

@@ -80,13 +80,13 @@ impl Layer {
 
     /// The layer's output; its last sum is written to `out` if one is given.
     pub(crate) fn forward(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
-        if !context.recompute {
+        if !context.recompute || context.cache.is_some() {
             return Ok(self.compute(context, x, out)?);
         }
         let (layer, rotation, length) = (self.clone(), context.rotation.clone(), context.length);
         let params = self.params().chain(self.lora_params()).filter(|param| param.is_trained()).cloned().collect();
         Ok(recompute(context.tape, x, params, out, move |tape: &Tape, x: &Var, out: Option<&Tensor>| {
-            layer.compute(&Context { tape, rotation: &rotation, length, recompute: false }, x, out)
+            layer.compute(&Context { tape, rotation: &rotation, length, recompute: false, cache: None }, x, out)
         })?)
     }
 
@@ -98,7 +98,14 @@ impl Layer {
         let q = rotary(&q.apply(context, &normed)?, context.rotation, context.length)?;
         let k = rotary(&k.apply(context, &normed)?, context.rotation, context.length)?;
         let v = v.apply(context, &normed)?;
-        let shape = AttentionShape { length: context.length, heads: self.shape.0, kv_heads: self.shape.1 };
+        let (k, v, past) = match context.cache {
+            None => (k, v, 0),
+            Some(cache) => {
+                let [k, v] = cache.extend(self.input_norm.name(), [k.value(), v.value()])?;
+                (Var::constant(k), Var::constant(v), cache.past())
+            }
+        };
+        let shape = AttentionShape { length: context.length, heads: self.shape.0, kv_heads: self.shape.1, past };
         let h = add(x, &o.apply(context, &attention(&q, &k, &v, shape)?)?)?;
         let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
         let gate = linear(&normed, &tape.param(&self.gate))?;

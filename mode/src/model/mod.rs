@@ -12,6 +12,7 @@
 
 mod adapter;
 mod backbone;
+mod cache;
 mod config;
 mod context;
 mod decoder;
@@ -27,6 +28,7 @@ pub(crate) use adapter::save as save_adapter;
 pub use adapter::{LoraInfo, add_lora};
 pub use backbone::Backbone;
 pub(crate) use backbone::base_sha256;
+pub use cache::Cache;
 pub use config::Config;
 pub use context::Context;
 pub use decoder::{Model, Output, Trained};

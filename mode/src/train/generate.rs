@@ -1,8 +1,7 @@
-//! Greedy generation. Each new token recomputes the whole prefix.
+//! Greedy generation. Keys and values of the tokens so far are kept, so each new token computes itself alone.
 
 use crate::Error;
-use crate::model::Model;
-use mode_autograd::Tape;
+use crate::model::{Cache, Model};
 use mode_tensor::Ids;
 
 /// What was generated.
@@ -29,10 +28,11 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Re
     }
     let mut ids = prompt.to_vec();
     let mut top = Vec::new();
+    let cache = Cache::new(prompt.len() + count);
     for _ in 0..count {
-        let tape = Tape::frozen();
-        let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, ids.len())?;
-        let logits = model.logits_after(&output, ids.len() - 1)?;
+        let new = &ids[cache.past()..];
+        let output = model.forward_cached(&Ids::new(model.backbone.device(), new)?, &cache)?;
+        let logits = model.logits_after(&output, new.len() - 1)?;
         if let Some(logit) = logits.iter().find(|logit| !logit.is_finite()) {
             return Err(Error::NotNumbers(format!("a logit is {logit}")));
         }

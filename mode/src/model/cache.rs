@@ -1,0 +1,50 @@
+//! The keys and values of the tokens so far (the KV cache), so that a new token computes only its own.
+//!
+//! Each layer, of the backbone or of an expert, has its own: keys (already turned) and values, `[capacity, kv_heads * width]`.
+//! What a token's row holds depends on no later token, so greedy generation with a cache and without give the same ids.
+
+use mode_tensor::{Tensor, TensorError, copy_rows};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Keys and values of one window's tokens, for all layers.
+pub struct Cache {
+    capacity: usize,
+    past: Cell<usize>,
+    /// By the name of the layer's first parameter.
+    layers: RefCell<HashMap<String, [Tensor; 2]>>,
+}
+
+impl Cache {
+    /// An empty cache for `capacity` tokens; memory is taken when a layer first needs it.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, past: Cell::new(0), layers: RefCell::default() }
+    }
+
+    /// Tokens that it holds.
+    pub fn past(&self) -> usize {
+        self.past.get()
+    }
+
+    /// Counts tokens whose keys and values all layers have put in.
+    pub(crate) fn advance(&self, tokens: usize) {
+        self.past.set(self.past() + tokens);
+    }
+
+    /// Puts a layer's new keys and values `[tokens, kv_heads * width]` behind those of the tokens before, and returns all of them,
+    /// `[past + tokens, kv_heads * width]`.
+    pub(crate) fn extend(&self, layer: &str, new: [&Tensor; 2]) -> Result<[Tensor; 2], TensorError> {
+        let (past, [k, v]) = (self.past(), new);
+        let memory = |like: &Tensor| Tensor::empty(like.device(), &[self.capacity, like.width()]);
+        let mut layers = self.layers.borrow_mut();
+        let [keys, values] = match layers.entry(layer.into()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(first) => first.insert([memory(k)?, memory(v)?]),
+        };
+        copy_rows(k, keys, past)?;
+        copy_rows(v, values, past)?;
+        let so_far = [past + k.rows(), k.width()];
+        Ok([keys.window(0, &so_far)?, values.window(0, &so_far)?])
+    }
+}
