@@ -12,6 +12,15 @@ pub type Input<'a> = (&'a [f32], &'a [usize]);
 
 /// Checks the gradients of `f` with respect to all `inputs`: in f64 to 1e-6, on `device` to 2e-3 of the greatest.
 ///
+/// ```
+/// use mode_autograd::{add, gradcheck};
+/// use mode_tensor::Device;
+///
+/// let (a, b) = ((&[1.0, 2.0][..], &[2][..]), (&[3.0, 4.0][..], &[2][..]));
+/// gradcheck("add", &Device::cpu(), &[a, b], |_, x| add(&x[0], &x[1]))?;
+/// # Ok::<(), mode_autograd::AutogradError>(())
+/// ```
+///
 /// # Errors
 /// The first element that disagrees, or what `f` reports.
 pub fn gradcheck(

@@ -4,6 +4,22 @@
 //! with the forward and, beside it, the vjp (vector-Jacobian product) that sends a gradient to its parents through a
 //! [`Sink`]. What depends on nothing trained never gets a node: it keeps nothing alive and is never walked, and a vjp
 //! launches nothing for a parent that wants no gradient. That is the whole of "frozen".
+//!
+//! ```
+//! use mode_autograd::{Param, Tape, Var, linear};
+//! use mode_tensor::{Device, Tensor};
+//!
+//! // y = x W^T, of which W is trained: for a gradient of ones, dW is the sum of x's rows.
+//! let device = Device::cpu();
+//! let x = Var::constant(Tensor::from_slice(&device, &[1.0, 2.0, 3.0, 4.0], &[2, 2])?);
+//! let w = Param::new("w", Tensor::from_slice(&device, &[5.0, 6.0], &[1, 2])?);
+//! w.set_trained(true);
+//! let tape = Tape::new();
+//! let y = linear(&x, &tape.param(&w))?;
+//! let gradients = tape.backward(&y, Tensor::full(&device, &[2, 1], 1.0)?)?;
+//! assert_eq!(gradients.of(&w)?.to_vec()?, [4.0, 6.0]);
+//! # Ok::<(), mode_autograd::AutogradError>(())
+//! ```
 
 mod arena;
 mod error;

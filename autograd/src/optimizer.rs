@@ -38,6 +38,22 @@ impl Default for AdamWSettings {
 }
 
 /// The optimizer and its moments. It moves its parameters' numbers into memory of its own, where they stay.
+///
+/// ```
+/// use mode_autograd::{AdamW, AdamWSettings, Param, Tape};
+/// use mode_tensor::{Device, Tensor};
+///
+/// // Down the slope of L = p: the first step is as long as the rate.
+/// let device = Device::cpu();
+/// let p = Param::new("p", Tensor::full(&device, &[1], 1.0)?);
+/// p.set_trained(true);
+/// let mut optimizer = AdamW::new([&p], AdamWSettings { decay: 0.0, ..AdamWSettings::default() })?;
+/// let tape = Tape::new();
+/// let gradients = tape.backward(&tape.param(&p), Tensor::full(&device, &[1], 1.0)?)?;
+/// optimizer.step(&gradients, 0.25)?;
+/// assert!((p.value().to_vec()?[0] - 0.75).abs() < 1e-6);
+/// # Ok::<(), mode_autograd::AutogradError>(())
+/// ```
 pub struct AdamW {
     settings: AdamWSettings,
     chunks: Vec<Chunk>,

@@ -29,6 +29,15 @@ struct Inner {
 }
 
 /// Something that holds buffers and runs kernels. Cheap to clone.
+///
+/// ```
+/// use mode_kernels::Device;
+///
+/// let device = Device::choose(Some("cpu"))?;
+/// assert!(device.name().starts_with("CPU"));
+/// assert!(Device::choose(Some("abacus")).is_err());
+/// # Ok::<(), mode_kernels::KernelError>(())
+/// ```
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 

@@ -5,6 +5,14 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
 /// The type of a buffer's elements.
+///
+/// ```
+/// use mode_kernels::Dtype;
+///
+/// let mut back = [0.0; 2];
+/// Dtype::BF16.decode(&Dtype::BF16.encode(&[1.0, 3.14159]), &mut back);
+/// assert_eq!(back, [1.0, 3.140625]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     /// 32-bit floating point; also ids, by their bits.

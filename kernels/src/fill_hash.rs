@@ -12,6 +12,13 @@ pub fn hash(seed: u32, i: u32) -> u32 {
 }
 
 /// `n` numbers in [-scale, scale).
+///
+/// ```
+/// use mode_kernels::fill_hash::fill;
+///
+/// assert_eq!(fill(1, 100, 2.0)[..3], fill(1, 3, 2.0));
+/// assert!(fill(1, 100, 2.0).iter().all(|value| (-2.0..2.0).contains(value)));
+/// ```
 pub fn fill(seed: u32, n: usize, scale: f32) -> Vec<f32> {
     (0..n as u32).map(|i| ((hash(seed, i) >> 8) as f32 / 8_388_608.0 - 1.0) * scale).collect()
 }

@@ -7,6 +7,23 @@
 //! A [`Device`] runs kernels: a GPU through wgpu, the CPU, or the reference (f64, slow, the oracle of the other two).
 //! This is the only crate that names wgpu.
 //!
+//! ```
+//! use mode_kernels::{Device, Sizes, View, check, matmul, registry::Matmul};
+//!
+//! // c [1, 1] = a [1, 2] times b [2, 1].
+//! let device = Device::cpu();
+//! let [a, b, c] = [2, 2, 1].map(|len| device.alloc(len).map(View::whole));
+//! let (a, b, c) = (a?, b?, c?);
+//! device.write(&a, &[1.0, 2.0])?;
+//! device.write(&b, &[3.0, 4.0])?;
+//! matmul::matmul(&device, matmul::Params::new(1, 1, 1, 2, false, false), &a, &b, &c)?;
+//! assert_eq!(device.read(&c)?, [11.0]);
+//!
+//! // The same kernel on odd sizes against its f64 reference, as `mode check` does it.
+//! assert!(check::kernel::<Matmul>(&device, Sizes::Odd, 7)?.agrees());
+//! # Ok::<(), mode_kernels::KernelError>(())
+//! ```
+//!
 //! To add a kernel: one `.wgsl` file and its name in `shaders/`, one file and its name here, one word in [`registry`].
 
 mod bindings;

@@ -3,6 +3,37 @@
 //!
 //! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`report`] the page, [`cli`] the
 //! program. Tensors, gradients and kernels live on the floors below: `mode-tensor`, `mode-autograd`, `mode-kernels`.
+//!
+//! ```
+//! use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained};
+//! use mode::train::{generate, one_step};
+//! use mode_autograd::{AdamW, AdamWSettings};
+//! use mode_tensor::Device;
+//!
+//! // A small backbone, cut into two blocks, with an expert of one layer beside each: stage 1.
+//! let (device, mut random) = (Device::cpu(), Random::new(1));
+//! let config = Config {
+//!     vocabulary: 32, width: 16, hidden: 24, layers: 4, heads: 2, kv_heads: 1, head_width: 8, positions: 64,
+//!     epsilon: 1e-5, theta: 1e4, tied: true, eos: Vec::new(), more: Default::default(),
+//! };
+//! let backbone = Backbone::random(config, &device, &mut random)?;
+//! let info = ExpertInfo::new("counting", "numbers in order", "", 2, 1)?;
+//! let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut random)?;
+//! let gates = (0..2).map(|block| Gate::with_share(&device, block, 16, 0.5)).collect::<Result<_, _>>()?;
+//! let model = Model::with_experts(backbone, vec![expert], gates)?;
+//! model.set_trained(Trained::Experts);
+//!
+//! let mut optimizer = AdamW::new(model.params(), AdamWSettings::default())?;
+//! let windows = [(0..32).collect()];
+//! let mut step = || one_step(&model, &mut optimizer, &windows, 1, 1e-2);
+//! let first = step()?.loss;
+//! for _ in 0..10 {
+//!     step()?;
+//! }
+//! assert!(step()?.loss < first);
+//! assert_eq!(generate(&model, &[7, 8, 9], 3, &[])?.ids.len(), 3);
+//! # Ok::<(), mode::Error>(())
+//! ```
 
 pub mod bench;
 pub mod cli;

@@ -60,6 +60,12 @@ shaders! {
 
 /// `wgsl` with the values of top-level `const NAME: u32 = ..;` replaced. Nothing else of the text changes.
 ///
+/// ```
+/// let text = mode_shaders::specialise(mode_shaders::ATTENTION, &[("HEAD", 128)])?;
+/// assert!(text.contains("const HEAD: u32 = 128u;"));
+/// # Ok::<(), &'static str>(())
+/// ```
+///
 /// # Errors
 /// The name of a constant that the shader does not declare.
 pub fn specialise(wgsl: &str, constants: &[(&'static str, u32)]) -> Result<String, &'static str> {

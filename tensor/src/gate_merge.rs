@@ -45,6 +45,18 @@ struct Branches {
 /// Merges `branches`, each like x `[tokens, width]`, by softmax(x weight^T + bias). Branches made in
 /// [`Tensor::slots`] are read where they are, others are copied together first.
 ///
+/// ```
+/// use mode_tensor::{Device, Tensor, gate_merge};
+///
+/// // One token; a gate whose bias alone decides: softmax(0, ln 3) = (1/4, 3/4).
+/// let device = Device::cpu();
+/// let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(&device, values, shape);
+/// let (x, weight, bias) = (tensor(&[5.0], &[1, 1])?, tensor(&[0.0; 2], &[2, 1])?, tensor(&[0.0, 3f32.ln()], &[2])?);
+/// let merged = gate_merge(&x, &weight, &bias, &[&tensor(&[8.0], &[1, 1])?, &tensor(&[16.0], &[1, 1])?])?;
+/// assert!((merged.y.to_vec()?[0] - 14.0).abs() < 1e-5);
+/// # Ok::<(), mode_tensor::TensorError>(())
+/// ```
+///
 /// # Errors
 /// Shapes that do not fit.
 pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tensor]) -> Result<Merged, TensorError> {

@@ -3,6 +3,19 @@
 //! This floor knows shapes and no tape: a backward here is an operation like any other. Each operation has a file of its
 //! name, which checks its operands' shapes, takes memory for the result and launches one kernel; a shape that does not fit is
 //! an error that names the operation and both shapes.
+//!
+//! ```
+//! use mode_tensor::{Device, Product, Tensor, matmul};
+//!
+//! // A linear layer: x [2, 3] times W^T, W [1, 3].
+//! let device = Device::cpu();
+//! let x = Tensor::from_slice(&device, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
+//! let w = Tensor::from_slice(&device, &[1.0, 0.0, -1.0], &[1, 3])?;
+//! assert_eq!(matmul(Product::new(&x, &w).transpose_b())?.to_vec()?, [-2.0, -2.0]);
+//! let error = matmul(Product::new(&x, &w)).unwrap_err();
+//! assert_eq!(error.to_string(), "matmul: the inner dims of the product differ: [2, 3] and [1, 3]");
+//! # Ok::<(), mode_tensor::TensorError>(())
+//! ```
 
 mod error;
 mod ids;

@@ -4,6 +4,16 @@ use crate::{Device, TensorError};
 use mode_kernels::{Dtype, View};
 
 /// A contiguous row-major array on a device, of f32, or of halves that are only read. Clones share memory; only optimizers and [`Target`] write in place.
+///
+/// ```
+/// use mode_tensor::{Device, Tensor};
+///
+/// let x = Tensor::from_slice(&Device::cpu(), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
+/// assert_eq!((x.rows(), x.width()), (2, 3));
+/// assert_eq!(x.reshape(&[3, 2])?.to_vec()?, x.to_vec()?);
+/// assert!(x.reshape(&[4]).is_err());
+/// # Ok::<(), mode_tensor::TensorError>(())
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     shape: Vec<usize>,
