@@ -3,7 +3,12 @@
 mod common;
 
 use common::{Recipes, refused, run, text};
+use mode::train::{Event, Existing, Recipe};
+use mode_kernels::Device;
 use mode_kernels::fill_hash::hash;
+use std::ops::ControlFlow;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -173,6 +178,44 @@ fn a_folder_of_something_else_is_not_resumed() {
     std::fs::write(out.join("diary.txt"), "dear diary").expect("a file");
     refused(&["train", text(&story.recipe), "--out", text(&out), "--resume"], "holds no run");
     assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_can_not_be_written_to_is_refused() {
+    let story = Story::new();
+    let folder = story.out("sealed");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o555)).expect("permissions");
+    // Root writes wherever it likes, but not there.
+    let root = std::fs::write(folder.join("probe"), "").is_ok();
+    let out = if root { PathBuf::from("/proc/mode-run") } else { folder.join("run") };
+    refused(&["train", text(&story.recipe), "--out", text(&out)], text(&out));
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_lost_gpu_ends_the_run_which_goes_on_elsewhere() {
+    let Ok(gpu) = Device::choose(Some("gpu")) else { return };
+    let story = Story::new();
+    let out = story.out("lost");
+    let mut recipe = Recipe::read(&story.recipe, &[]).expect("a recipe");
+    recipe.out.clone_from(&out);
+    let mut steps = 0;
+    let lost = mode::train::run(&recipe, &gpu, Existing::Refuse, &mut |event| {
+        if let Event::Step(_) = event {
+            steps += 1;
+            if steps == 10 {
+                gpu.lose();
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    let error = lost.expect_err("a lost device").to_string();
+    assert!(error.contains("lost") && steps == 10, "after {steps} steps: {error}");
+    let said = story.resume(&out);
+    assert!(said.contains("going on after step 8"), "{said}");
+    assert!(out.join("expert.safetensors").exists());
 }
 
 #[test]

@@ -336,6 +336,13 @@ impl Device {
         }
     }
 
+    /// Loses a GPU, as a driver's reset would: for tests of what comes after. Nothing on other devices.
+    pub fn lose(&self) {
+        if let Backend::Gpu(gpu) = self.backend() {
+            gpu.lose();
+        }
+    }
+
     /// Frees the memory that no buffer uses.
     pub fn trim(&self) {
         match self.backend() {

@@ -25,6 +25,14 @@ pub enum KernelError {
     /// The driver reported an error after work had been submitted.
     #[error("the GPU failed: {0}; use a smaller batch if it ran out of memory, or --device cpu")]
     Gpu(String),
+    /// The device is gone: its driver has reset it, or it has been unplugged.
+    #[error("the GPU '{name}' was lost: {why}; start again, a run with --resume, or use --device cpu")]
+    Lost {
+        /// The adapter's name.
+        name: String,
+        /// The driver's words.
+        why: String,
+    },
     /// A kernel was launched with the wrong number or sizes of buffers.
     #[error("kernel {kernel}: {what}")]
     Launch {

@@ -34,7 +34,8 @@ pub(crate) struct Gpu {
     pool: Pool<wgpu::Buffer>,
     /// What small results are read through, when no one is reading; a loss is read each step.
     staging: Mutex<Option<wgpu::Buffer>>,
-    error: Arc<Mutex<Option<String>>>,
+    /// The first error that nobody has been told of yet; the loss of the device stays.
+    error: Arc<Mutex<Option<KernelError>>>,
 }
 
 impl Gpu {
@@ -54,15 +55,14 @@ impl Gpu {
         let error = Arc::new(Mutex::new(None));
         let slot = error.clone();
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(one_line(&e.to_string()));
+            let error = KernelError::Gpu(one_line(&e.to_string()));
+            slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }));
         let slot = error.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            // Dropping the device also ends here; there is nobody left to tell then.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                let text = format!("device lost: {}", one_line(&message));
-                slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
-            }
+        let name = info.name.clone();
+        device.set_device_lost_callback(move |_, message| {
+            let lost = KernelError::Lost { name: name.clone(), why: one_line(&message) };
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(lost);
         });
         let recorder = Mutex::new(Recorder::new(&device, &limits));
         Ok(Self {
@@ -93,9 +93,11 @@ impl Gpu {
 
     /// The first error since the last call, if any.
     fn take_error(&self) -> Result<(), KernelError> {
-        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(text) => Err(KernelError::Gpu(text)),
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*error {
             None => Ok(()),
+            Some(lost @ KernelError::Lost { .. }) => Err(lost.clone()),
+            Some(_) => error.take().map_or(Ok(()), Err),
         }
     }
 
@@ -186,6 +188,11 @@ impl Gpu {
         self.take_error()
     }
 
+    /// What a driver's reset does.
+    pub(crate) fn lose(&self) {
+        self.device.destroy();
+    }
+
     /// Records a copy.
     pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
         let ((start, size), (target, _)) = (bytes(from), bytes(to));
@@ -220,7 +227,10 @@ impl Gpu {
             let _ = send.send(result);
         });
         self.wait()?;
-        let failed = |e: &dyn std::fmt::Display| KernelError::Gpu(one_line(&e.to_string()));
+        // A lost device says so better than the read that it has no answer for.
+        let failed = |e: &dyn std::fmt::Display| {
+            self.take_error().err().unwrap_or_else(|| KernelError::Gpu(one_line(&e.to_string())))
+        };
         receive.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
         let mapped = staging.slice(..size).get_mapped_range().map_err(|e| failed(&e))?;
         let values = bytemuck::pod_collect_to_vec(&mapped);

@@ -1,0 +1,73 @@
+//! DEPENDENCIES.md is true: every direct dependency has a line that says why it is there, and the licences are those of the crates.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))] // Other systems compile other crates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/DEPENDENCIES.md");
+const LIST: &str = "writes it anew.\n\n";
+const PERMISSIVE: [&str; 9] =
+    ["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "BSL-1.0"];
+
+fn cargo(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).args(["--offline", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = command.output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn document() -> String {
+    std::fs::read_to_string(FILE).expect("DEPENDENCIES.md")
+}
+
+/// True if a licence expression leaves a choice of permissive ones alone.
+fn is_permissive(expression: &str) -> bool {
+    let one = |name: &str| PERMISSIVE.contains(&name.trim_matches(['(', ')']));
+    expression.split(" AND ").all(|part| part.split(" OR ").any(one))
+}
+
+#[test]
+fn licences_are_permissive_and_listed() {
+    let tree = cargo(&["tree", "--workspace", "-e", "normal,build", "--prefix", "none", "-f", "{l}|{p}"]);
+    let mut crates: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (licence, package) in tree.lines().filter_map(|line| line.split_once('|')) {
+        // Old crates write a slash where SPDX has OR.
+        let licence = licence.replace(" / ", " OR ").replace('/', " OR ");
+        let name = package.split(' ').next().expect("a name");
+        crates.entry(licence).or_default().insert(name);
+    }
+    let mut list = String::from("| licence | crates |\n|---|---|\n");
+    for (licence, names) in &crates {
+        assert!(is_permissive(licence), "{licence}: {names:?}");
+        list += &format!("| {licence} | {} |\n", names.iter().copied().collect::<Vec<_>>().join(", "));
+    }
+    let document = document();
+    let (text, listed) = document.split_once(LIST).expect("the list's place");
+    if std::env::var_os("MODE_BLESS").is_some() {
+        std::fs::write(FILE, format!("{text}{LIST}{list}")).expect("written");
+    } else {
+        assert_eq!(listed, list, "DEPENDENCIES.md is not up to date; see there");
+    }
+}
+
+#[test]
+fn every_direct_dependency_has_a_reason() {
+    let metadata: serde_json::Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])).expect("JSON");
+    let document = document();
+    let reasons: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+    for package in metadata["packages"].as_array().expect("packages") {
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let name = dependency["name"].as_str().expect("a name");
+            let listed = reasons.iter().any(|line| line.contains(&format!("`{name}`")));
+            assert!(listed || name.starts_with("mode-"), "{name} has no line in DEPENDENCIES.md");
+        }
+    }
+}
+
+#[test]
+fn licences_by_hand() {
+    assert!(is_permissive("(MIT OR Apache-2.0) AND Unicode-3.0") && is_permissive("GPL-3.0 OR MIT"));
+    assert!(!is_permissive("GPL-3.0") && !is_permissive("MIT AND GPL-3.0") && !is_permissive(""));
+}
