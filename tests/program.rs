@@ -160,6 +160,23 @@ fn texts_are_counted_and_encoded() {
     assert_eq!(call(&prepare).2, Some(0));
     assert_eq!(stats(&out)["tokens"].as_u64(), Some(of("train", "tokens")));
     assert_eq!(call(&prepare).2, Some(2), "a file that exists is not written over");
+    // A run takes the file as it is, as long as it was made with the model's own tokenizer.
+    recipes.pretrain();
+    let train = |source: &Path, name: &str| {
+        let recipe = recipes.write(name, "method = 'full'");
+        let changed =
+            std::fs::read_to_string(&recipe).expect("a file").replace(text(&recipes.path("english.txt")), text(source));
+        std::fs::write(&recipe, changed).expect("a file");
+        recipe
+    };
+    let (_, stderr, code) = run(&["train", text(&train(&out, "tokens"))]);
+    assert_eq!(code, 0, "{stderr}");
+    let other = mode::data::Tokenizer::train(["another text altogether"].into_iter(), 270).expect("a tokenizer");
+    other.save(&recipes.path("other.json")).expect("a file");
+    let (others, other) = (recipes.path("others.tokens"), recipes.path("other.json"));
+    let prepare = ["data", "prepare", text(&source), "--tokenizer", text(&other), "--out", text(&others)];
+    assert_eq!(call(&prepare).2, Some(0));
+    refused(&["train", text(&train(&others, "others"))], "was made with another tokenizer than");
 }
 
 #[test]

@@ -100,13 +100,13 @@ impl Kernel for AdamW {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(n, clip): (usize, f32)| Case {
+        let with = |(n, clip): (usize, f32), epsilon: f32| Case {
             params: Params {
                 count: n as u32,
                 rate: 0.01,
                 beta1: 0.9,
                 beta2: 0.95,
-                epsilon: 1e-8,
+                epsilon,
                 decay: 0.1,
                 bias1: 0.271,
                 bias2: 0.142,
@@ -119,7 +119,9 @@ impl Kernel for AdamW {
                 Data::F32(fill(seed + 3, n, 1.0).iter().map(|v| v * v).collect()),
             ],
         };
-        sizes.pick([(1, 0.0), (257, 1.0), (40_001, 100.0)], [(16_777_300, 1.0)]).into_iter().map(case).collect()
+        let cases = sizes.pick([(1, 0.0), (257, 1.0), (40_001, 100.0)], [(16_777_300, 1.0)]);
+        // An epsilon that counts.
+        cases.into_iter().map(|case| with(case, 1e-8)).chain([with((65, 0.0), 0.5)]).collect()
     }
 }
 

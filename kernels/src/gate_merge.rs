@@ -59,6 +59,10 @@ impl Kernel for GateMerge {
     const INPUTS: &'static [&'static str] = &["x", "weight", "bias", "f"];
     const OUTPUTS: &'static [&'static str] = &["y", "p"];
 
+    fn constants(_: &Params) -> Vec<(&'static str, u32)> {
+        vec![("MOST", MOST_BRANCHES as u32)]
+    }
+
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.tokens as usize)]
     }
@@ -111,7 +115,7 @@ impl Kernel for GateMerge {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(tokens, width, branches, gap): (usize, usize, usize, usize)| {
+        let shifted = |(tokens, width, branches, gap): (usize, usize, usize, usize), shift: f32| {
             let stride = tokens * width + gap;
             Case {
                 params: Params {
@@ -123,14 +127,17 @@ impl Kernel for GateMerge {
                 inputs: vec![
                     Data::F32(fill(seed, tokens * width, 1.0)),
                     Data::F32(fill(seed + 1, branches * width, (3.0 / width as f32).sqrt())),
-                    Data::F32(fill(seed + 2, branches, 0.1)),
+                    Data::F32(fill(seed + 2, branches, 0.1).into_iter().map(|bias| bias + shift).collect()),
                     Data::F32(fill(seed + 3, branches * stride, 1.0)),
                 ],
                 outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
             }
         };
         let odd = [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 32, 64)];
-        sizes.pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63)]).into_iter().map(case).collect()
+        let cases =
+            sizes.pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63)]).into_iter().map(|shape| shifted(shape, 0.0));
+        // Logits whose exponentials alone no f32 holds.
+        cases.chain([100.0, -100.0].map(|shift| shifted((3, 63, 3, 5), shift))).collect()
     }
 }
 

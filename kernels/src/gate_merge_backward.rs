@@ -7,7 +7,7 @@
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
 //! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
-use crate::gate_merge::limit;
+use crate::gate_merge::{MOST_BRANCHES, limit};
 use crate::simd::{dot, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
@@ -81,6 +81,10 @@ impl Kernel for GateMergeBackward {
     const WGSL: &'static str = mode_shaders::GATE_MERGE_BACKWARD;
     const INPUTS: &'static [&'static str] = &["x", "weight", "f", "p", "g"];
     const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
+
+    fn constants(_: &Params) -> Vec<(&'static str, u32)> {
+        vec![("MOST", MOST_BRANCHES as u32)]
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         let mut passes = vec![Pass::new("rows", p.tokens as usize)];

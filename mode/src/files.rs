@@ -193,13 +193,18 @@ impl NewFolders {
 
 /// Hex SHA-256 of a file's bytes.
 pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
+    Ok(hex(&digest(path)?))
+}
+
+/// SHA-256 of a file.
+pub(crate) fn digest(path: &Path) -> Result<[u8; 32], Error> {
     let mut file = File::open(path).map_err(Error::file(path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         let count = file.read(&mut buffer).map_err(Error::file(path))?;
         if count == 0 {
-            return Ok(hex(&hasher.finalize()));
+            return Ok(hasher.finalize().into());
         }
         hasher.update(&buffer[..count]);
     }

@@ -133,7 +133,8 @@ fn prepare(arguments: &Prepare) -> Result<(), Error> {
     let corpus = Corpus::open("text", &arguments.source.parse::<Source>()?)?;
     let tokenizer = Tokenizer::open(&arguments.tokenizer)?;
     let name = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let tokens = Tokens::encode(&name, &tokenizer, corpus.texts(arguments.split.split()))?;
+    let mut tokens = Tokens::encode(&name, &tokenizer, corpus.texts(arguments.split.split()))?;
+    tokens.tokenizer = files::digest(&arguments.tokenizer)?;
     if tokens.ids.is_empty() {
         let what = format!("none of its {} documents is in that split; give more text", corpus.documents.len());
         return Err(Error::Setting(format!("{}: {what}", arguments.source)));

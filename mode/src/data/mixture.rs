@@ -165,7 +165,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn tokens(name: &str, ids: std::ops::Range<u32>) -> Tokens {
-        Tokens { name: name.into(), vocab: 100_000, ids: ids.collect() }
+        Tokens { name: name.into(), vocab: 100_000, tokenizer: [0; 32], ids: ids.collect() }
     }
 
     fn mixture(seed: u64) -> Mixture {

@@ -5,8 +5,8 @@
 //! "what came before does not matter", which costs little and keeps every window full.
 //!
 //! The file, in little-endian numbers: the magic `MODETOKS`, version (u32), vocabulary size (u32),
-//! length of the name (u32), count of ids (u64), the name in UTF-8, the ids (u32 each), and the
-//! SHA-256 of all that.
+//! length of the name (u32), count of ids (u64), the SHA-256 of the tokenizer's file, the name in
+//! UTF-8, the ids (u32 each), and the SHA-256 of all that.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::{DataError, Tokenizer};
 
 const MAGIC: &[u8; 8] = b"MODETOKS";
-const VERSION: u32 = 1;
-const HEADER: usize = 28;
+const VERSION: u32 = 2;
+const HEADER: usize = 28 + CHECKSUM;
 const CHECKSUM: usize = 32;
 
 /// The documents of a corpus as token ids.
@@ -26,6 +26,8 @@ pub struct Tokens {
     pub name: String,
     /// The size of the vocabulary; every id is below it.
     pub vocab: u32,
+    /// SHA-256 of the `tokenizer.json` that made the ids; zeros where that is not known.
+    pub tokenizer: [u8; 32],
     /// The ids of all documents, each document followed by the end token.
     pub ids: Vec<u32>,
 }
@@ -46,7 +48,8 @@ impl Tokens {
             ids.extend(document);
             ids.push(end);
         }
-        Ok(Self { name: name.to_owned(), vocab: tokenizer.vocab_size() as u32, ids })
+        let (name, vocab) = (name.to_owned(), tokenizer.vocab_size() as u32);
+        Ok(Self { name, vocab, tokenizer: [0; 32], ids })
     }
 
     /// Consecutive windows of exactly `len` ids that do not overlap, `limit` of them at most: the
@@ -78,6 +81,7 @@ impl Tokens {
             bytes.extend(number.to_le_bytes());
         }
         bytes.extend((self.ids.len() as u64).to_le_bytes());
+        bytes.extend(self.tokenizer);
         bytes.extend(self.name.as_bytes());
         bytes.extend(self.ids.iter().flat_map(|id| id.to_le_bytes()));
         let checksum = Sha256::digest(&bytes);
@@ -118,11 +122,13 @@ impl Tokens {
             return Err(wrong_length(promised));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-        let (name, ids) = content[HEADER..].split_at(name_len as usize);
+        let (header, rest) = content.split_at(HEADER);
+        let (name, ids) = rest.split_at(name_len as usize);
+        let tokenizer = header.last_chunk().copied().unwrap_or_default();
         let ids: Vec<u32> = ids.chunks_exact(4).filter_map(|chunk| number(chunk, 0)).collect();
         let intact = Sha256::digest(content).as_slice() == checksum && ids.iter().all(|&id| id < vocab);
         match str::from_utf8(name) {
-            Ok(name) if intact => Ok(Self { name: name.to_owned(), vocab, ids }),
+            Ok(name) if intact => Ok(Self { name: name.to_owned(), vocab, tokenizer, ids }),
             _ => Err(DataError::ShardTampered { path: path.into() }),
         }
     }
@@ -139,7 +145,7 @@ mod tests {
     use crate::data::tests::Scratch;
 
     fn sample() -> Tokens {
-        Tokens { name: "Żółw".into(), vocab: 70_000, ids: vec![5, 0, 69_999, 7, 0] }
+        Tokens { name: "Żółw".into(), vocab: 70_000, tokenizer: [7; 32], ids: vec![5, 0, 69_999, 7, 0] }
     }
 
     #[test]
@@ -195,8 +201,8 @@ mod tests {
         };
         assert!(matches!(read(&|b| b[0] = b'X'), DataError::NotShard { .. }));
         assert!(matches!(read(&|b| b[8] = 9), DataError::ShardVersion { version: 9, .. }));
-        assert!(matches!(read(&|b| b.truncate(40)), DataError::ShardLength { .. }));
+        assert!(matches!(read(&|b| b.truncate(70)), DataError::ShardLength { .. }));
         assert!(matches!(read(&|b| b[27] = 255), DataError::ShardLength { .. }));
-        assert!(matches!(read(&|b| b[40] ^= 1), DataError::ShardTampered { .. }));
+        assert!(matches!(read(&|b| b[70] ^= 1), DataError::ShardTampered { .. }));
     }
 }

@@ -134,6 +134,7 @@ fn tokens(path: &Path) -> Result<Inspection, Error> {
         ("name", json!(tokens.name)),
         ("tokens", json!(tokens.ids.len())),
         ("vocabulary", json!(tokens.vocab)),
+        ("tokenizer_sha256", json!(files::hex(&tokens.tokenizer))),
         ("bytes", json!(size(path)?)),
         ("sha256", json!(files::sha256(path)?)),
     ];

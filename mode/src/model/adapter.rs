@@ -1,9 +1,10 @@
 //! LoRAs on the attention projections of a whole model, written as PEFT writes them (`adapter_config.json`,
 //! `adapter_model.safetensors`), with the base model's hash added.
 
+use super::attention::PROJECTIONS;
 use super::backbone::Backbone;
 use super::init::{Random, Start};
-use super::layer::{ATTENTION, Layer};
+use super::layer::Layer;
 use super::lora::Lora;
 use super::weights::{self, Maker, Weights, refuse_unread};
 use crate::{Error, files, memory};
@@ -49,18 +50,18 @@ pub fn add_lora(backbone: &mut Backbone, rank: usize, alpha: f64, random: &mut R
     if rank == 0 {
         return Err(Error::Setting("lora.rank is 0; 8 is usual".into()));
     }
-    let weights = backbone.layers.iter().flat_map(|layer| &layer.attention);
+    let weights = backbone.layers.iter().flat_map(|layer| &layer.attention.projections);
     let widths: usize = weights.flat_map(|projection| projection.weight.value().shape().to_vec()).sum();
     let numbers = (widths as u64).saturating_mul(rank as u64);
     memory::require(backbone.device(), numbers, &format!("a LoRA of rank {rank}"))?;
-    attach(backbone, rank, alpha, &ATTENTION, Weights::Random(random))
+    attach(backbone, rank, alpha, &PROJECTIONS, Weights::Random(random))
 }
 
 fn attach(backbone: &mut Backbone, rank: usize, alpha: f64, targets: &[&str], weights: Weights) -> Result<(), Error> {
     let device = backbone.device().clone();
     let mut maker = Maker { device: &device, weights, name: String::new() };
     for (i, layer) in backbone.layers.iter_mut().enumerate() {
-        let projections = layer.attention.iter_mut().zip(ATTENTION);
+        let projections = layer.attention.projections.iter_mut().zip(PROJECTIONS);
         for (projection, name) in projections.filter(|(_, name)| targets.contains(name)) {
             let shape = projection.weight.value().shape().to_vec();
             let at = format!("model.layers.{i}.self_attn.{name}");
@@ -100,10 +101,10 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
     if info.peft_type != "LORA" {
         return refuse(format!("peft_type {} is not supported; LORA is", info.peft_type));
     }
-    let other = info.target_modules.iter().find(|name| !ATTENTION.contains(&name.as_str()));
+    let other = info.target_modules.iter().find(|name| !PROJECTIONS.contains(&name.as_str()));
     if other.is_some() || info.target_modules.is_empty() {
         let other = other.map_or("an empty list", String::as_str);
-        return refuse(format!("target_modules has {other}; some of {} are supported", ATTENTION.join(", ")));
+        return refuse(format!("target_modules has {other}; some of {} are supported", PROJECTIONS.join(", ")));
     }
     if !(info.r > 0 && info.lora_alpha.is_finite() && info.lora_alpha > 0.0) {
         return refuse(format!("r is {} and lora_alpha {}; both are positive numbers", info.r, info.lora_alpha));
@@ -153,7 +154,7 @@ pub(crate) fn save(
         base_sha256: Some(sha256.into()),
         r: rank,
         lora_alpha: alpha,
-        target_modules: ATTENTION.map(String::from).into(),
+        target_modules: PROJECTIONS.map(String::from).into(),
         task_type: Some("CAUSAL_LM".into()),
         more: Map::new(),
     };

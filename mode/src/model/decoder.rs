@@ -7,7 +7,7 @@ use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
 use super::layer::Layer;
 use crate::Error;
-use mode_autograd::{Param, Tape, Var, embedding, gate_merge, linear, rms_norm};
+use mode_autograd::{Param, Tape, Var, embedding, linear, rms_norm};
 use mode_tensor::{Ids, Tensor};
 
 /// A backbone with N experts; made by [`Model::plain`] or [`Model::with_experts`], which see to it that all fit.
@@ -142,10 +142,8 @@ impl Model {
         let stacks = std::iter::once(backbone).chain(self.experts.iter().map(|expert| expert.blocks[i].as_slice()));
         let branches =
             stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, slot)).collect::<Result<Vec<_>, _>>()?;
-        let gate = &self.gates[i];
-        let (weight, bias) = (context.tape.param(&gate.weight), context.tape.param(&gate.bias));
         x.value().device().at(|| format!("the gate of block {i}"));
-        let gated = gate_merge(x, &weight, &bias, &branches.iter().collect::<Vec<_>>())?;
+        let gated = self.gates[i].merge(context, x, &branches)?;
         gates.push(gated.p);
         Ok(gated.y)
     }

@@ -1,16 +1,18 @@
-//! A block's gate, and how N two-way gates become one of N + 1 ways.
+//! A block's gate, which merges its branches, and how N two-way gates become one of N + 1 ways.
 //!
-//! Logits z = x W^T + b, row 0 the backbone's. A softmax sees only differences of logits, so stage 1's gate of expert j is
+//! y = a_bb f_bb + sum_j a_j f_j, a = softmax(z), per token; logits z = x W^T + b, row 0 the backbone's (arXiv 2410.10181, section
+//! 2). x, y and each branch f `[tokens, width]`, W `[branches, width]`, b `[branches]`.
+//! A softmax sees only differences of logits, so stage 1's gate of expert j is
 //! the one number u_j(x) = z_j - z_bb. The paper does not say how gates are composed; ours are affine in those numbers and
 //! so stay gates. [`GateRule::Relative`] keeps every u_j: the composed gate's rows are 0 and u_1 .. u_N, so experts that
 //! were each sure of themselves crowd the backbone out. [`GateRule::Diluted`] takes ln N off every u_j, which keeps the
 //! backbone's share as great as it was beside one expert wherever the experts agree. With N = 1 both are the stage-1 gate,
 //! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
 
-use super::init::Start;
-use super::weights::{self, Maker, Weights};
+use super::context::Context;
+use super::weights;
 use crate::Error;
-use mode_autograd::Param;
+use mode_autograd::{AutogradError, Gated, Param, Var, gate_merge};
 use mode_tensor::{Device, SafeTensors, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -81,21 +83,24 @@ impl Gate {
         width: usize,
         device: &Device,
     ) -> Result<Vec<Self>, Error> {
-        let mut maker = Maker { device, weights: Weights::File { tensors, prefix: "" }, name: String::new() };
-        let mut gate = |i: usize| {
-            let start = Start::Constant(0.0);
+        // Widened if they are halves: a merge reads f32.
+        let gate = |i: usize| {
             let [weight, bias] = Self::names(i);
-            Ok(Self {
-                weight: maker.param(&weight, &[branches, width], start)?,
-                bias: maker.param(&bias, &[branches], start)?,
-            })
+            let (weight, bias) = (tensors.read(&weight, &[branches, width])?, tensors.read(&bias, &[branches])?);
+            Self::from_values(device, i, width, &weight, &bias)
         };
-        (0..blocks).map(&mut gate).collect()
+        (0..blocks).map(gate).collect()
     }
 
     /// Writes the gates of all blocks.
     pub(crate) fn write_all(gates: &[Gate], path: &Path) -> Result<(), Error> {
         weights::write(path, gates.iter().flat_map(Gate::params), str::to_string)
+    }
+
+    /// The branches merged, with each one's weight `[tokens, branches]`; x is what all of them read.
+    pub(crate) fn merge(&self, context: &Context, x: &Var, branches: &[Var]) -> Result<Gated, AutogradError> {
+        let (weight, bias) = (context.tape.param(&self.weight), context.tape.param(&self.bias));
+        gate_merge(x, &weight, &bias, &branches.iter().collect::<Vec<_>>())
     }
 
     /// Its parameters.

@@ -1,71 +1,37 @@
-//! One decoder layer of the Llama family: h = x + O attention(norm x), y = h + down (silu(gate norm h) * up norm h).
+//! One decoder layer of the Llama family: h = x + attention(norm x), y = h + down (silu(gate norm h) * up norm h).
 //!
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
+use super::attention::Attention;
 use super::config::Config;
 use super::context::Context;
 use super::init::Start;
 use super::lora::Lora;
+use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{
-    AutogradError, Param, Tape, Var, add, add_at, attention, linear, recompute, rms_norm, rotary, swiglu,
-};
-use mode_tensor::{AttentionShape, Tensor};
-
-/// A weight matrix `[out, in]`, with a LoRA beside it if there is one. Clones are the same parameters.
-#[derive(Clone)]
-pub struct Projection {
-    /// The matrix.
-    pub weight: Param,
-    /// What a LoRA adds.
-    pub(crate) lora: Option<Lora>,
-}
-
-impl Projection {
-    fn apply(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
-        let y = linear(x, &context.tape.param(&self.weight))?;
-        match &self.lora {
-            Some(lora) => add(&y, &lora.apply(context, x)?),
-            None => Ok(y),
-        }
-    }
-}
+use mode_autograd::{AutogradError, Param, Tape, Var, add, add_at, linear, recompute, rms_norm, swiglu};
+use mode_tensor::Tensor;
 
 /// A decoder layer. Clones are the same parameters.
 #[derive(Clone)]
 pub struct Layer {
     pub(crate) input_norm: Param,
-    /// Query, key, value and output projections: those that a LoRA adapts.
-    pub(crate) attention: [Projection; 4],
+    pub(crate) attention: Attention,
     pub(crate) post_norm: Param,
     pub(crate) gate: Param,
     pub(crate) up: Param,
     pub(crate) down: Param,
-    shape: (usize, usize),
     epsilon: f32,
 }
-
-/// Names of the attention projections, as in Hugging Face's files.
-pub(crate) const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 impl Layer {
     /// A layer whose parameters are named after `at`; `output` is how the matrices that write to the stream start.
     pub(crate) fn new(config: &Config, maker: &mut Maker, at: &str, output: Start) -> Result<Self, Error> {
         let (d, f) = (config.width, config.hidden);
-        let (q, kv) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         let normal = |width: usize| Start::Normal((width as f64).powf(-0.5));
         let mut param = |name: &str, shape: &[usize], start| maker.param(&format!("{at}{name}.weight"), shape, start);
-        let mut attention = |i: usize, shape: [usize; 2], start| {
-            let weight = param(&format!("self_attn.{}", ATTENTION[i]), &shape, start)?;
-            Ok::<_, Error>(Projection { weight, lora: None })
-        };
-        let attention = [
-            attention(0, [q, d], normal(d))?,
-            attention(1, [kv, d], normal(d))?,
-            attention(2, [kv, d], normal(d))?,
-            attention(3, [d, q], output)?,
-        ];
+        let attention = Attention::new(config, |name, shape, start| param(name, &shape, start), output)?;
         Ok(Self {
             attention,
             input_norm: param("input_layernorm", &[d], Start::Constant(1.0))?,
@@ -73,7 +39,6 @@ impl Layer {
             gate: param("mlp.gate_proj", &[f, d], normal(d))?,
             up: param("mlp.up_proj", &[f, d], normal(d))?,
             down: param("mlp.down_proj", &[d, f], output)?,
-            shape: (config.heads, config.kv_heads),
             epsilon: config.epsilon as f32,
         })
     }
@@ -94,34 +59,26 @@ impl Layer {
         let tape = context.tape;
         x.value().device().at(|| self.input_norm.name().trim_end_matches(".input_layernorm.weight").into());
         let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
-        let [q, k, v, o] = &self.attention;
-        let q = rotary(&q.apply(context, &normed)?, context.rotation, context.length)?;
-        let k = rotary(&k.apply(context, &normed)?, context.rotation, context.length)?;
-        let v = v.apply(context, &normed)?;
-        let (k, v, past) = match context.cache {
-            None => (k, v, 0),
-            Some(cache) => {
-                let [k, v] = cache.extend(self.input_norm.name(), [k.value(), v.value()])?;
-                (Var::constant(k), Var::constant(v), cache.past())
-            }
-        };
-        let shape = AttentionShape { length: context.length, heads: self.shape.0, kv_heads: self.shape.1, past };
-        let h = add(x, &o.apply(context, &attention(&q, &k, &v, shape)?)?)?;
+        let h = add(x, &self.attention.forward(context, self.input_norm.name(), &normed)?)?;
         let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
         let gate = linear(&normed, &tape.param(&self.gate))?;
         let up = linear(&normed, &tape.param(&self.up))?;
         add_at(&h, &linear(&swiglu(&gate, &up)?, &tape.param(&self.down))?, out)
     }
 
+    fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.attention.projections.iter()
+    }
+
     /// All its parameters but a LoRA's.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let rest = [&self.gate, &self.up, &self.down, &self.input_norm, &self.post_norm];
-        self.attention.iter().map(|projection| &projection.weight).chain(rest)
+        self.projections().map(|projection| &projection.weight).chain(rest)
     }
 
     /// The parameters of its LoRAs.
     pub fn lora_params(&self) -> impl Iterator<Item = &Param> {
-        self.attention.iter().filter_map(|projection| projection.lora.as_ref()).flat_map(Lora::params)
+        self.projections().filter_map(|projection| projection.lora.as_ref()).flat_map(Lora::params)
     }
 
     /// Copies another layer's values.

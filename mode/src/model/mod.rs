@@ -11,6 +11,7 @@
 //! stream itself passes unscaled: y = x + a_bb Delta_bb + sum_j a_j Delta_j.
 
 mod adapter;
+mod attention;
 mod backbone;
 mod cache;
 mod config;
@@ -22,10 +23,12 @@ mod gate;
 mod init;
 mod layer;
 mod lora;
+mod projection;
 mod weights;
 
 pub(crate) use adapter::save as save_adapter;
 pub use adapter::{LoraInfo, add_lora};
+pub use attention::Attention;
 pub use backbone::Backbone;
 pub(crate) use backbone::base_sha256;
 pub use cache::Cache;
@@ -38,5 +41,6 @@ pub(crate) use folder::{base_of, save_composed};
 pub use folder::{open, open_with_experts};
 pub use gate::{Gate, GateRule};
 pub use init::{ExpertInit, Random};
-pub use layer::{Layer, Projection};
+pub use layer::Layer;
+pub use projection::Projection;
 pub use weights::Rule;

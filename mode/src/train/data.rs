@@ -2,8 +2,8 @@
 
 use super::recipe::Recipe;
 use super::settings::DataSource;
-use crate::Error;
 use crate::data::{Corpus, Source, Split, Tokenizer, Tokens};
+use crate::{Error, files};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -28,7 +28,12 @@ impl RunData {
                     let what = "is a file of tokens, which has no validation split; set checkpoint.validation to 0";
                     return Err(Error::content(path, what));
                 }
-                all.training.push((data.weight, Tokens::read(path)?));
+                let tokens = Tokens::read(path)?;
+                if tokens.tokenizer != [0; 32] && tokenizer.exists() && tokens.tokenizer != files::digest(tokenizer)? {
+                    let what = format!("was made with another tokenizer than {}", tokenizer.display());
+                    return Err(Error::content(path, what + "; make it again with `mode data prepare` and that one"));
+                }
+                all.training.push((data.weight, tokens));
                 continue;
             }
             let (tokenizer, corpus) = open(data, tokenizer)?;
@@ -68,7 +73,7 @@ impl RunData {
                 hasher.update(id.to_le_bytes());
             }
         }
-        crate::files::hex(&hasher.finalize())
+        files::hex(&hasher.finalize())
     }
 }
 

@@ -91,8 +91,14 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
             model.backbone.save(out)?;
             let tokenizer = task.tokenizer();
             if tokenizer.exists() {
-                let to = out.join("tokenizer.json");
-                files::write(&to, std::fs::read(&tokenizer).map_err(Error::file(&tokenizer))?)?;
+                carry(&tokenizer, &out.join("tokenizer.json"))?;
+            }
+            // What other programs read beside it.
+            for name in ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
+                let from = tokenizer.with_file_name(name);
+                if matches!(task, Task::Full { .. }) && from.exists() {
+                    carry(&from, &out.join(name))?;
+                }
             }
             Ok(())
         }
@@ -106,6 +112,11 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         }
         Task::Compose { base, .. } => save_composed(model, out, relative(out, base)?, &base_sha256(base)?),
     }
+}
+
+/// Copies a file as it is.
+fn carry(from: &Path, to: &Path) -> Result<(), Error> {
+    files::write(to, std::fs::read(from).map_err(Error::file(from))?)
 }
 
 /// `to` as seen from the folder `from`, which exists.
