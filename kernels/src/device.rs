@@ -4,10 +4,9 @@ use crate::buffer::Storage;
 use crate::cpu::{Cpu, Dry, Host, Reference};
 use crate::dtype::as_halves;
 use crate::gpu::{self, Gpu};
-use crate::{Buffer, Cost, Counters, Dtype, KernelError, Timing, View};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::{Buffer, Counters, Dtype, KernelError, Timing, View};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 pub use crate::gpu::AdapterSummary;
 
@@ -20,12 +19,19 @@ pub(crate) enum Backend {
 
 struct Inner {
     backend: Backend,
-    tracing: AtomicBool,
-    trace: Mutex<Vec<(&'static str, usize)>>,
-    watching: AtomicBool,
+    watch: Watch,
+}
+
+/// What a device has been asked to write down of its launches, which `watch.rs` does.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) tracing: AtomicBool,
+    pub(crate) trace: Mutex<Vec<(&'static str, usize)>>,
+    pub(crate) watching: AtomicBool,
     /// What was timed on a device in main memory, while somebody profiles.
-    timings: Mutex<Option<Vec<Timing>>>,
-    place: Mutex<Arc<str>>,
+    pub(crate) timings: Mutex<Option<Vec<Timing>>>,
+    /// What the launches belong to; None at the start.
+    pub(crate) place: Mutex<Option<Arc<str>>>,
 }
 
 /// Something that holds buffers and runs kernels. Cheap to clone.
@@ -46,15 +52,7 @@ impl Device {
     pub const ALIGNMENT: usize = 64;
 
     fn new(backend: Backend) -> Self {
-        let (tracing, watching) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self(Arc::new(Inner {
-            backend,
-            tracing,
-            trace: Mutex::default(),
-            watching,
-            timings: Mutex::default(),
-            place: Mutex::new("the start".into()),
-        }))
+        Self(Arc::new(Inner { backend, watch: Watch::default() }))
     }
 
     /// The CPU: f32, vectorised, rows over rayon's threads.
@@ -147,6 +145,10 @@ impl Device {
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.0.backend
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.0.watch
     }
 
     /// Memory for `len` f32 elements, contents undefined.
@@ -351,99 +353,6 @@ impl Device {
             Backend::Reference(reference) => reference.trim(),
             Backend::Dry(dry) => dry.trim(),
         }
-    }
-
-    pub(crate) fn count_launch(&self, kernel: &'static str, written: usize) {
-        if self.0.tracing.load(Ordering::Relaxed) {
-            self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, written));
-        }
-    }
-
-    /// From now on looks at all that a launch writes, and reports the first value that is no number. Slow.
-    pub fn watch_finite(&self) {
-        self.0.watching.store(true, Ordering::Relaxed);
-    }
-
-    fn is_watching(&self) -> bool {
-        self.0.watching.load(Ordering::Relaxed)
-    }
-
-    /// Says what the launches that follow belong to; costs nothing unless somebody watches.
-    pub fn at(&self, place: impl FnOnce() -> String) {
-        if self.is_watching() {
-            *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place().into();
-        }
-    }
-
-    /// What [`Device::at`] said last, if somebody watches.
-    pub fn place(&self) -> Option<Arc<str>> {
-        self.is_watching().then(|| self.0.place.lock().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    /// An error if somebody watches and a launch has written what is no number.
-    pub(crate) fn check_finite(
-        &self,
-        kernel: &'static str,
-        names: &'static [&'static str],
-        outputs: &[&View],
-    ) -> Result<(), KernelError> {
-        let Some(place) = self.place() else { return Ok(()) };
-        for (output, view) in names.iter().zip(outputs) {
-            if let Some((element, value)) = self.read(view)?.into_iter().enumerate().find(|(_, v)| !v.is_finite()) {
-                return Err(KernelError::NotFinite { kernel, output, element, value, place: place.to_string() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Times every launch from now on.
-    ///
-    /// # Errors
-    /// A GPU without timestamps.
-    pub fn start_profile(&self) -> Result<(), KernelError> {
-        if let Backend::Gpu(gpu) = self.backend() {
-            return gpu.start_timing();
-        }
-        *self.0.timings.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
-        Ok(())
-    }
-
-    /// Stops that, and returns what was timed, in order.
-    ///
-    /// # Errors
-    /// What a GPU reports.
-    pub fn stop_profile(&self) -> Result<Vec<Timing>, KernelError> {
-        if let Backend::Gpu(gpu) = self.backend() {
-            return gpu.stop_timing();
-        }
-        Ok(self.0.timings.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default())
-    }
-
-    /// Runs a launch in main memory, and times it if somebody profiles.
-    pub(crate) fn timed<T>(&self, kernel: &'static str, cost: impl FnOnce() -> Cost, run: impl FnOnce() -> T) -> T {
-        let profiled = self.0.timings.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !profiled {
-            return run();
-        }
-        let started = Instant::now();
-        let result = run();
-        let timing = Timing { kernel, cost: cost(), seconds: started.elapsed().as_secs_f64() };
-        if let Some(timings) = &mut *self.0.timings.lock().unwrap_or_else(PoisonError::into_inner) {
-            timings.push(timing);
-        }
-        result
-    }
-
-    /// Starts to write down every launch: the kernel's name and the elements of its first output.
-    pub fn start_trace(&self) {
-        self.0.trace.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.0.tracing.store(true, Ordering::Relaxed);
-    }
-
-    /// Stops the trace and returns the launches, in order.
-    pub fn stop_trace(&self) -> Vec<(&'static str, usize)> {
-        self.0.tracing.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.0.trace.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

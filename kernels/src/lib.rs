@@ -41,6 +41,7 @@ mod pool;
 mod profile;
 pub mod registry;
 mod simd;
+mod watch;
 
 pub mod adamw;
 pub mod add;

@@ -5,6 +5,7 @@
 //! `[tokens, heads, width]`; cosine, sine `[first + length, width / 2]`, and token n of a pass has position first + n mod length:
 //! first is 0 unless the tokens before are in a cache. Moves 2 units.
 
+use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -55,14 +56,16 @@ impl Kernel for Rotary {
         y.par_chunks_mut(row).zip(x.par_chunks(row)).with_min_len(16).enumerate().for_each(|(token, (y, x))| {
             let at = (p.first as usize + token % length) * half;
             let (cosine, sine) = (&cosine[at..at + half], &sine[at..at + half]);
-            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
-                for i in 0..half {
-                    let s = sine[i] * p.sign;
-                    low[i] = a[i] * cosine[i] - b[i] * s;
-                    high[i] = b[i] * cosine[i] + a[i] * s;
+            simd(|| {
+                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
+                    for i in 0..half {
+                        let s = sine[i] * p.sign;
+                        low[i] = a[i] * cosine[i] - b[i] * s;
+                        high[i] = b[i] * cosine[i] + a[i] * s;
+                    }
                 }
-            }
+            });
         });
     }
 
