@@ -1,5 +1,6 @@
 //! Device memory: a buffer of f32 elements, or of halves two to a word, which goes back to its device's pool when it is dropped.
 
+use crate::memory::Memory;
 use crate::{Device, Dtype, KernelError};
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
@@ -7,13 +8,13 @@ use std::sync::{Arc, RwLock};
 /// Where a buffer's elements live.
 pub(crate) enum Storage {
     /// f32 words in main memory (u32 data by its bits).
-    Cpu(RwLock<Vec<f32>>),
+    Cpu(RwLock<Memory<f32>>),
     /// A wgpu storage buffer.
     Gpu(wgpu::Buffer),
     /// The oracle's f64 elements (u32 data by value).
-    Reference(RwLock<Vec<f64>>),
+    Reference(RwLock<Memory<f64>>),
     /// Nothing, as many times as there would be elements.
-    Dry(RwLock<Vec<()>>),
+    Dry(RwLock<Memory<()>>),
 }
 
 /// Memory for `len` elements on one device. Its contents start out undefined.

@@ -2,6 +2,7 @@
 //! elements take no memory and whose kernels do nothing. What its pool counts is what the CPU's would.
 
 use crate::buffer::Storage;
+use crate::memory::Memory;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::{Bindings, Kernel, KernelError, View};
 use std::ops::Range;
@@ -9,7 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A device in main memory whose elements are `T`.
 pub(crate) struct Host<T> {
-    pool: Pool<Vec<T>>,
+    pool: Pool<Memory<T>>,
 }
 
 /// The CPU device: f32, the fast bodies.
@@ -20,11 +21,11 @@ pub(crate) type Reference = Host<f64>;
 pub(crate) type Dry = Host<()>;
 
 /// How a host device's elements are stored in a buffer, and which body of a kernel it runs.
-pub(crate) trait Element: bytemuck::Zeroable + Copy + Send + Sync + 'static {
+pub(crate) trait Element: bytemuck::Pod + Send + Sync {
     /// Bytes that the pool counts.
     const BYTES: usize;
-    fn storage(data: Vec<Self>) -> Storage;
-    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>>;
+    fn storage(data: Memory<Self>) -> Storage;
+    fn lock(storage: &Storage) -> Option<&RwLock<Memory<Self>>>;
     /// Where a view's elements lie in its buffer.
     fn range(view: &View) -> Range<usize>;
     fn run<K: Kernel>(params: &K::Params, bindings: Bindings<Self>);
@@ -32,10 +33,10 @@ pub(crate) trait Element: bytemuck::Zeroable + Copy + Send + Sync + 'static {
 
 impl Element for f32 {
     const BYTES: usize = size_of::<Self>();
-    fn storage(data: Vec<Self>) -> Storage {
+    fn storage(data: Memory<Self>) -> Storage {
         Storage::Cpu(RwLock::new(data))
     }
-    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+    fn lock(storage: &Storage) -> Option<&RwLock<Memory<Self>>> {
         if let Storage::Cpu(lock) = storage { Some(lock) } else { None }
     }
     fn range(view: &View) -> Range<usize> {
@@ -48,10 +49,10 @@ impl Element for f32 {
 
 impl Element for () {
     const BYTES: usize = f32::BYTES;
-    fn storage(data: Vec<Self>) -> Storage {
+    fn storage(data: Memory<Self>) -> Storage {
         Storage::Dry(RwLock::new(data))
     }
-    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+    fn lock(storage: &Storage) -> Option<&RwLock<Memory<Self>>> {
         if let Storage::Dry(lock) = storage { Some(lock) } else { None }
     }
     fn range(view: &View) -> Range<usize> {
@@ -62,10 +63,10 @@ impl Element for () {
 
 impl Element for f64 {
     const BYTES: usize = size_of::<Self>();
-    fn storage(data: Vec<Self>) -> Storage {
+    fn storage(data: Memory<Self>) -> Storage {
         Storage::Reference(RwLock::new(data))
     }
-    fn lock(storage: &Storage) -> Option<&RwLock<Vec<Self>>> {
+    fn lock(storage: &Storage) -> Option<&RwLock<Memory<Self>>> {
         if let Storage::Reference(lock) = storage { Some(lock) } else { None }
     }
     fn range(view: &View) -> Range<usize> {
@@ -83,10 +84,8 @@ impl<T: Element> Host<T> {
 
     /// Storage for `len` elements with undefined contents.
     pub(crate) fn alloc(&self, len: usize) -> Result<Storage, KernelError> {
-        let bytes = || (len as u64).saturating_mul(size_of::<T>() as u64);
-        let class = size_class(len).ok_or_else(|| KernelError::Memory { bytes: bytes() })?;
-        let make = || bytemuck::try_zeroed_vec(class).map_err(|()| KernelError::Memory { bytes: bytes() });
-        Ok(T::storage(self.pool.take(class, make)?))
+        let class = size_class(len).ok_or(KernelError::Memory { bytes: u64::MAX })?;
+        Ok(T::storage(self.pool.take(class, || Memory::zeroed(class))?))
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -94,7 +93,7 @@ impl<T: Element> Host<T> {
     }
 
     /// Takes a buffer's storage back into the pool.
-    pub(crate) fn recycle(&self, data: Vec<T>) {
+    pub(crate) fn recycle(&self, data: Memory<T>) {
         self.pool.put(data.len(), data);
     }
 
@@ -111,12 +110,12 @@ impl<T: Element> Host<T> {
     ) -> Result<(), KernelError> {
         let busy = || KernelError::Launch { kernel: K::NAME, what: "a buffer is in use by another thread".into() };
         let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
-        let mut read: Vec<(RwLockReadGuard<Vec<T>>, &View)> = Vec::with_capacity(inputs.len());
+        let mut read: Vec<(RwLockReadGuard<Memory<T>>, &View)> = Vec::with_capacity(inputs.len());
         for view in inputs {
             let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
             read.push((lock.read().map_err(|_| busy())?, view));
         }
-        let mut write: Vec<(RwLockWriteGuard<Vec<T>>, &View)> = Vec::with_capacity(outputs.len());
+        let mut write: Vec<(RwLockWriteGuard<Memory<T>>, &View)> = Vec::with_capacity(outputs.len());
         for view in outputs {
             let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
             write.push((lock.write().map_err(|_| busy())?, view));

@@ -37,6 +37,7 @@ pub mod fill_hash;
 mod gemm;
 mod gpu;
 mod kernel;
+mod memory;
 mod pool;
 mod profile;
 pub mod registry;

@@ -4,11 +4,14 @@
 use mode_kernels::registry::{ALL, AnyKernel};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
+/// What shaders may use beyond WebGPU's least: `unpack2x16float`, which Vulkan, Metal and DX12 all have.
+const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
 fn parse(kernel: &dyn AnyKernel, constants: &[(&'static str, u32)]) -> (naga::Module, ModuleInfo) {
     let name = kernel.name();
     let text = mode_shaders::specialise(kernel.wgsl(), constants).unwrap_or_else(|c| panic!("{name}: no const {c}"));
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), CAPABILITIES)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
     (module, info)

@@ -6,7 +6,7 @@ use super::layer::Layer;
 use super::weights::{self, Maker, Rule, Weights, refuse_unread};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, Rotation, SafeTensors};
+use mode_tensor::{Device, Dtype, Rotation, SafeTensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -150,7 +150,12 @@ impl Backbone {
     /// A file that can't be written.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
         weights::write(&folder.join("model.safetensors"), self.params(), str::to_string)?;
-        files::write_json(&folder.join("config.json"), &self.config.to_json())
+        let dtype = match self.embedding.value().dtype() {
+            Dtype::F32 => "float32",
+            Dtype::F16 => "float16",
+            Dtype::BF16 => "bfloat16",
+        };
+        files::write_json(&folder.join("config.json"), &self.config.to_json(dtype))
     }
 }
 

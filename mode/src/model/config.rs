@@ -162,8 +162,9 @@ impl Config {
         self.layer_parameters().saturating_mul(self.layers as u64).saturating_add(outside)
     }
 
-    /// The same as Hugging Face would write it, over what the file it came from said besides.
-    pub fn to_json(&self) -> Value {
+    /// The same as Hugging Face would write it, over what the file it came from said besides; `dtype` is what most weights are
+    /// stored as, in torch's words.
+    pub fn to_json(&self, dtype: &str) -> Value {
         let ours = json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -185,7 +186,7 @@ impl Config {
                 [one] => json!(one),
                 many => json!(many),
             },
-            "torch_dtype": "float32",
+            "torch_dtype": dtype,
         });
         let mut all = self.more.clone();
         // Two names for one thing: transformers has renamed it.

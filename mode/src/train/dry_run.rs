@@ -5,7 +5,7 @@ use super::recipe::Recipe;
 use super::run::Opened;
 use super::trainer::Trainer;
 use crate::{Error, memory};
-use mode_tensor::Device;
+use mode_tensor::{Device, Product, Tensor, matmul};
 use serde::Serialize;
 
 /// What a run would train and take, without carrying it out.
@@ -25,6 +25,15 @@ pub struct DryRun {
     pub process_bytes: Option<u64>,
 }
 
+/// Runs one product of matrices for real on the CPU: what its code and its threads keep beside the tensors is then part of what
+/// the process has, as it is in a run.
+fn warm_up() -> Result<(), Error> {
+    let cpu = Device::cpu();
+    let matrix = Tensor::full(&cpu, &[256, 256], 1.0)?;
+    matmul(Product::new(&matrix, &matrix))?.to_vec()?;
+    Ok(())
+}
+
 /// Opens what a recipe names and goes through two steps on a device that computes nothing but counts.
 ///
 /// # Errors
@@ -33,11 +42,14 @@ pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let device = Device::dry();
     let Opened { model, mixture, .. } = Opened::new(recipe, &task, &device)?;
+    warm_up()?;
+    let mut process = memory::resident();
     if let Some(mixture) = mixture {
         let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
         for _ in 0..recipe.train.steps.min(2) {
             trainer.step()?;
         }
+        process = memory::resident();
     }
     let (params_trained, frozen) = (frozen::count(&model, true), frozen::count(&model, false));
     let device_bytes = device.counters().peak_bytes;
@@ -47,6 +59,6 @@ pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
         steps: recipe.train.steps,
         tokens: recipe.train.steps * (recipe.train.batch * recipe.train.length) as u64,
         device_bytes,
-        process_bytes: memory::resident().map(|now| now + device_bytes),
+        process_bytes: process.map(|now| now + device_bytes),
     })
 }
