@@ -149,6 +149,8 @@ fn wrong_recipes_are_refused_and_write_nothing() {
     refused(&["train", text(&recipes.write("x", expert))], "do not divide");
     let file = recipes.write("x", "method = 'full'");
     refused(&["train", text(&file), "--set", "train.length=64"], "positions");
+    let inside = format!("data=[{{name='a', source='{}'}}]", text(recipes.folder.path()));
+    refused(&["train", text(&file), "--set", &inside], "which this recipe reads; choose another out");
     refused(&["train", text(&file), "--set", "train.stepz=64"], "did you mean 'steps'");
     refused(&["compose", text(&file)], "mode train");
     refused(&["train", text(&file), "--set", "out="], "out is empty");

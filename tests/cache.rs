@@ -34,7 +34,7 @@ fn a_prefix_in_pieces_is_the_prefix() {
             }
             let new = Ids::new(&device, &[1]).expect("memory");
             let error = model.forward_cached(&new, &cache).err().expect("a full cache").to_string();
-            assert!(error.contains("copy_rows: the rows do not fit"), "{error}");
+            assert!(error.contains("the cache is full"), "{error}");
         }
     }
 }

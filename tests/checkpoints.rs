@@ -51,7 +51,7 @@ impl Story {
         vec!["train", text(&self.recipe), "--out", text(out), "--device", "cpu"]
     }
 
-    /// Starts a run and kills it after `delay`, as a power cut would.
+    /// Starts a run and kills it after `delay`, at whatever it is doing.
     fn kill(&self, out: &Path, resume: bool, delay: Duration) {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mode"));
         command.args(self.arguments(out)).args(resume.then_some("--resume"));
@@ -130,6 +130,8 @@ fn a_damaged_checkpoint_is_passed_over() {
     std::fs::write(last, &bytes).expect("a file");
     let said = story.resume(&out);
     assert!(said.contains("damaged") && said.contains("going on after step 24"), "{said}");
+    assert!(last.with_extension("damaged").exists(), "it is set aside, not lost");
+    std::fs::remove_file(last.with_extension("damaged")).expect("a file");
     story.assert_same(&out);
     // Half of each: the run begins anew, and still ends the same.
     std::fs::remove_file(out.join("run.json")).expect("a file");
@@ -155,6 +157,7 @@ fn ctrl_c_saves_and_resume_goes_on() {
     let mut child = command.args(story.arguments(&out)).stderr(Stdio::piped()).spawn().expect("the program");
     let metrics = out.join("metrics.jsonl");
     while !std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 3) {
+        assert!(child.try_wait().expect("a process").is_none(), "it has ended already");
         std::thread::sleep(Duration::from_millis(5));
     }
     let twice = story.arguments(&out);
@@ -167,7 +170,34 @@ fn ctrl_c_saves_and_resume_goes_on() {
     let [checkpoint] = story.checkpoints(&out).try_into().expect("one checkpoint");
     assert!(checkpoint.to_string_lossy().contains("step-"));
     let set = ["train", text(&story.recipe), "--out", text(&out), "--resume", "--set", "train.learning_rate=1e-5"];
-    refused(&set, "train.learning_rate was 0.003 when it was made and is 0.00001 now");
+    refused(&set, "train.learning_rate is 0.003 there and 0.00001 now");
+}
+
+#[test]
+fn a_run_that_has_ended_is_not_resumed_by_another_recipe() {
+    let story = Story::new();
+    let recipe = story.whole.join("recipe.toml");
+    let written = std::fs::read_to_string(&recipe).expect("a file");
+    let commented = format!("# mine\n{written}");
+    std::fs::write(&recipe, &commented).expect("a file");
+    let arguments = ["train", text(&recipe), "--resume"];
+    assert_eq!(run(&arguments).2, 0);
+    refused(&[&arguments[..], &["--set", "train.steps=31"]].concat(), "train.steps is 30 there and 31 now");
+    refused(&["train", text(&recipe), "--force"], "is itself a file that --force would replace");
+    assert_eq!(std::fs::read_to_string(&recipe).expect("a file"), commented, "it is as its author left it");
+}
+
+#[test]
+fn windows_as_long_as_the_positions_can_be_validated() {
+    let story = Story::new();
+    let out = story.out("long");
+    let (_, stderr, code) = run(&["train", text(&story.recipe), "--out", text(&out), "--set", "train.length=32"]);
+    assert_eq!(code, 0, "{stderr}");
+    refused(
+        &["train", text(&story.recipe), "--out", text(&story.out("longer")), "--set", "train.length=33"],
+        "32 positions",
+    );
+    assert!(!story.out("longer").exists());
 }
 
 #[test]

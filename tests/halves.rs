@@ -121,6 +121,7 @@ fn every_file_of_a_composed_model_may_be_halves() {
             evaluate(&model, &windows, false).expect("an evaluation").mean_nll
         };
         let (halves, whole) = (loss(folder.path()), loss(&data("")));
+        // The base is f32 here and the experts are rounded, so the two are near and not the same.
         assert!((halves - whole).abs() < 0.02, "{}: {halves} and {whole}", device.name());
     }
 }

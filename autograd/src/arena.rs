@@ -13,7 +13,7 @@ pub(crate) struct Chunk {
     pub(crate) matrices: bool,
     /// Each `[len]`.
     pub(crate) values: Tensor,
-    pub(crate) gradients: Tensor,
+    gradients: Tensor,
     pub(crate) m: Tensor,
     pub(crate) v: Tensor,
     pub(crate) residents: Vec<Resident>,
@@ -30,7 +30,7 @@ pub(crate) struct Resident {
 
 /// Moves `params` into chunks on their device, in order, matrices apart from vectors. Halves become f32.
 pub(crate) fn chunks(params: &[Param], device: &Device) -> Result<Vec<Chunk>, AutogradError> {
-    let mut chunks = Vec::new();
+    let mut chunks: Vec<Chunk> = Vec::new();
     for matrices in [true, false] {
         let mut group: Vec<&Param> = Vec::new();
         let mut len = 0;
@@ -71,18 +71,26 @@ impl Chunk {
             param.move_to(value.clone(), gradient.clone());
             residents.push(Resident { param: param.clone(), value, gradient, m, v });
         }
+        // Where the parameters were before is of no use to anyone.
+        device.trim();
         Ok(Self { matrices, values, gradients, m, v, residents })
     }
 
-    /// Sees to it that every gradient lies in its place: those that were made while another pass's lay there do not.
-    pub(crate) fn gather(&self, gradients: &Gradients) -> Result<(), AutogradError> {
-        for resident in &self.residents {
-            let gradient = gradients.of(&resident.param)?;
-            if !gradient.is_same_memory(&resident.gradient) {
-                copy(gradient, &resident.gradient)?;
-            }
+    /// The gradients `[len]`: the chunk's own memory if they lie there, else a copy, for another pass's may lie there and be needed
+    /// yet.
+    pub(crate) fn gather(&self, gradients: &Gradients) -> Result<Tensor, AutogradError> {
+        let found = self.residents.iter().map(|resident| gradients.of(&resident.param));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        if found.iter().zip(&self.residents).all(|(gradient, resident)| gradient.is_same_memory(&resident.gradient)) {
+            return Ok(self.gradients.clone());
         }
-        Ok(())
+        let all = Tensor::full(self.gradients.device(), self.gradients.shape(), 0.0)?;
+        let mut first = 0;
+        for (gradient, resident) in found.into_iter().zip(&self.residents) {
+            copy(gradient, &all.window(first, gradient.shape())?)?;
+            first += padded(&resident.param);
+        }
+        Ok(all)
     }
 
     /// An error if a parameter has no gradient, or has been taken over by another optimizer.
@@ -131,9 +139,12 @@ mod tests {
         let (one, two) = (gradients(&param, 1.0), gradients(&param, -2.0));
         assert_eq!(one.of(&param)?.to_vec()?, [1.0, 1.0]);
         assert_eq!(two.of(&param)?.to_vec()?, [-2.0, -2.0]);
-        // The second is not in its place; the step brings it there.
+        // The second is not in the optimizer's memory, where the first is.
         optimizer.step(&two, 0.0)?;
         assert!((optimizer.gradient_norm()? - 8f32.sqrt()).abs() < 1e-6);
+        assert_eq!(one.of(&param)?.to_vec()?, [1.0, 1.0], "the first's are what they were");
+        optimizer.step(&one, 0.0)?;
+        assert!((optimizer.gradient_norm()? - 2f32.sqrt()).abs() < 1e-6);
         Ok(())
     }
 

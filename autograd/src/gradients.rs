@@ -129,7 +129,8 @@ impl Gradients {
         self.slots.remove(&param)
     }
 
-    /// A parameter's gradient.
+    /// A parameter's gradient. It may lie in an optimizer's memory, where the next backward pass writes once these gradients are
+    /// gone: read it, or copy it, before that.
     ///
     /// # Errors
     /// A parameter that the loss does not depend on, by name. A gradient of zeros is fine.

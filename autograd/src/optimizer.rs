@@ -74,8 +74,6 @@ impl AdamW {
         let Some(first) = params.first() else { return Err(AutogradError::NoParameters) };
         let device = first.value().device().clone();
         let chunks = arena::chunks(&params, &device)?;
-        // Where the parameters were before is of no use to anyone.
-        device.trim();
         Ok(Self { settings, chunks, norm: Tensor::full(&device, &[1], 0.0)?, step: 0 })
     }
 
@@ -85,16 +83,16 @@ impl AdamW {
     /// A parameter that no gradient reached or that another optimizer has taken over, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
         self.chunks.iter().try_for_each(|chunk| chunk.check(gradients))?;
-        self.chunks.iter().try_for_each(|chunk| chunk.gather(gradients))?;
+        let gathered = self.chunks.iter().map(|chunk| chunk.gather(gradients)).collect::<Result<Vec<_>, _>>()?;
         self.norm.device().at(|| "the gradient norm".into());
-        sum_of_squares(self.chunks.iter().map(|chunk| &chunk.gradients), &self.norm)?;
+        sum_of_squares(&gathered, &self.norm)?;
         self.step += 1;
         let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
-        for chunk in &self.chunks {
+        for (chunk, gradients) in self.chunks.iter().zip(&gathered) {
             self.norm.device().at(|| "the optimizer's step".into());
             let decay = if decayed == Decayed::Matrices && !chunk.matrices { 0.0 } else { decay };
             let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
-            adamw(&step, &chunk.gradients, &self.norm, &chunk.values, &chunk.m, &chunk.v)?;
+            adamw(&step, gradients, &self.norm, &chunk.values, &chunk.m, &chunk.v)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Parameters: named tensors that an optimizer may change.
 
-use mode_tensor::Tensor;
+use mode_tensor::{Tensor, TensorError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -41,6 +41,20 @@ impl Param {
         self.0.home.read().unwrap_or_else(PoisonError::into_inner).value.clone()
     }
 
+    /// Gives it other numbers, in memory of their own.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn set_value(&self, value: Tensor) -> Result<(), TensorError> {
+        let mut home = self.0.home.write().unwrap_or_else(PoisonError::into_inner);
+        if value.shape() != home.value.shape() {
+            let (new, old) = (value.shape().to_vec(), home.value.shape().to_vec());
+            return Err(TensorError::Shape { op: "set_value", what: "another shape", left: new, right: old });
+        }
+        *home = Home { value, gradient: None };
+        Ok(())
+    }
+
     /// True if gradients are wanted.
     pub fn is_trained(&self) -> bool {
         self.0.trained.load(Ordering::Relaxed)
@@ -63,7 +77,8 @@ impl Param {
 
     /// Where its gradient shall go, unless another pass's gradient is there and still in use.
     pub(crate) fn free_place(&self) -> Option<Arc<Tensor>> {
-        let home = self.0.home.read().unwrap_or_else(PoisonError::into_inner);
+        // Locked as if to write, or two threads could both find it free.
+        let home = self.0.home.write().unwrap_or_else(PoisonError::into_inner);
         home.gradient.as_ref().filter(|place| Arc::strong_count(place) == 1).cloned()
     }
 

@@ -108,17 +108,16 @@ impl<T: Element> Host<T> {
         inputs: &[&View],
         outputs: &[&View],
     ) -> Result<(), KernelError> {
-        let busy = || KernelError::Launch { kernel: K::NAME, what: "a buffer is in use by another thread".into() };
         let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
         let mut read: Vec<(RwLockReadGuard<Memory<T>>, &View)> = Vec::with_capacity(inputs.len());
         for view in inputs {
             let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
-            read.push((lock.read().map_err(|_| busy())?, view));
+            read.push((lock.read().unwrap_or_else(PoisonError::into_inner), view));
         }
         let mut write: Vec<(RwLockWriteGuard<Memory<T>>, &View)> = Vec::with_capacity(outputs.len());
         for view in outputs {
             let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
-            write.push((lock.write().map_err(|_| busy())?, view));
+            write.push((lock.write().unwrap_or_else(PoisonError::into_inner), view));
         }
         let bindings = Bindings::new(
             read.iter().map(|(data, view)| &data[T::range(view)]).collect(),

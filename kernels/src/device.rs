@@ -48,7 +48,7 @@ pub(crate) struct Watch {
 pub struct Device(Arc<Inner>);
 
 impl Device {
-    /// Windows of a buffer start at multiples of this many elements, which every GPU can bind.
+    /// Windows of a buffer start at multiples of this many words (elements that are f32), which every GPU can bind.
     pub const ALIGNMENT: usize = 64;
 
     fn new(backend: Backend) -> Self {
@@ -171,6 +171,10 @@ impl Device {
             Backend::Reference(reference) => reference.alloc(len),
             Backend::Dry(dry) => dry.alloc(words),
         };
+        if let Backend::Gpu(gpu) = self.backend() {
+            // What went wrong before has nothing to do with memory, and must not be taken for that.
+            gpu.take_error()?;
+        }
         let storage = take().or_else(|_| {
             // What the pool holds of other sizes may make the room.
             self.trim();
@@ -204,7 +208,7 @@ impl Device {
             return self.write_halves(view, &view.dtype().encode(values));
         }
         view.check("write", self)?;
-        same_length(view, values.len())?;
+        same_length("write", view, values.len())?;
         match self.backend() {
             Backend::Cpu(cpu) => cpu.write(view, values),
             Backend::Gpu(gpu) => gpu.write(view, bytemuck::cast_slice(values)),
@@ -221,7 +225,11 @@ impl Device {
     /// As [`Device::write`].
     pub fn write_halves(&self, view: &View, halves: &[u16]) -> Result<(), KernelError> {
         view.check("write", self)?;
-        same_length(view, halves.len())?;
+        same_length("write", view, halves.len())?;
+        if view.dtype() == Dtype::F32 {
+            let what = "halves for a buffer of F32; take memory for F16 or BF16".into();
+            return Err(KernelError::Launch { kernel: "write", what });
+        }
         if let Backend::Reference(reference) = self.backend() {
             let mut values = vec![0.0; halves.len()];
             view.dtype().decode(halves, &mut values);
@@ -242,7 +250,11 @@ impl Device {
     /// As [`Device::write`].
     pub fn write_ids(&self, view: &View, ids: &[u32]) -> Result<(), KernelError> {
         view.check("write", self)?;
-        same_length(view, ids.len())?;
+        same_length("write", view, ids.len())?;
+        if view.dtype() != Dtype::F32 {
+            let what = format!("ids for a buffer of {}, which holds halves", view.dtype().name());
+            return Err(KernelError::Launch { kernel: "write", what });
+        }
         match self.backend() {
             Backend::Cpu(cpu) => cpu.write(view, bytemuck::cast_slice(ids)),
             Backend::Gpu(gpu) => gpu.write(view, bytemuck::cast_slice(ids)),
@@ -260,7 +272,7 @@ impl Device {
     pub fn write_f64(&self, view: &View, values: &[f64]) -> Result<(), KernelError> {
         if let Backend::Reference(reference) = self.backend() {
             view.check("write", self)?;
-            same_length(view, values.len())?;
+            same_length("write", view, values.len())?;
             return reference.write(view, values);
         }
         self.write(view, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())
@@ -307,7 +319,7 @@ impl Device {
     pub fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
         from.check("copy", self)?;
         to.check("copy", self)?;
-        same_length(to, from.len)?;
+        same_length("copy", to, from.len)?;
         if Arc::ptr_eq(&from.buffer, &to.buffer) || from.dtype() != Dtype::F32 || to.dtype() != Dtype::F32 {
             let what = "copies go from one f32 buffer to another".into();
             return Err(KernelError::Launch { kernel: "copy", what });
@@ -356,9 +368,9 @@ impl Device {
     }
 }
 
-fn same_length(view: &View, len: usize) -> Result<(), KernelError> {
+fn same_length(kernel: &'static str, view: &View, len: usize) -> Result<(), KernelError> {
     if view.len == len {
         return Ok(());
     }
-    Err(KernelError::Launch { kernel: "write", what: format!("{len} elements for a view of {}", view.len) })
+    Err(KernelError::Launch { kernel, what: format!("{len} elements for a view of {}", view.len) })
 }

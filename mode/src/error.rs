@@ -89,7 +89,7 @@ pub enum Error {
     #[error("frozen weights changed while training {0}; please report this")]
     FrozenChanged(String),
     /// A run that was told to stop, and did after saving where it stood.
-    #[error("interrupted after step {step}, which {} holds; go on with --resume", .checkpoint.display())]
+    #[error("interrupted after step {step}, which {} holds; `mode train` and `mode compose` go on with --resume", .checkpoint.display())]
     Interrupted {
         /// Steps taken.
         step: u64,

@@ -123,7 +123,7 @@ fn sweep(folder: &Path) -> Result<(), Error> {
 /// Another process has it.
 pub(crate) fn lock(folder: &Path, below: &[&Path]) -> Result<FolderLock, Error> {
     let path = folder.join(LOCK);
-    let file = File::create(&path).map_err(Error::file(&path))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::file(&path))?;
     match file.try_lock() {
         Ok(()) => {
             let lock = FolderLock { path, _file: file };
@@ -156,6 +156,14 @@ pub(crate) fn refuse_existing_file(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::content(path, "exists already; choose another file with --out FILE"))
+}
+
+/// An error if a folder to make exists.
+pub(crate) fn refuse_existing_folder(path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    Err(Error::content(path, "exists already; choose another folder with --out DIR"))
 }
 
 /// An error if a folder to make exists, unless its files may be replaced or added to.

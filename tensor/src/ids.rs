@@ -14,7 +14,7 @@ impl Ids {
     /// Copies ids to a device.
     ///
     /// # Errors
-    /// A GPU without room.
+    /// A device without room.
     pub fn new(device: &Device, ids: &[u32]) -> Result<Self, TensorError> {
         let view = View::whole(device.alloc(ids.len())?);
         device.write_ids(&view, ids)?;
@@ -46,7 +46,10 @@ impl Ids {
     }
 
     /// An error unless every id is a row of a table of `rows`.
-    pub(crate) fn check_range(&self, rows: usize) -> Result<(), TensorError> {
+    ///
+    /// # Errors
+    /// The first id that is not.
+    pub fn check_range(&self, rows: usize) -> Result<(), TensorError> {
         match self.host.iter().find(|&&id| id as usize >= rows) {
             Some(&id) => Err(TensorError::Id { id, rows }),
             None => Ok(()),

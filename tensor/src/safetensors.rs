@@ -63,7 +63,9 @@ impl SafeTensors {
         let (path, map) = &self.files[*self.names.get(name).ok_or_else(missing)?];
         let parsed = parse(path, map)?;
         let view = parsed.tensor(name).map_err(|e| format_error(path, e))?;
-        with(path, &view)
+        let result = with(path, &view);
+        forget(map, view.data());
+        result
     }
 
     /// A text that a file's header carries beside its tensors.
@@ -139,6 +141,18 @@ impl SafeTensors {
         })
     }
 }
+
+/// Lets go of the pages that a tensor's bytes have taken up in main memory, which would else stay until all of the file is there.
+#[cfg(unix)]
+fn forget(map: &memmap2::Mmap, read: &[u8]) {
+    let start = read.as_ptr() as usize - map.as_ptr() as usize;
+    // SAFETY: the map is of a file and only read, so that whoever reads these bytes again gets them from the file.
+    // That it may not work is of no interest: the bytes are the same either way.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, read.len()) };
+}
+
+#[cfg(not(unix))]
+fn forget(_: &memmap2::Mmap, _: &[u8]) {}
 
 fn format_error(path: &Path, error: impl std::fmt::Display) -> TensorError {
     TensorError::Format { path: path.into(), why: error.to_string() }

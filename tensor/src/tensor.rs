@@ -34,7 +34,7 @@ impl Tensor {
     /// Memory for a tensor, contents undefined.
     ///
     /// # Errors
-    /// A GPU without room.
+    /// A device without room.
     pub fn empty(device: &Device, shape: &[usize]) -> Result<Self, TensorError> {
         let view = View::whole(device.alloc(elements(shape))?);
         Ok(Self { shape: shape.into(), view })
@@ -43,7 +43,7 @@ impl Tensor {
     /// A tensor of `value`.
     ///
     /// # Errors
-    /// A GPU without room.
+    /// A device without room.
     pub fn full(device: &Device, shape: &[usize], value: f32) -> Result<Self, TensorError> {
         let tensor = Self::empty(device, shape)?;
         crate::fill(&tensor, value)?;
@@ -84,7 +84,7 @@ impl Tensor {
     /// [`crate::gate_merge`] takes without a copy.
     ///
     /// # Errors
-    /// A GPU without room.
+    /// A device without room.
     pub fn slots(device: &Device, count: usize, shape: &[usize]) -> Result<Vec<Self>, TensorError> {
         let len = elements(shape);
         let stride = len.checked_next_multiple_of(Device::ALIGNMENT).unwrap_or(usize::MAX);
@@ -152,13 +152,16 @@ impl Tensor {
         Ok(Self { shape: shape.into(), view: self.view.clone() })
     }
 
-    /// Some of a vector's elements, from `first` on, under a shape; `first` is a multiple of [`Device::ALIGNMENT`].
+    /// Some of a vector's elements, from `first` on, under a shape; `first` is a multiple of [`Device::ALIGNMENT`]; not of halves.
     ///
     /// # Errors
     /// More elements than there are from there on.
     pub fn window(&self, first: usize, shape: &[usize]) -> Result<Self, TensorError> {
         let len = elements(shape);
-        if !first.is_multiple_of(Device::ALIGNMENT) || first.checked_add(len).is_none_or(|end| end > self.len()) {
+        if self.dtype() != Dtype::F32
+            || !first.is_multiple_of(Device::ALIGNMENT)
+            || first.checked_add(len).is_none_or(|end| end > self.len())
+        {
             return Err(TensorError::shape("window", "no such part", &self.shape, shape));
         }
         let view = View { buffer: self.view.buffer.clone(), offset: self.view.offset + first, len };

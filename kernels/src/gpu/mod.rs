@@ -92,7 +92,7 @@ impl Gpu {
     }
 
     /// The first error since the last call, if any.
-    fn take_error(&self) -> Result<(), KernelError> {
+    pub(crate) fn take_error(&self) -> Result<(), KernelError> {
         let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         match &*error {
             None => Ok(()),
@@ -127,6 +127,8 @@ impl Gpu {
     }
 
     pub(crate) fn trim(&self) {
+        // What recorded work still holds is freed once that is done.
+        self.recorder().submit(&self.device, &self.queue);
         self.pool.clear();
         self.recorder().forget_bind_groups();
     }
@@ -202,8 +204,11 @@ impl Gpu {
 
     /// A buffer to read `size` bytes through.
     fn staging(&self, size: u64) -> wgpu::Buffer {
-        let kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.filter(|_| size <= STAGING).unwrap_or_else(|| {
+        let kept = match size {
+            0..=STAGING => self.staging.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            _ => None,
+        };
+        kept.unwrap_or_else(|| {
             self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read"),
                 size: size.max(STAGING),

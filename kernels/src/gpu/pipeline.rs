@@ -113,8 +113,7 @@ fn reflect(source: &str, entry: &str) -> Result<Reflection, String> {
     let index = module.entry_points.iter().position(|e| e.name == entry).ok_or(format!("no entry point {entry}"))?;
     let uses = info.get_entry_point(index);
     let mut reflection = Reflection { bindings: Vec::new(), workgroup_bytes: 0 };
-    for (handle, global) in module.global_variables.iter().filter(|(handle, _)| !uses[*handle].is_empty()) {
-        let _ = handle;
+    for (_, global) in module.global_variables.iter().filter(|(handle, _)| !uses[*handle].is_empty()) {
         match (&global.binding, global.space) {
             (Some(resource), naga::AddressSpace::Storage { .. }) => reflection.bindings.push(resource.binding),
             (_, naga::AddressSpace::WorkGroup) => {

@@ -1,6 +1,6 @@
 //! Timed workloads whose inputs and results are the same in every engine and language.
 //!
-//! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, the loss of the third
+//! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, summed over results, the loss of the third
 //! step, or the sum of generated ids. Three untimed runs come first, then at least five and about four seconds of timed ones.
 
 mod kernels;

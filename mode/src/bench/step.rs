@@ -1,4 +1,4 @@
-//! W4, W5, W5f and W6: a training step of a model of 3.6 M parameters, its generation, its forward alone, and stage 1 beside it
+//! W4, W5, W5f and W6: a training step of a model of 3.4 M parameters, its generation, its forward alone, and stage 1 beside it
 //! frozen.
 //!
 //! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
@@ -39,7 +39,7 @@ fn config() -> Config {
     }
 }
 
-/// Seeds of a layer's matrices, from the layer's own.
+/// A layer's matrices, in the order of their seeds.
 const MATRICES: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// A parameter's values by its name; `layer` gives the first seed of layer number n.

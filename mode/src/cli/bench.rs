@@ -3,7 +3,7 @@
 use super::{DeviceArguments, print_json};
 use crate::Error;
 use crate::bench::{ALL, LARGE, bench, unknown};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
@@ -63,8 +63,10 @@ fn apart(name: &str, arguments: &Arguments) -> Result<(), Error> {
     if let Some(threads) = arguments.device.threads {
         command.args(["--threads", &threads.to_string()]);
     }
-    let status = command.status().map_err(Error::file(&program))?;
-    if status.success() {
+    // Its line is printed from here, so that a reader who has gone away ends all of them.
+    let output = command.stderr(Stdio::inherit()).output().map_err(Error::file(&program))?;
+    if output.status.success() {
+        say!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
         return Ok(());
     }
     Err(Error::CheckFailed(format!("bench {name} failed; its own message stands above")))

@@ -81,10 +81,13 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         // A text's last window may hold one token, which predicts nothing.
         Some(_) => {
             let text = windows.concat();
-            let cut = text.chunks(model.backbone.config.positions.min(WINDOW));
+            let cut = text.chunks(model.positions().min(WINDOW));
             cut.filter(|window| window.len() > 1).map(<[u32]>::to_vec).collect()
         }
-        None => windows,
+        None => {
+            windows.iter().try_for_each(|window| model.fits(window.len()))?;
+            windows
+        }
     };
     let evaluation = evaluate(&model, &windows, arguments.grad_norms)?;
     if arguments.json { print_json(&evaluation) } else { print(&evaluation) }

@@ -46,6 +46,11 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         let other = if compose { "train" } else { "compose" };
         return Err(Error::content(&arguments.recipe, format!("that is a recipe for `mode {other}`")));
     }
+    let made = recipe.out.join("recipe.toml").canonicalize();
+    if arguments.force && made.is_ok_and(|made| arguments.recipe.canonicalize().is_ok_and(|recipe| recipe == made)) {
+        let what = "is itself a file that --force would replace; move it, or choose another --out";
+        return Err(Error::content(&arguments.recipe, what));
+    }
     if arguments.dry_run {
         let found = dry_run(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
         print_dry(&found);

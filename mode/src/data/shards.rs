@@ -12,6 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::source::read_bytes;
 use super::{DataError, Tokenizer};
 
 const MAGIC: &[u8; 8] = b"MODETOKS";
@@ -96,10 +97,7 @@ impl Tokens {
     /// [`DataError::ShardVersion`] for another file; [`DataError::ShardLength`] or
     /// [`DataError::ShardTampered`] for a damaged one.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
-            _ => DataError::Read { path: path.into(), reason: error.to_string() },
-        })?;
+        let bytes = read_bytes(path)?;
         let (Some(MAGIC), Some(version)) = (bytes.first_chunk(), number(&bytes, 8)) else {
             return Err(DataError::NotShard { path: path.into() });
         };

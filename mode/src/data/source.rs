@@ -1,6 +1,7 @@
 //! The user's own text: a file, a folder, or the fields of a JSON-lines file.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -114,13 +115,30 @@ fn is_output(path: &Path) -> bool {
 
 /// The text of a file, with `\n` line ends and without a byte-order mark.
 fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
-        _ => DataError::Read { path: path.into(), reason: error.to_string() },
-    })?;
+    let bytes = read_bytes(path)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| DataError::NotUtf8 { path: path.into(), offset: error.utf8_error().valid_up_to() })?;
     Ok(crate::files::plain(&text))
+}
+
+/// Bytes of a file of texts at the most, and of what is no file, such as a pipe: a device that reads for ever must not fill the
+/// memory.
+const MOST_BYTES: [u64; 2] = [1 << 34, 1 << 30];
+
+/// The bytes of a file.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
+        _ => DataError::Read { path: path.into(), reason: error.to_string() },
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let most = MOST_BYTES[usize::from(!file.metadata().map_err(failed)?.is_file())];
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 <= most {
+        return Ok(bytes);
+    }
+    Err(DataError::Read { path: path.into(), reason: format!("it is longer than {most} bytes; give a part of it") })
 }
 
 fn cut_file(name: &str, text: &str, limit: usize) -> Vec<(String, String)> {

@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Model};
 
 use super::DataError;
+use super::source::read_bytes;
 
 /// The token that ends a document in the tokenizers trained here; its id is 0.
 pub const END_TOKEN: &str = "<|end|>";
@@ -78,10 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Read`] or [`DataError::TokenizerFile`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
-            _ => DataError::Read { path: path.into(), reason: error.to_string() },
-        })?;
+        let bytes = read_bytes(path)?;
         let broken =
             |error: tokenizers::Error| DataError::TokenizerFile { path: path.into(), reason: error.to_string() };
         let mut inner = library(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(broken)?;

@@ -82,7 +82,8 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
     }
     files::create_folder(&demo.out.join("data"))?;
     files::write(&tokenizer_file(demo), tokenizer.to_json()?)?;
-    for ((domain, tokens), test) in DOMAINS.iter().zip(&training).zip(&texts.test) {
+    for ((domain, tokens), test) in DOMAINS.iter().zip(&mut training).zip(&texts.test) {
+        tokens.tokenizer = files::digest(&tokenizer_file(demo))?;
         files::replace(&tokens_file(demo, domain), |partial| Ok(tokens.write(partial)?))?;
         files::write(&demo.out.join(format!("test-{domain}.json")), json(test)?)?;
     }

@@ -38,6 +38,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
             _ => Err(Error::content(path, "is neither a folder, nor a checkpoint, nor a file of tokens")),
         };
     }
+    if !path.exists() {
+        return Err(Error::content(path, "no such file or folder; check the path"));
+    }
     let mut found = if path.join("expert.json").exists() {
         expert(path)?
     } else if ["mode.json", "adapter_config.json", "config.json"].iter().any(|file| path.join(file).exists()) {

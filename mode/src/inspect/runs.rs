@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 pub fn report(folders: &[PathBuf]) -> Result<Report, Error> {
     let mut report = Report { title: "Runs".into(), ..Report::default() };
     let mut demos: Vec<Vec<Row>> = Vec::new();
-    for folder in folders {
+    for (i, folder) in folders.iter().enumerate() {
+        let same = |other: &PathBuf| other.canonicalize().is_ok_and(|o| folder.canonicalize().is_ok_and(|f| o == f));
+        if folders[..i].iter().any(same) {
+            return Err(Error::content(folder, "is given twice; name each folder once"));
+        }
         if folder.join("results.json").exists() {
             demos.push(files::read_json(&folder.join("results.json"))?);
         } else if is_run(folder) {

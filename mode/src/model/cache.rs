@@ -1,7 +1,7 @@
 //! The keys and values of the tokens so far (the KV cache), so that a new token computes only its own.
 //!
 //! Each layer, of the backbone or of an expert, has its own: keys (already turned) and values, `[capacity, kv_heads * width]`.
-//! What a token's row holds depends on no later token, so greedy generation with a cache and without give the same ids.
+//! What a token's row holds depends on no later token, so generation with a cache and without are the same but for rounding.
 
 use mode_tensor::{Tensor, TensorError, copy_rows};
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 pub struct Cache {
     capacity: usize,
     past: Cell<usize>,
-    /// By the name of the layer's first parameter.
+    /// By the name of the layer's input norm.
     layers: RefCell<HashMap<String, [Tensor; 2]>>,
 }
 
@@ -20,6 +20,11 @@ impl Cache {
     /// An empty cache for `capacity` tokens; memory is taken when a layer first needs it.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, past: Cell::new(0), layers: RefCell::default() }
+    }
+
+    /// Tokens that it can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Tokens that it holds.

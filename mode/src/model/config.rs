@@ -162,12 +162,9 @@ impl Config {
         self.layer_parameters().saturating_mul(self.layers as u64).saturating_add(outside)
     }
 
-    /// The same as Hugging Face would write it, over what the file it came from said besides; `dtype` is what most weights are
-    /// stored as, in torch's words.
-    pub fn to_json(&self, dtype: &str) -> Value {
-        let ours = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+    /// What of it the model's function depends on, as Hugging Face would write it.
+    pub(crate) fn maths(&self) -> Value {
+        json!({
             "vocab_size": self.vocabulary,
             "hidden_size": self.width,
             "intermediate_size": self.hidden,
@@ -175,12 +172,21 @@ impl Config {
             "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads,
             "head_dim": self.head_width,
-            "max_position_embeddings": self.positions,
             "rms_norm_eps": self.epsilon,
             "rope_theta": self.theta,
             "tie_word_embeddings": self.tied,
+        })
+    }
+
+    /// All of it as Hugging Face would write it, over what the file it came from said besides; `dtype` is what most weights are
+    /// stored as, in torch's words.
+    pub fn to_json(&self, dtype: &str) -> Value {
+        let rest = json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
             "attention_bias": false,
             "hidden_act": "silu",
+            "max_position_embeddings": self.positions,
             "eos_token_id": match self.eos.as_slice() {
                 [] => Value::Null,
                 [one] => json!(one),
@@ -191,7 +197,9 @@ impl Config {
         let mut all = self.more.clone();
         // Two names for one thing: transformers has renamed it.
         all.remove("dtype");
-        all.extend(ours.as_object().cloned().unwrap_or_default());
+        for ours in [rest, self.maths()] {
+            all.extend(ours.as_object().cloned().unwrap_or_default());
+        }
         Value::Object(all)
     }
 }

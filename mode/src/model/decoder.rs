@@ -55,7 +55,7 @@ impl Model {
     /// A backbone with experts beside it and a gate for each block.
     ///
     /// # Errors
-    /// No experts, experts of other blocks than the first's, or gates that are not one of experts + 1 ways a block.
+    /// No experts, experts of other blocks than the first's or with parameters of the same names, or gates that are not one of experts + 1 ways a block.
     pub fn with_experts(backbone: Backbone, experts: Vec<Expert>, gates: Vec<Gate>) -> Result<Self, Error> {
         let misfit = |what: String| Err(Error::Setting(what));
         let Some(first) = experts.first() else {
@@ -67,6 +67,11 @@ impl Model {
                 let (name, first) = (&expert.info.name, &first.info.name);
                 return misfit(format!("expert {name} has other blocks or layers a block than {first}"));
             }
+        }
+        // Caches and checkpoints know parameters by their names.
+        let names = |expert: &Expert| expert.params().next().map(|param| param.name().to_string());
+        if (1..experts.len()).any(|i| experts[..i].iter().any(|other| names(other) == names(&experts[i]))) {
+            return misfit("two experts' parameters have the same names; open them with open_with_experts".into());
         }
         let gate = [experts.len() + 1, backbone.config.width];
         if gates.len() != first.info.blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
@@ -91,6 +96,10 @@ impl Model {
     /// An id out of range, or more positions than the model or the cache has.
     pub fn forward_cached(&self, ids: &Ids, cache: &Cache) -> Result<Output, Error> {
         self.fits(cache.past() + ids.len())?;
+        if cache.past() + ids.len() > cache.capacity() {
+            let what = format!("the cache is full with {} tokens; make it for more", cache.capacity());
+            return Err(Error::Setting(what));
+        }
         let (rotation, length) = (self.backbone.rotation.starting_at(cache.past()), ids.len());
         let tape = Tape::frozen();
         let context = Context { tape: &tape, rotation: &rotation, length, recompute: false, cache: Some(cache) };
@@ -99,14 +108,22 @@ impl Model {
         Ok(output)
     }
 
-    /// An error if a window is longer than the model's positions.
-    fn fits(&self, length: usize) -> Result<(), Error> {
-        let positions = self.backbone.config.positions.min(self.backbone.rotation.length());
+    /// Tokens of the longest window: the configuration's positions, as far as there are rotary angles for them.
+    pub fn positions(&self) -> usize {
+        self.backbone.config.positions.min(self.backbone.rotation.length())
+    }
+
+    /// An error if a window is longer than [`Model::positions`].
+    pub(crate) fn fits(&self, length: usize) -> Result<(), Error> {
+        let positions = self.positions();
         if length <= positions {
             return Ok(());
         }
-        let what = format!("a window of {length} tokens is longer than the model's {positions} positions; cut it");
-        Err(Error::Setting(what))
+        let limit = match self.backbone.config.positions {
+            own if own == positions => format!("the model's {positions} positions"),
+            own => format!("the {positions} positions that this program goes to, of the model's {own}"),
+        };
+        Err(Error::Setting(format!("a window of {length} tokens is longer than {limit}; cut it")))
     }
 
     fn pass(&self, context: &Context, ids: &Ids) -> Result<Output, Error> {

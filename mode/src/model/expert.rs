@@ -11,10 +11,13 @@ use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 pub(crate) const INFO: &str = "expert.json";
 const WEIGHTS: &str = "expert.safetensors";
+/// Where `expert.json` keeps the base's configuration, as far as it is maths.
+pub(crate) const BASE_CONFIG: &str = "base_config";
 /// Version of the expert folder's format.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -47,6 +50,18 @@ impl ExpertInfo {
         check_name(name).map_err(Error::Setting)?;
         let (name, domain, base_sha256) = (name.into(), domain.into(), base.into());
         Ok(Self { format: FORMAT, name, domain, base_sha256, blocks, layers_per_block, more: Default::default() })
+    }
+
+    /// An error if the base's configuration, of which the hash of its weights knows nothing, was another when the expert was made.
+    fn check_config(&self, config: &Config) -> Result<(), String> {
+        let now = config.maths();
+        let Some(then) = self.more.get(BASE_CONFIG).and_then(Value::as_object) else { return Ok(()) };
+        match then.iter().find(|(key, was)| now.get(key).is_some_and(|is| is != *was)) {
+            None => Ok(()),
+            Some((key, was)) => {
+                Err(format!("was made beside a base whose {key} is {was}; here it is {}: take that base", now[key]))
+            }
+        }
     }
 
     /// Reads an expert folder's `expert.json`.
@@ -153,6 +168,7 @@ impl Expert {
     pub(crate) fn open(folder: &Path, config: &Config, device: &Device, prefix: &str) -> Result<Self, Error> {
         let info = ExpertInfo::read(folder)?;
         check_blocks(config, info.blocks, info.layers_per_block)
+            .and_then(|()| info.check_config(config))
             .map_err(|what| Error::content(&folder.join(INFO), what))?;
         let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
         let weights = Weights::File { tensors: &tensors, prefix: "" };

@@ -111,10 +111,12 @@ impl Gate {
     /// The gate of block `block` for N experts, from the two-way gate of each.
     ///
     /// # Errors
-    /// What the device reports.
+    /// No gates, or what the device reports.
     pub fn compose(gates: &[&Gate], block: usize, rule: GateRule) -> Result<Self, Error> {
         let n = gates.len();
-        let first = gates[0].weight.value();
+        let Some(first) = gates.first().map(|gate| gate.weight.value()) else {
+            return Err(Error::Setting("there is no gate to compose; give one an expert".into()));
+        };
         let (device, width) = (first.device(), first.width());
         let read = |pick: fn(&Gate) -> &Param| {
             gates.iter().map(|gate| pick(gate).value().to_vec()).collect::<Result<Vec<_>, _>>()

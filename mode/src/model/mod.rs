@@ -35,7 +35,7 @@ pub use cache::Cache;
 pub use config::Config;
 pub use context::Context;
 pub use decoder::{Model, Output, Trained};
-pub(crate) use expert::save as save_expert;
+pub(crate) use expert::{BASE_CONFIG, save as save_expert};
 pub use expert::{Expert, ExpertInfo};
 pub(crate) use folder::{base_of, save_composed};
 pub use folder::{open, open_with_experts};

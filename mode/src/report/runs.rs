@@ -25,17 +25,19 @@ pub(super) fn section(runs: &[RunRow]) -> Option<Section> {
         "Nats a token: training loss is the mean of the run's last tenth, validation loss the last one measured.";
     let rows = runs.iter().map(|run| {
         let difference = run.loss - first.loss;
-        let against = if std::ptr::eq(run, first) { NONE.to_string() } else { format!("{difference:+.4}") };
+        let known = difference.is_finite() && !std::ptr::eq(run, first);
+        let against = if known { format!("{difference:+.4}") } else { NONE.to_string() };
+        let some = |value: u64| if value > 0 { count(value) } else { NONE.to_string() };
         let words = format!("<td class=\"words\">{}</td>", escape(&run.method));
         let numbers = [
             run.seed.to_string(),
             run.steps.to_string(),
             rate(run.learning_rate),
-            count(run.params_trained),
+            some(run.params_trained),
             loss(run.loss),
             against,
             loss(run.validation),
-            count(run.tokens_per_second as u64),
+            some(run.tokens_per_second as u64),
         ];
         row_head(&escape(&run.name)) + &words + &numbers.map(|text| number(&text)).concat()
     });

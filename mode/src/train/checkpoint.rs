@@ -5,9 +5,11 @@
 //! name, flushed to the disk and renamed, and its name ends in the start of its SHA-256: a file that is half there, or that
 //! someone changed, is known before it is read.
 
+use super::frozen;
 use super::recipe::Recipe;
 use super::trainer::Trainer;
 use crate::data::MixtureState;
+use crate::model::{Config, Model};
 use crate::{Error, files};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
@@ -40,6 +42,9 @@ pub struct Header {
     pub recipe: Value,
     /// Hash of all frozen weights.
     pub frozen_sha256: String,
+    /// The model's `config.json` as far as it is maths.
+    #[serde(default)]
+    pub config: Value,
     /// Hash of the data's tokens.
     pub data_sha256: String,
     /// Where the data stands.
@@ -51,6 +56,7 @@ pub(crate) struct Checkpoints {
     folder: PathBuf,
     recipe: Value,
     frozen_sha256: String,
+    config: Value,
     data_sha256: String,
 }
 
@@ -63,11 +69,16 @@ pub(crate) struct Entry {
 }
 
 impl Checkpoints {
-    /// Those of the run of `recipe`, whose frozen weights and data have these hashes.
-    pub(crate) fn new(recipe: &Recipe, frozen_sha256: String, data_sha256: String) -> Result<Self, Error> {
+    /// Those of the run of `recipe` on a model whose frozen weights have this hash, with data that have the other.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        config: &Config,
+        frozen_sha256: String,
+        data_sha256: String,
+    ) -> Result<Self, Error> {
         let folder = folder(&recipe.out);
         let recipe = serde_json::to_value(recipe).map_err(|source| Error::Json { path: folder.clone(), source })?;
-        Ok(Self { folder, recipe, frozen_sha256, data_sha256 })
+        Ok(Self { folder, recipe, frozen_sha256, config: config.maths(), data_sha256 })
     }
 
     /// Saves where `trainer` stands, then removes all but the last `keep` and the best.
@@ -80,6 +91,7 @@ impl Checkpoints {
             validation_loss,
             recipe: self.recipe.clone(),
             frozen_sha256: self.frozen_sha256.clone(),
+            config: self.config.clone(),
             data_sha256: self.data_sha256.clone(),
             data: trainer.data.state(),
         };
@@ -116,26 +128,30 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts `trainer` where the last whole checkpoint was made; its step, or 0 if there is none. Those that are damaged are
-    /// passed over, said aloud.
+    /// Puts `trainer` where the last whole checkpoint was made; its step, or 0 if there is none. Those that are damaged are set
+    /// aside under another name, said aloud, so that none of them is counted among those to keep.
     ///
     /// # Errors
     /// A checkpoint of another recipe, base model or data.
     pub(crate) fn resume(&self, trainer: &mut Trainer, say: &mut dyn FnMut(&str)) -> Result<u64, Error> {
-        for entry in entries(&self.folder)?.iter().rev() {
+        let mut last = None;
+        for entry in entries(&self.folder)? {
             match read(&entry.path) {
-                Ok((tensors, header)) => {
-                    self.check(&entry.path, &header)?;
-                    restore(trainer, &tensors, &header).map_err(|error| match error {
-                        Error::Tensor(_) | Error::Data(_) => Error::content(&entry.path, error.to_string()),
-                        other => other,
-                    })?;
-                    return Ok(header.step);
+                Ok(whole) => last = Some((entry.path, whole)),
+                Err(error) => {
+                    let aside = entry.path.with_extension("damaged");
+                    say(&format!("passing over a damaged checkpoint: {error}; it is set aside as {}", aside.display()));
+                    std::fs::rename(&entry.path, &aside).map_err(Error::file(&entry.path))?;
                 }
-                Err(error) => say(&format!("passing over a damaged checkpoint: {error}")),
             }
         }
-        Ok(0)
+        let Some((path, (tensors, header))) = last else { return Ok(0) };
+        self.check(&path, &header)?;
+        restore(trainer, &tensors, &header).map_err(|error| match error {
+            Error::Tensor(_) | Error::Data(_) => Error::content(&path, error.to_string()),
+            other => other,
+        })?;
+        Ok(header.step)
     }
 
     fn check(&self, path: &Path, header: &Header) -> Result<(), Error> {
@@ -146,15 +162,31 @@ impl Checkpoints {
         if let Some((key, was, is)) = difference("", &header.recipe, &self.recipe) {
             return wrong(format!("{key} was {was} when it was made and is {is} now; resume with the same recipe"));
         }
-        if header.frozen_sha256 != self.frozen_sha256 {
-            return wrong(
-                "the frozen weights are not those it was made beside; give back the base it began with".into(),
-            );
-        }
+        same_base(path, header, &self.frozen_sha256, &self.config)?;
         if header.data_sha256 != self.data_sha256 {
             return wrong("the data are not those it was trained on; give back the files it began with".into());
         }
         Ok(())
+    }
+}
+
+/// An error if a model, of which as much is frozen as was then, is not the one that a checkpoint was made of.
+pub(crate) fn check_base(path: &Path, header: &Header, model: &Model) -> Result<(), Error> {
+    same_base(path, header, &frozen::hash(model)?, &model.backbone.config.maths())
+}
+
+fn same_base(path: &Path, header: &Header, frozen_sha256: &str, config: &Value) -> Result<(), Error> {
+    if header.frozen_sha256 != frozen_sha256 {
+        let what = "the frozen weights are not those it was made beside; give back the base it began with";
+        return Err(Error::content(path, what));
+    }
+    match difference("", &header.config, config) {
+        None => Ok(()),
+        Some((key, was, is)) => {
+            let what =
+                format!("the base's config.json had {key} {was} when it was made and has {is} now; give it back");
+            Err(Error::content(path, what))
+        }
     }
 }
 
@@ -249,8 +281,8 @@ fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Res
     Ok(())
 }
 
-/// The first setting in which two recipes differ, but for those that change no bit of the result.
-fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, Value, Value)> {
+/// The first setting in which two recipes (or configurations) differ, but for those that change no bit of the result.
+pub(super) fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, Value, Value)> {
     const FREE: [&str; 2] = ["out", "checkpoint"];
     let (Value::Object(a), Value::Object(b)) = (was, is) else {
         return (was != is).then(|| (at.to_string(), was.clone(), is.clone()));

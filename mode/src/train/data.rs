@@ -55,9 +55,11 @@ impl RunData {
 
     /// An error unless every token is in the vocabulary.
     pub(crate) fn check(&self, vocabulary: usize) -> Result<(), Error> {
-        for (_, tokens) in &self.training {
-            if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
-                let what = format!("{}: token {id} is out of range of the model's {vocabulary}", tokens.name);
+        let training = self.training.iter().map(|(_, tokens)| (tokens.name.as_str(), &tokens.ids));
+        let validation = self.validation.iter().map(|window| ("validation text", window));
+        for (name, ids) in training.chain(validation) {
+            if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+                let what = format!("{name}: token {id} is out of range of the model's {vocabulary}");
                 return Err(Error::Setting(what + "; use the tokenizer of the base model"));
             }
         }

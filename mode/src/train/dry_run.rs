@@ -1,5 +1,6 @@
 //! What a run would take, without carrying it out.
 
+use super::eval::evaluate;
 use super::frozen;
 use super::recipe::Recipe;
 use super::run::Opened;
@@ -41,13 +42,16 @@ fn warm_up() -> Result<(), Error> {
 pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let device = Device::dry();
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, &device)?;
+    let Opened { model, mixture, validation, .. } = Opened::new(recipe, &task, &device)?;
     warm_up()?;
     let mut process = memory::resident();
     if let Some(mixture) = mixture {
         let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
         for _ in 0..recipe.train.steps.min(2) {
             trainer.step()?;
+        }
+        if !validation.is_empty() {
+            evaluate(&model, &validation, false)?;
         }
         process = memory::resident();
     }

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::model::Model;
 use mode_autograd::{Tape, cross_entropy};
-use mode_tensor::{Ids, Tensor};
+use mode_tensor::Ids;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ pub struct Evaluation {
 /// Evaluates windows of two tokens or more.
 ///
 /// # Errors
-/// No windows, one of fewer than two tokens, an id out of range, or a window longer than the model's positions.
+/// No windows, one of fewer than two tokens, an id out of range, or a window of which more tokens are read than the model has positions.
 pub fn evaluate(model: &Model, windows: &[Vec<u32>], grad_norms: bool) -> Result<Evaluation, Error> {
-    check_windows(windows, model.backbone.config.positions)?;
+    check_windows(model, windows)?;
     let total: usize = windows.iter().map(|window| window.len() - 1).sum();
     let sums = || Sums::of(model, windows, total, grad_norms);
     let sums = if grad_norms { model.while_training(model.adapted(), sums) } else { sums() }?;
@@ -42,7 +42,7 @@ pub fn evaluate(model: &Model, windows: &[Vec<u32>], grad_norms: bool) -> Result
 }
 
 /// An error unless there are windows, and each can be predicted and seen by the model.
-fn check_windows(windows: &[Vec<u32>], positions: usize) -> Result<(), Error> {
+fn check_windows(model: &Model, windows: &[Vec<u32>]) -> Result<(), Error> {
     let wrong = |what: String| Err(Error::Setting(what));
     if windows.is_empty() {
         return wrong("there are no tokens to evaluate; give at least one window of two".into());
@@ -50,10 +50,8 @@ fn check_windows(windows: &[Vec<u32>], positions: usize) -> Result<(), Error> {
     if let Some(short) = windows.iter().find(|window| window.len() < 2) {
         return wrong(format!("a window of {} tokens predicts nothing; each needs two or more", short.len()));
     }
-    if let Some(long) = windows.iter().find(|window| window.len() > positions) {
-        return wrong(format!("a window of {} tokens is over the model's {positions} positions; cut it", long.len()));
-    }
-    Ok(())
+    // The last token is only predicted.
+    windows.iter().try_for_each(|window| model.fits(window.len() - 1))
 }
 
 impl Evaluation {
@@ -123,8 +121,7 @@ impl Sums {
         if grad_norms {
             // The mean over all windows is the batches' means, weighed by their share of the positions.
             let share = targets.len() as f32 / total as f32;
-            let seed = Tensor::from_slice(device, &[share, 0.0], &[2])?;
-            let gradients = tape.backward(&loss.mean, seed)?;
+            let gradients = loss.backward_onto(&tape, share, None)?;
             for param in model.params().filter(|param| param.is_trained()) {
                 let gradient = gradients.of(param)?.to_vec()?;
                 let sums = self.gradients.entry(param.name().into()).or_insert_with(|| vec![0.0; gradient.len()]);

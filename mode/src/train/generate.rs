@@ -21,14 +21,14 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Re
     if prompt.is_empty() {
         return Err(Error::Setting("the prompt is empty; give at least one token".into()));
     }
-    let positions = model.backbone.config.positions;
-    if prompt.len().saturating_add(count) > positions + 1 {
-        let what = format!("{} tokens and {count} new ones are over the model's {positions} positions", prompt.len());
-        return Err(Error::Setting(format!("{what}; shorten the prompt or lower --max-new")));
-    }
+    // The last of the new tokens is only predicted.
+    model.fits(prompt.len().saturating_add(count.saturating_sub(1))).map_err(|error| {
+        Error::Setting(format!("{error}: {} of the prompt and {count} new ones; lower --max-new", prompt.len()))
+    })?;
     let mut ids = prompt.to_vec();
     let mut top = Vec::new();
     let cache = Cache::new(prompt.len() + count);
+    Ids::new(model.backbone.device(), prompt)?.check_range(model.backbone.config.vocabulary)?;
     for _ in 0..count {
         let new = &ids[cache.past()..];
         let output = model.forward_cached(&Ids::new(model.backbone.device(), new)?, &cache)?;

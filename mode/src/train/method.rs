@@ -4,8 +4,8 @@ use super::recipe::{Recipe, Task};
 use super::settings::{ComposeSettings, ExpertSettings, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
-    Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open, open_with_experts,
-    save_adapter, save_composed, save_expert,
+    BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open,
+    open_with_experts, save_adapter, save_composed, save_expert,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -51,10 +51,6 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(
 /// What an expert's file says of how it came to be, beside the recipe that lies next to it.
 fn provenance(recipe: &Recipe, config: &Config) -> Map<String, Value> {
     let sources = recipe.data.iter().map(|data| json!({"name": data.name, "weight": data.weight}));
-    let shape = json!({
-        "width": config.width, "hidden": config.hidden, "heads": config.heads, "kv_heads": config.kv_heads,
-        "head_dim": config.head_width, "base_layers": config.layers,
-    });
     let made = json!({
         "program": concat!("mode ", env!("CARGO_PKG_VERSION")),
         "seed": recipe.seed,
@@ -63,7 +59,7 @@ fn provenance(recipe: &Recipe, config: &Config) -> Map<String, Value> {
         "learning_rate": recipe.train.learning_rate,
         "data": sources.collect::<Vec<_>>(),
     });
-    Map::from_iter([("shape".into(), shape), ("provenance".into(), made)])
+    Map::from_iter([(BASE_CONFIG.into(), config.maths()), ("provenance".into(), made)])
 }
 
 /// A base model, which must be plain: neither composed nor with a LoRA.
@@ -75,12 +71,15 @@ fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
     Err(Error::content(base, "is no plain model; experts and LoRAs are trained beside a plain one"))
 }
 
+/// Files that tell what kind of model a folder holds.
+pub(super) const MARKERS: [&str; 5] =
+    ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json", "tokenizer.json"];
+
 /// Writes what the method makes into the run's folder.
 pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Error> {
     let out = &recipe.out;
     // With --force the folder may have held a model of another kind, whose file would be opened in place of this one's.
-    for marker in ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json", "tokenizer.json"]
-    {
+    for marker in MARKERS {
         let file = out.join(marker);
         if file.exists() {
             std::fs::remove_file(&file).map_err(Error::file(&file))?;

@@ -165,6 +165,12 @@ impl Recipe {
             return Err(format!("method \"{method}\" has no use for [{table}]; drop it, or set method = \"{of}\""));
         }
         self.train.check()?;
+        if let Some(shape) = &self.model
+            && shape.heads > 0
+            && !shape.width.is_multiple_of(shape.heads)
+        {
+            return Err(format!("model.width {} is no multiple of model.heads {}", shape.width, shape.heads));
+        }
         if let Some(lora) = &self.lora
             && !(lora.alpha.is_finite() && lora.alpha > 0.0 && (1..=MOST_RANK).contains(&lora.rank))
         {

@@ -50,6 +50,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     refuse_inputs(recipe)?;
     if existing == Existing::Resume {
         refuse_other(&recipe.out)?;
+        refuse_other_recipe(recipe)?;
     }
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
@@ -81,7 +82,7 @@ pub(super) struct Opened {
     trained: Trained,
     /// None where there are no steps.
     pub(super) mixture: Option<Mixture>,
-    validation: Vec<Vec<u32>>,
+    pub(super) validation: Vec<Vec<u32>>,
     data_sha256: String,
 }
 
@@ -91,12 +92,8 @@ impl Opened {
         model.recompute = recipe.train.recompute;
         model.set_trained(trained);
         let data = RunData::read(recipe, &task.tokenizer())?;
-        let config = &model.backbone.config;
-        data.check(config.vocabulary)?;
-        if recipe.train.length > config.positions {
-            let (length, most) = (recipe.train.length, config.positions);
-            return Err(Error::Setting(format!("train.length {length} is over the model's {most} positions")));
-        }
+        data.check(model.backbone.config.vocabulary)?;
+        model.fits(recipe.train.length).map_err(|error| Error::Setting(format!("train.length: {error}")))?;
         let data_sha256 = data.sha256();
         let mixture = match recipe.train.steps {
             0 => None,
@@ -158,14 +155,17 @@ impl Run<'_, '_> {
     fn steps(&mut self, trainer: &mut Trainer, frozen_sha256: &str) -> Result<(), Error> {
         let recipe = self.recipe;
         let settings = &recipe.checkpoint;
-        let checkpoints = Checkpoints::new(recipe, frozen_sha256.into(), self.data_sha256.clone())?;
+        let checkpoints =
+            Checkpoints::new(recipe, &self.model.backbone.config, frozen_sha256.into(), self.data_sha256.clone())?;
         let resumed = checkpoints.resume(trainer, &mut |line| {
             let _ = (self.listener)(Event::Say(line));
         })?;
         if resumed > 0 {
             let _ = (self.listener)(Event::Say(&format!("going on after step {resumed}")));
         }
-        recipe.write(&recipe.out.join(RECIPE))?;
+        if !recipe.out.join(RECIPE).exists() {
+            recipe.write(&recipe.out.join(RECIPE))?;
+        }
         let mut metrics = Metrics::open(&recipe.out, resumed)?;
         while !trainer.is_finished() {
             let report = trainer.step()?;
@@ -209,11 +209,30 @@ fn refuse_other(out: &Path) -> Result<(), Error> {
     Err(Error::content(out, "holds no run that could be resumed: it has no recipe.toml; choose another --out DIR"))
 }
 
-/// Takes away what would make the folder's old run pass for a part of the new one.
+/// An error if the run in a folder, which has a recipe there, is another: what it left is as that says, so it stays as it is.
+fn refuse_other_recipe(recipe: &Recipe) -> Result<(), Error> {
+    let path = recipe.out.join(RECIPE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let value =
+        |recipe: &Recipe| serde_json::to_value(recipe).map_err(|source| Error::Json { path: path.clone(), source });
+    match checkpoint::difference("", &value(&Recipe::read(&path, &[])?)?, &value(recipe)?) {
+        None => Ok(()),
+        Some((key, was, is)) => {
+            let what =
+                format!("{key} is {was} there and {is} now; resume with the same recipe, or choose another --out");
+            Err(Error::content(&path, what))
+        }
+    }
+}
+
+/// Takes away what would make the folder's old run, or what it made, pass for the new one's.
 fn clear(out: &Path) -> Result<(), Error> {
-    let record = out.join(RECORD);
-    if record.exists() {
-        std::fs::remove_file(&record).map_err(Error::file(&record))?;
+    let old = [RECORD, RECIPE, "config.json"].into_iter().chain(method::MARKERS);
+    let old = old.map(|name| out.join(name)).chain(super::tensorboard::files(out));
+    for file in old.filter(|file| file.exists()) {
+        std::fs::remove_file(&file).map_err(Error::file(&file))?;
     }
     for entry in checkpoint::entries(&checkpoint::folder(out))? {
         std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
@@ -232,9 +251,25 @@ fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
     memory::require(model.backbone.device(), 3 * frozen::count(model, true) + 2 * logits, &what)
 }
 
-/// An error if something that the recipe reads lies in the folder to make: not even `--force` may write over that.
+/// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
+/// in a text's, which would then be another text.
 fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
-    let Ok(out) = recipe.out.canonicalize() else { return Ok(()) };
+    // It may not be there yet, but the folder above it that is tells where it will be.
+    let there = recipe.out.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Some((folder.canonicalize().ok()?, folder == recipe.out))
+    });
+    let Some((out, exists)) = there else { return Ok(()) };
+    for data in &recipe.data {
+        let source = Path::new(&data.source);
+        if source.is_dir() && source.canonicalize().is_ok_and(|source| out.starts_with(source)) {
+            let what = format!("lies in {}, which this recipe reads; choose another out", source.display());
+            return Err(Error::content(&recipe.out, what));
+        }
+    }
+    if !exists {
+        return Ok(());
+    }
     let tokenizer = recipe.model.as_ref().map(|shape| shape.tokenizer.clone());
     let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().cloned());
     let data = recipe.data.iter().filter_map(|data| data.source.parse().ok()).map(|source| match source {

@@ -226,6 +226,7 @@ impl ModelShape {
             layers: self.layers,
             heads: self.heads,
             kv_heads: self.kv_heads,
+            // check() has seen to it that nothing is left over.
             head_width: self.width / self.heads.max(1),
             positions: self.positions,
             epsilon: 1e-5,

@@ -51,6 +51,15 @@ impl EventWriter {
     }
 }
 
+/// The event files that runs have left in a folder.
+pub(super) fn files(out: &Path) -> Vec<PathBuf> {
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("events.out.tfevents.") && name.contains(".mode.")
+    };
+    std::fs::read_dir(out).into_iter().flatten().flatten().map(|file| file.path()).filter(ours).collect()
+}
+
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
