@@ -15,11 +15,11 @@ const HEAD: u32 = 64;                                            // width of a h
 const ROWS: u32 = 16;                                            // query rows a workgroup
 const LANES: u32 = 16;                                           // threads a row, and keys a tile
 const PER: u32 = (HEAD + LANES - 1u) / LANES;                    // output columns a thread
-var<workgroup> tile: array<f32, LANES * HEAD>;                   // keys, then values, of a tile
-var<workgroup> queries: array<f32, ROWS * HEAD>;
-var<workgroup> scores: array<f32, ROWS * LANES>;
+var<workgroup> tile: array<f32, LANES * HEAD>;                   // [LANES, HEAD]: keys, then values, of a tile
+var<workgroup> queries: array<f32, ROWS * HEAD>;                 // [ROWS, HEAD]
+var<workgroup> scores: array<f32, ROWS * LANES>;                 // [ROWS, LANES]
 
-// Rows of k (or v) from `first` on; rows past the end are zero.
+// Rows of k from `first` on; rows past the end are zero. For v the same again: WGSL passes no pointer to storage.
 fn load_keys(first: u32, base: u32, lane: u32) {
     let keys = params.past + params.length;
     for (var i = lane; i < LANES * HEAD; i += ROWS * LANES) {

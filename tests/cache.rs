@@ -2,10 +2,10 @@
 
 use mode::model::{Cache, Model, open};
 use mode_autograd::Tape;
-use mode_tensor::{Device, Ids};
+use mode_tensor::Ids;
 
 mod common;
-use common::data;
+use common::{data, devices};
 
 /// Logits after the last of `ids`, computed at once.
 fn whole(model: &Model, ids: &[u32]) -> Vec<f32> {
@@ -17,8 +17,7 @@ fn whole(model: &Model, ids: &[u32]) -> Vec<f32> {
 #[test]
 fn a_prefix_in_pieces_is_the_prefix() {
     let ids: Vec<u32> = (0..23).map(|i| i * i * 7 % 50).collect();
-    for device in [Some(Device::cpu()), Some(Device::reference()), Device::choose(Some("gpu")).ok()] {
-        let Some(device) = device else { continue };
+    for device in devices() {
         // A plain model, and one of two experts with layers of their own.
         for folder in ["tiny-random-llama", "tiny-random-mode/composed"] {
             let model = open(&data(folder), &device).expect("a model");

@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{Recipes, refused, run, text};
+use common::{Recipes, gpu, refused, run, text};
 use mode::train::{Event, Existing, Recipe};
-use mode_kernels::Device;
 use mode_kernels::fill_hash::hash;
 use std::ops::ControlFlow;
 #[cfg(target_os = "linux")]
@@ -226,7 +225,7 @@ fn a_folder_that_can_not_be_written_to_is_refused() {
 
 #[test]
 fn a_lost_gpu_ends_the_run_which_goes_on_elsewhere() {
-    let Ok(gpu) = Device::choose(Some("gpu")) else { return };
+    let Some(gpu) = gpu() else { return };
     let story = Story::new();
     let out = story.out("lost");
     let mut recipe = Recipe::read(&story.recipe, &[]).expect("a recipe");
@@ -245,6 +244,7 @@ fn a_lost_gpu_ends_the_run_which_goes_on_elsewhere() {
     assert!(error.contains("lost") && steps == 10, "after {steps} steps: {error}");
     let said = story.resume(&out);
     assert!(said.contains("going on after step 8"), "{said}");
+    // Not the bits of a run on one device: the first eight steps were a GPU's.
     assert!(out.join("expert.safetensors").exists());
 }
 

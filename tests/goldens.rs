@@ -6,29 +6,15 @@
 use mode::model::{GateRule, Model, Trained, open, open_with_experts};
 use mode::train::{evaluate, generate, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed};
-use mode_kernels::KernelError;
 use mode_tensor::Device;
 use serde_json::Value;
-use std::path::PathBuf;
 
-fn data(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).join(name)
-}
+mod common;
+use common::{data, devices};
 
 fn golden(name: &str) -> Value {
     let text = std::fs::read_to_string(data(name)).expect("a golden file");
     serde_json::from_str(&text).expect("JSON")
-}
-
-/// The CPU, the f64 reference, and a GPU if there is one.
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::cpu(), Device::reference()];
-    match Device::choose(Some("gpu")) {
-        Ok(gpu) => devices.push(gpu),
-        Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => {}
-        Err(error) => panic!("{error}"),
-    }
-    devices
 }
 
 fn ids(value: &Value) -> Vec<u32> {

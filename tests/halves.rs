@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod common;
-use common::data;
+use common::{data, devices};
 
 /// The small model with its matrices rounded to `dtype`, stored as such or as f32.
 fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
@@ -52,10 +52,6 @@ fn losses(model: &Model) -> Vec<f32> {
     let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
     let windows: Vec<Vec<u32>> = (0..3).map(|row| (0..12).map(|i| (row * 37 + i * i) % 50).collect()).collect();
     (0..3).map(|_| one_step(model, &mut optimizer, &windows, 1, 3e-3).expect("a step").loss).collect()
-}
-
-fn devices() -> Vec<Device> {
-    [Some(Device::cpu()), Some(Device::reference()), Device::choose(Some("gpu")).ok()].into_iter().flatten().collect()
 }
 
 #[test]

@@ -7,6 +7,8 @@ use mode_kernels::fill_hash::hash;
 use mode_tensor::Device;
 use std::path::PathBuf;
 
+mod common;
+
 const WINDOWS: usize = 8;
 const LENGTH: usize = 13;
 
@@ -108,7 +110,7 @@ fn a_steady_step_makes_nothing_anew() {
 
 #[test]
 fn a_steady_step_on_a_gpu_makes_nothing_anew() {
-    let Ok(device) = Device::choose(Some("gpu")) else { return };
+    let Some(device) = common::gpu() else { return };
     let model = staged(&device);
     let mut optimizer = fresh(&model);
     go_on(&model, &mut optimizer, 1, 4);

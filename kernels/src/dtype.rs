@@ -1,5 +1,6 @@
 //! How a buffer's elements are stored: as f32, or, for weights that are only read, as f16 or bf16, two to a 32-bit word.
-//! Arithmetic is f32 everywhere: a half is widened when it is read, which is exact.
+//! Arithmetic is f32 everywhere: a half is widened when it is read, which is exact, but that a GPU may take f16's subnormals
+//! (below 6.1e-5) for zero.
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};

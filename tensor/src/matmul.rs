@@ -43,9 +43,13 @@ impl<'a> Product<'a> {
     fn sizes(&self) -> Result<[usize; 3], TensorError> {
         let swap = |t: &Tensor, swapped| if swapped { (t.width(), t.rows()) } else { (t.rows(), t.width()) };
         let ((m, k), (inner, n)) = (swap(self.a, self.transpose_a), swap(self.b, self.transpose_b));
-        if k != inner || self.b.shape().len() > 2 && !self.transpose_a {
-            let what = "the inner dims of the product differ";
-            return Err(TensorError::shape("matmul", what, self.a.shape(), self.b.shape()));
+        let misfit = |what| Err(TensorError::shape("matmul", what, self.a.shape(), self.b.shape()));
+        if k != inner {
+            return misfit("the inner dims of the product differ");
+        }
+        // A weight's gradient dy^T x sums over all leading dims; elsewhere they would be a batch, which this is not.
+        if self.b.shape().len() > 2 && !self.transpose_a {
+            return misfit("b has leading dims, which only a product with a transposed a sums over");
         }
         Ok([m, n, k])
     }

@@ -1,7 +1,7 @@
-//! y = alpha x, y += x, and copies.
+//! y = alpha x, and y += x.
 
 use crate::{Tensor, TensorError};
-use mode_kernels::{Dtype, View, scale as kernel};
+use mode_kernels::scale as kernel;
 
 /// alpha x.
 ///
@@ -20,28 +20,4 @@ pub fn scale(x: &Tensor, alpha: f32) -> Result<Tensor, TensorError> {
 pub fn accumulate(x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
     x.same_shape(y, "accumulate")?;
     Ok(kernel::scale(x.device(), 1.0, x.view(), y.view(), true)?)
-}
-
-/// y = x, in place; halves are widened, by way of main memory.
-///
-/// # Errors
-/// Shapes that differ.
-pub fn copy(x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
-    x.same_shape(y, "copy")?;
-    if x.dtype() != Dtype::F32 {
-        return y.write(&x.to_vec()?);
-    }
-    Ok(kernel::scale(x.device(), 1.0, x.view(), y.view(), false)?)
-}
-
-/// Rows `first` and on of y `[rows, width]` = x `[count, width]`, in place.
-///
-/// # Errors
-/// Another width, or more rows than y has from there on.
-pub fn copy_rows(x: &Tensor, y: &Tensor, first: usize) -> Result<(), TensorError> {
-    if x.width() != y.width() || first.checked_add(x.rows()).is_none_or(|end| end > y.rows()) {
-        return Err(TensorError::shape("copy_rows", "the rows do not fit", x.shape(), y.shape()));
-    }
-    let to = View { offset: y.view().offset + first * y.width(), len: x.len(), ..y.view().clone() };
-    Ok(x.device().copy(x.view(), &to)?)
 }

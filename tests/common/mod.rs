@@ -2,10 +2,25 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 use assert_cmd::Command;
+use mode_kernels::{Device, KernelError};
 use std::path::{Path, PathBuf};
 
 pub fn data(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).join(name)
+}
+
+/// A GPU, if there is one; where one is required (`MODE_REQUIRE_GPU`), that there is none is a failure, as is any other error.
+pub fn gpu() -> Option<Device> {
+    match Device::choose(Some("gpu")) {
+        Ok(gpu) => Some(gpu),
+        Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The CPU, the f64 reference, and a GPU if there is one.
+pub fn devices() -> Vec<Device> {
+    [Device::cpu(), Device::reference()].into_iter().chain(gpu()).collect()
 }
 
 pub fn mode() -> Command {

@@ -19,16 +19,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    // What can't be is refused here, once.
+    let gpu = arguments.device.check()?.is_hardware_gpu();
     let names: Vec<&str> = match arguments.workloads.as_slice() {
-        [] if arguments.device.check()?.is_hardware_gpu() => [&ALL[..], &LARGE[..]].concat(),
+        [] if gpu => [&ALL[..], &LARGE[..]].concat(),
         [] => ALL.to_vec(),
         some => some.iter().map(String::as_str).collect(),
     };
     if let Some(name) = names.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
         return Err(Error::Setting(unknown(name)));
     }
-    match names.as_slice() {
-        [one] => {
+    match (names.as_slice(), &arguments.device.device) {
+        ([one], Some(_)) => {
             let result = bench(one, &arguments.device.open()?)?;
             if arguments.json {
                 return print_json(&result);
@@ -44,22 +46,19 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
             );
             Ok(())
         }
-        many => {
-            // What can't be is refused here, once.
-            arguments.device.check()?;
-            many.iter().try_for_each(|name| apart(name, &arguments))
+        (many, named) => {
+            // The device is named to the others: looking for one loads the drivers of all.
+            let device = named.as_deref().unwrap_or(if gpu { "gpu" } else { "cpu" });
+            many.iter().try_for_each(|name| apart(name, device, &arguments))
         }
     }
 }
 
 /// One workload in a process of its own: the memory and the warmth of one must not count for the next.
-fn apart(name: &str, arguments: &Arguments) -> Result<(), Error> {
+fn apart(name: &str, device: &str, arguments: &Arguments) -> Result<(), Error> {
     let program = std::env::current_exe().map_err(Error::file("mode".as_ref()))?;
     let mut command = Command::new(&program);
-    command.arg("bench").arg(name).args(arguments.json.then_some("--json"));
-    if let Some(device) = &arguments.device.device {
-        command.args(["--device", device]);
-    }
+    command.args(["bench", name, "--device", device]).args(arguments.json.then_some("--json"));
     if let Some(threads) = arguments.device.threads {
         command.args(["--threads", &threads.to_string()]);
     }

@@ -23,6 +23,8 @@ impl Metrics {
     pub(crate) fn open(out: &Path, after: u64) -> Result<Self, Error> {
         let path = out.join(NAME);
         let kept: String = match after {
+            // A log that is gone is begun anew; the checkpoint has all that the run needs.
+            _ if !path.exists() => String::new(),
             0 => String::new(),
             _ => files::read_text(&path)?
                 .lines()
