@@ -28,7 +28,7 @@ pub(crate) fn unknown(name: &str) -> String {
 
 /// A workload's result: one JSON line.
 #[derive(Debug, Serialize)]
-pub struct Result {
+pub struct Measured {
     /// Always "mode".
     pub engine: &'static str,
     /// What computed.
@@ -59,12 +59,12 @@ pub(crate) struct Workload<'a> {
     /// Tokens of a run, trained on or generated.
     tokens: Option<usize>,
     /// One run, waited for; its check value.
-    run: Box<dyn FnMut() -> std::result::Result<f64, Error> + 'a>,
+    run: Box<dyn FnMut() -> Result<f64, Error> + 'a>,
     /// Computes the check value apart from the timed runs, if it is not `run`'s own.
-    check: Option<Box<dyn FnOnce() -> std::result::Result<f64, Error> + 'a>>,
+    check: Option<Box<dyn FnOnce() -> Result<f64, Error> + 'a>>,
 }
 
-fn by_name(name: &str, device: &Device) -> std::result::Result<Workload<'static>, Error> {
+fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
     Ok(match name {
         "W1" => kernels::matmul(device, [1024; 3], Dtype::F32)?,
         "W1b" => kernels::matmul(device, [512, 2048, 512], Dtype::F32)?,
@@ -91,7 +91,7 @@ fn by_name(name: &str, device: &Device) -> std::result::Result<Workload<'static>
 ///
 /// # Errors
 /// An unknown name, or what the device reports.
-pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> {
+pub fn bench(name: &str, device: &Device) -> Result<Measured, Error> {
     let mut workload = by_name(name, device)?;
     let mut third = 0.0;
     for _ in 0..3 {
@@ -107,7 +107,7 @@ pub fn bench(name: &str, device: &Device) -> std::result::Result<Result, Error> 
     let cpu_ms = 1e3 * cpu.elapsed().as_secs_f64() / times.len() as f64;
     times.sort_by(f64::total_cmp);
     let median_ms = times[times.len() / 2];
-    Ok(Result {
+    Ok(Measured {
         engine: "mode",
         device: device.name(),
         workload: name.into(),

@@ -131,15 +131,15 @@ pub enum DataError {
         /// The names that would do.
         wanted: String,
     },
-    /// A file is not a token shard.
-    #[error("{} is not a token shard of this program: make it again", path.display())]
-    NotShard {
+    /// A file is not a file of tokens.
+    #[error("{} is not a file of tokens of this program: make it again", path.display())]
+    NotTokens {
         /// The file.
         path: PathBuf,
     },
-    /// A token shard was written by another version of the format.
-    #[error("{} is a token shard of version {version}, but this program reads version {supported}: make it again", path.display())]
-    ShardVersion {
+    /// A file of tokens was written by another version of the format.
+    #[error("{} is a file of tokens of version {version}, but this program reads version {supported}: make it again", path.display())]
+    TokensVersion {
         /// The file.
         path: PathBuf,
         /// The version in the file.
@@ -147,9 +147,9 @@ pub enum DataError {
         /// The version that can be read.
         supported: u32,
     },
-    /// A token shard's length is not what its header says.
+    /// A token file's length is not what its header says.
     #[error("{} has {bytes} bytes but its header promises {promised}: it was cut short or added to, make it again", path.display())]
-    ShardLength {
+    TokensLength {
         /// The file.
         path: PathBuf,
         /// Bytes in the file.
@@ -157,9 +157,9 @@ pub enum DataError {
         /// Bytes the header promises.
         promised: u64,
     },
-    /// A token shard's content does not match its checksum, or an id lies outside its vocabulary.
+    /// A token file's content does not match its checksum, or an id lies outside its vocabulary.
     #[error("{} was changed after it was written (its checksum or an id is wrong): make it again", path.display())]
-    ShardTampered {
+    TokensTampered {
         /// The file.
         path: PathBuf,
     },

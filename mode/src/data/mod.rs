@@ -16,19 +16,19 @@ mod mixture;
 mod packages;
 mod prose;
 mod rust_lexer;
-mod shards;
 mod source;
 mod tokenizer;
+mod tokens;
 
 pub use corpus::{Corpus, Document, Split};
 pub use error::DataError;
 pub use math::{ANSWER_MARK, SOLUTION_MARK, word_problems};
 pub use mixture::{Mixture, MixtureState};
 pub use packages::{code, english, packages};
-pub use shards::Tokens;
 pub use source::Source;
 pub(crate) use tokenizer::is_calling_library;
 pub use tokenizer::{END_TOKEN, Tokenizer};
+pub use tokens::Tokens;
 
 #[cfg(test)]
 mod tests {

@@ -42,7 +42,7 @@ pub struct Header {
     pub recipe: Value,
     /// Hash of all frozen weights.
     pub frozen_sha256: String,
-    /// The model's `config.json` as far as it is maths.
+    /// The model's `config.json` as far as it is maths; null in files of before it was kept.
     #[serde(default)]
     pub config: Value,
     /// Hash of the data's tokens.
@@ -180,7 +180,7 @@ fn same_base(path: &Path, header: &Header, frozen_sha256: &str, config: &Value) 
         let what = "the frozen weights are not those it was made beside; give back the base it began with";
         return Err(Error::content(path, what));
     }
-    match difference("", &header.config, config) {
+    match difference("", &header.config, config).filter(|_| !header.config.is_null()) {
         None => Ok(()),
         Some((key, was, is)) => {
             let what =

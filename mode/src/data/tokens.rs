@@ -93,22 +93,23 @@ impl Tokens {
     /// Reads what [`Tokens::write`] wrote.
     ///
     /// # Errors
-    /// [`DataError::Missing`], [`DataError::Read`]; [`DataError::NotShard`] or
-    /// [`DataError::ShardVersion`] for another file; [`DataError::ShardLength`] or
-    /// [`DataError::ShardTampered`] for a damaged one.
+    /// [`DataError::Missing`], [`DataError::Read`]; [`DataError::NotTokens`] or
+    /// [`DataError::TokensVersion`] for another file; [`DataError::TokensLength`] or
+    /// [`DataError::TokensTampered`] for a damaged one.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = read_bytes(path)?;
         let (Some(MAGIC), Some(version)) = (bytes.first_chunk(), number(&bytes, 8)) else {
-            return Err(DataError::NotShard { path: path.into() });
+            return Err(DataError::NotTokens { path: path.into() });
         };
         if version != VERSION {
-            return Err(DataError::ShardVersion { path: path.into(), version, supported: VERSION });
+            return Err(DataError::TokensVersion { path: path.into(), version, supported: VERSION });
         }
         Self::parse(&bytes, path)
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, DataError> {
-        let wrong_length = |promised| DataError::ShardLength { path: path.into(), bytes: bytes.len() as u64, promised };
+        let wrong_length =
+            |promised| DataError::TokensLength { path: path.into(), bytes: bytes.len() as u64, promised };
         let header = (number(bytes, 12), number(bytes, 16), number(bytes, 20), number(bytes, 24));
         let (Some(vocab), Some(name_len), Some(low), Some(high)) = header else {
             return Err(wrong_length((HEADER + CHECKSUM) as u64));
@@ -127,7 +128,7 @@ impl Tokens {
         let intact = Sha256::digest(content).as_slice() == checksum && ids.iter().all(|&id| id < vocab);
         match str::from_utf8(name) {
             Ok(name) if intact => Ok(Self { name: name.to_owned(), vocab, tokenizer, ids }),
-            _ => Err(DataError::ShardTampered { path: path.into() }),
+            _ => Err(DataError::TokensTampered { path: path.into() }),
         }
     }
 }
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let scratch = Scratch::new("shard");
+        let scratch = Scratch::new("tokens");
         let path = scratch.path.join("a.tokens");
         sample().write(&path).unwrap();
         assert_eq!(Tokens::read(&path).unwrap(), sample());
@@ -197,10 +198,10 @@ mod tests {
             change(&mut bytes);
             Tokens::read(&scratch.write("bad", &bytes)).unwrap_err()
         };
-        assert!(matches!(read(&|b| b[0] = b'X'), DataError::NotShard { .. }));
-        assert!(matches!(read(&|b| b[8] = 9), DataError::ShardVersion { version: 9, .. }));
-        assert!(matches!(read(&|b| b.truncate(70)), DataError::ShardLength { .. }));
-        assert!(matches!(read(&|b| b[27] = 255), DataError::ShardLength { .. }));
-        assert!(matches!(read(&|b| b[70] ^= 1), DataError::ShardTampered { .. }));
+        assert!(matches!(read(&|b| b[0] = b'X'), DataError::NotTokens { .. }));
+        assert!(matches!(read(&|b| b[8] = 9), DataError::TokensVersion { version: 9, .. }));
+        assert!(matches!(read(&|b| b.truncate(70)), DataError::TokensLength { .. }));
+        assert!(matches!(read(&|b| b[27] = 255), DataError::TokensLength { .. }));
+        assert!(matches!(read(&|b| b[70] ^= 1), DataError::TokensTampered { .. }));
     }
 }
