@@ -20,8 +20,8 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(
             let tokenizer = Tokenizer::open(&shape.tokenizer)?;
             let config = shape.config(tokenizer.vocab_size(), tokenizer.end_token());
             config.check().map_err(Error::Setting)?;
-            // Weights, gradients and two moments.
-            memory::require(device, config.parameters().saturating_mul(4), "training the model")?;
+            // Weights, those in the optimizer's memory, gradients and two moments.
+            memory::require(device, config.parameters().saturating_mul(5), "training the model")?;
             Ok((Model::plain(Backbone::random(config, device, &mut random)?), Trained::Backbone))
         }
         Task::Full { base } => Ok((plain(base, device)?, Trained::Backbone)),

@@ -240,7 +240,8 @@ fn clear(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error if gradients and moments, logits and their gradients alone are more than the memory that is free.
+/// An error if the optimizer's memory (weights, gradients, two moments), logits and their gradients alone are more than what is
+/// free.
 fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
     if train.steps == 0 {
         return Ok(());
@@ -248,7 +249,7 @@ fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
     let windows = (train.batch / train.accumulate.max(1)) as u64;
     let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
     let what = format!("training with {windows} windows of {} tokens at once", train.length);
-    memory::require(model.backbone.device(), 3 * frozen::count(model, true) + 2 * logits, &what)
+    memory::require(model.backbone.device(), 4 * frozen::count(model, true) + 2 * logits, &what)
 }
 
 /// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
