@@ -4,12 +4,12 @@
 use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
 use mode::train::{evaluate, one_step};
 use mode_autograd::{AdamW, AdamWSettings};
-use mode_tensor::{Device, Dtype, SafeTensors, Tensor, write_safetensors};
+use mode_tensor::{Device, Dtype, Tensor, write_safetensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod common;
-use common::{data, devices};
+use common::{as_halves, data, devices};
 
 /// The small model with its matrices rounded to `dtype`, stored as such or as f32.
 fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
@@ -88,7 +88,6 @@ fn halves_give_the_numbers_of_their_widened_values() {
 #[test]
 fn every_file_of_a_composed_model_may_be_halves() {
     let folder = tempfile::tempdir().expect("a folder");
-    let device = Device::cpu();
     let copy = |from: &Path, to: &Path| {
         std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
         std::fs::copy(from, to).expect("a file");
@@ -101,14 +100,7 @@ fn every_file_of_a_composed_model_may_be_halves() {
         copy(&data(composed).join(file), &folder.path().join(composed).join(file));
     }
     for file in ["gates.safetensors", "experts/code/expert.safetensors", "experts/math/expert.safetensors"] {
-        let from = SafeTensors::open(&[data(composed).join(file)]).expect("a file");
-        let half = |name: &str| {
-            let shape = from.shape(name).expect("a tensor");
-            let halves = Dtype::BF16.encode(&from.read(name, &shape).expect("a tensor"));
-            Tensor::from_halves(&device, Dtype::BF16, &halves, &shape).expect("fits")
-        };
-        let tensors = from.names().map(|name| (name.to_string(), half(name))).collect();
-        write_safetensors(&folder.path().join(composed).join(file), &tensors, &[]).expect("written");
+        as_halves(&data(composed).join(file), &folder.path().join(composed).join(file), Dtype::BF16);
     }
     let windows = [(0..20).map(|i| i * 7 % 50).collect::<Vec<u32>>()];
     for device in devices() {

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Recipes, refused, run, text};
-use mode_tensor::{Device, Dtype, SafeTensors, Tensor, write_safetensors};
+use common::{Recipes, as_halves, refused, run, text};
+use mode_tensor::Dtype;
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -186,15 +186,8 @@ fn a_checkpoint_becomes_what_its_run_would_have_made() {
     recipes.pretrain();
     // A base stored as halves: what is trained must not be rounded to them.
     let base = recipes.path("base").join("model.safetensors");
-    let (device, tensors) = (Device::cpu(), SafeTensors::open(std::slice::from_ref(&base)).expect("a file"));
-    let half = |name: &str| {
-        let shape = tensors.shape(name).expect("a tensor");
-        let halves = Dtype::BF16.encode(&tensors.read(name, &shape).expect("a tensor"));
-        Tensor::from_halves(&device, Dtype::BF16, &halves, &shape).expect("fits")
-    };
-    let halves = tensors.names().map(|name| (name.to_string(), half(name))).collect();
     let beside = base.with_extension("halves");
-    write_safetensors(&beside, &halves, &[]).expect("written");
+    as_halves(&base, &beside, Dtype::BF16);
     std::fs::rename(&beside, &base).expect("renamed");
     // The last step's checkpoint holds what the run itself wrote at its end.
     let checkpoint = "[checkpoint]\nevery = 4";

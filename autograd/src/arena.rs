@@ -22,6 +22,8 @@ pub(crate) struct Chunk {
 /// A parameter and its windows.
 pub(crate) struct Resident {
     pub(crate) param: Param,
+    /// Where its windows begin.
+    first: usize,
     value: Tensor,
     gradient: Tensor,
     pub(crate) m: Tensor,
@@ -66,10 +68,10 @@ impl Chunk {
             let before = param.value();
             let window = |of: &Tensor| of.window(first, before.shape());
             let (value, gradient, m, v) = (window(&values)?, window(&gradients)?, window(&m)?, window(&v)?);
-            first += padded(param);
             copy(&before, &value)?;
             param.move_to(value.clone(), gradient.clone());
-            residents.push(Resident { param: param.clone(), value, gradient, m, v });
+            residents.push(Resident { param: param.clone(), first, value, gradient, m, v });
+            first += padded(param);
         }
         // Where the parameters were before is of no use to anyone.
         device.trim();
@@ -78,30 +80,24 @@ impl Chunk {
 
     /// The gradients `[len]`: the chunk's own memory if they lie there, else a copy, for another pass's may lie there and be needed
     /// yet.
+    ///
+    /// # Errors
+    /// A parameter that has no gradient, or has been taken over by another optimizer.
     pub(crate) fn gather(&self, gradients: &Gradients) -> Result<Tensor, AutogradError> {
-        let found = self.residents.iter().map(|resident| gradients.of(&resident.param));
+        let found = self.residents.iter().map(|Resident { param, value, .. }| {
+            let gradient = gradients.of(param)?;
+            let ours = param.value().is_same_memory(value);
+            if ours { Ok(gradient) } else { Err(AutogradError::TakenOver { name: param.name().into() }) }
+        });
         let found = found.collect::<Result<Vec<_>, _>>()?;
         if found.iter().zip(&self.residents).all(|(gradient, resident)| gradient.is_same_memory(&resident.gradient)) {
             return Ok(self.gradients.clone());
         }
         let all = Tensor::full(self.gradients.device(), self.gradients.shape(), 0.0)?;
-        let mut first = 0;
         for (gradient, resident) in found.into_iter().zip(&self.residents) {
-            copy(gradient, &all.window(first, gradient.shape())?)?;
-            first += padded(&resident.param);
+            copy(gradient, &all.window(resident.first, gradient.shape())?)?;
         }
         Ok(all)
-    }
-
-    /// An error if a parameter has no gradient, or has been taken over by another optimizer.
-    pub(crate) fn check(&self, gradients: &Gradients) -> Result<(), AutogradError> {
-        for Resident { param, value, .. } in &self.residents {
-            gradients.of(param)?;
-            if !param.value().is_same_memory(value) {
-                return Err(AutogradError::TakenOver { name: param.name().into() });
-            }
-        }
-        Ok(())
     }
 }
 

@@ -82,7 +82,6 @@ impl AdamW {
     /// # Errors
     /// A parameter that no gradient reached or that another optimizer has taken over, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
-        self.chunks.iter().try_for_each(|chunk| chunk.check(gradients))?;
         let gathered = self.chunks.iter().map(|chunk| chunk.gather(gradients)).collect::<Result<Vec<_>, _>>()?;
         self.norm.device().at(|| "the gradient norm".into());
         sum_of_squares(&gathered, &self.norm)?;

@@ -2,9 +2,9 @@
 //!
 //! o = softmax(scale q k^T + mask) v for each window and head, where a token sees itself and what came before it; q, o
 //! `[batch, length, heads, width]`, k, v `[batch, past + length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum
-//! exp of each row of scores, kept for the backward kernel. past is 0 unless a cache holds the keys of tokens before q's. heads / kv_heads query heads share a key head (grouped queries).
-//! The CPU body holds the scores of 64 queries at a time, the WGSL those of 16 x 16 (8 x 16 for
-//! heads wider than 128).
+//! exp of each row of scores, kept for the backward kernel. past is 0 unless a cache holds the keys of tokens before q's.
+//! heads / kv_heads query heads share a key head (grouped queries). The CPU body holds the scores of 64 queries at a time, the
+//! WGSL those of 16 x 16 (8 x 16 for heads wider than 128).
 
 use crate::gemm::{Matrix, gemm};
 use crate::simd::{exp, max, simd, sum};

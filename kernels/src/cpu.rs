@@ -77,6 +77,11 @@ impl Element for f64 {
     }
 }
 
+/// The elements of a view's buffer.
+fn elements<T: Element>(view: &View) -> Result<&RwLock<Memory<T>>, KernelError> {
+    T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))
+}
+
 impl<T: Element> Host<T> {
     pub(crate) fn new() -> Self {
         Self { pool: Pool::new(T::BYTES, pool::last) }
@@ -108,15 +113,14 @@ impl<T: Element> Host<T> {
         inputs: &[&View],
         outputs: &[&View],
     ) -> Result<(), KernelError> {
-        let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
         let mut read: Vec<(RwLockReadGuard<Memory<T>>, &View)> = Vec::with_capacity(inputs.len());
         for view in inputs {
-            let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
+            let lock = elements::<T>(view)?;
             read.push((lock.read().unwrap_or_else(PoisonError::into_inner), view));
         }
         let mut write: Vec<(RwLockWriteGuard<Memory<T>>, &View)> = Vec::with_capacity(outputs.len());
         for view in outputs {
-            let lock = T::lock(&view.buffer.storage).ok_or_else(|| foreign(view))?;
+            let lock = elements::<T>(view)?;
             write.push((lock.write().unwrap_or_else(PoisonError::into_inner), view));
         }
         let bindings = Bindings::new(
@@ -129,7 +133,7 @@ impl<T: Element> Host<T> {
 
     /// Copies elements in.
     pub(crate) fn write(&self, view: &View, values: &[T]) -> Result<(), KernelError> {
-        let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let lock = elements::<T>(view)?;
         let mut data = lock.write().unwrap_or_else(PoisonError::into_inner);
         data[T::range(view)].copy_from_slice(values);
         Ok(())
@@ -137,9 +141,8 @@ impl<T: Element> Host<T> {
 
     /// Copies elements from one buffer to another.
     pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
-        let foreign = |view: &View| KernelError::WrongDevice(view.buffer.device.name());
-        let source = T::lock(&from.buffer.storage).ok_or_else(|| foreign(from))?;
-        let target = T::lock(&to.buffer.storage).ok_or_else(|| foreign(to))?;
+        let source = elements::<T>(from)?;
+        let target = elements::<T>(to)?;
         let source = source.read().unwrap_or_else(PoisonError::into_inner);
         let mut target = target.write().unwrap_or_else(PoisonError::into_inner);
         target[T::range(to)].copy_from_slice(&source[T::range(from)]);
@@ -148,7 +151,7 @@ impl<T: Element> Host<T> {
 
     /// Copies elements out.
     pub(crate) fn read(&self, view: &View) -> Result<Vec<T>, KernelError> {
-        let lock = T::lock(&view.buffer.storage).ok_or_else(|| KernelError::WrongDevice(view.buffer.device.name()))?;
+        let lock = elements::<T>(view)?;
         let data = lock.read().unwrap_or_else(PoisonError::into_inner);
         Ok(data[T::range(view)].to_vec())
     }

@@ -2,7 +2,8 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 use assert_cmd::Command;
-use mode_kernels::{Device, KernelError};
+use mode_kernels::{Device, Dtype, KernelError};
+use mode_tensor::{SafeTensors, Tensor, write_safetensors};
 use std::path::{Path, PathBuf};
 
 pub fn data(name: &str) -> PathBuf {
@@ -21,6 +22,18 @@ pub fn gpu() -> Option<Device> {
 /// The CPU, the f64 reference, and a GPU if there is one.
 pub fn devices() -> Vec<Device> {
     [Device::cpu(), Device::reference()].into_iter().chain(gpu()).collect()
+}
+
+/// Writes the tensors of a safetensors file as halves.
+pub fn as_halves(from: &Path, to: &Path, dtype: Dtype) {
+    let (device, tensors) = (Device::cpu(), SafeTensors::open(&[from.to_path_buf()]).expect("a file"));
+    let half = |name: &str| {
+        let shape = tensors.shape(name).expect("a tensor");
+        let halves = dtype.encode(&tensors.read(name, &shape).expect("a tensor"));
+        Tensor::from_halves(&device, dtype, &halves, &shape).expect("fits")
+    };
+    let halves = tensors.names().map(|name| (name.to_string(), half(name))).collect();
+    write_safetensors(to, &halves, &[]).expect("written");
 }
 
 pub fn mode() -> Command {

@@ -19,39 +19,40 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
-    // What can't be is refused here, once.
-    let gpu = arguments.device.check()?.is_hardware_gpu();
-    let names: Vec<&str> = match arguments.workloads.as_slice() {
-        [] if gpu => [&ALL[..], &LARGE[..]].concat(),
-        [] => ALL.to_vec(),
-        some => some.iter().map(String::as_str).collect(),
-    };
-    if let Some(name) = names.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
+    let asked: Vec<&str> = arguments.workloads.iter().map(String::as_str).collect();
+    if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
         return Err(Error::Setting(unknown(name)));
     }
-    match (names.as_slice(), &arguments.device.device) {
-        ([one], Some(_)) => {
-            let result = bench(one, &arguments.device.open()?)?;
-            if arguments.json {
-                return print_json(&result);
-            }
-            say!(
-                "{:11} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
-                result.workload,
-                result.median_ms,
-                result.min_ms,
-                result.cpu_ms,
-                result.gflops,
-                result.check
-            );
-            Ok(())
-        }
-        (many, named) => {
-            // The device is named to the others: looking for one loads the drivers of all.
-            let device = named.as_deref().unwrap_or(if gpu { "gpu" } else { "cpu" });
-            many.iter().try_for_each(|name| apart(name, device, &arguments))
-        }
+    if let ([one], Some(_)) = (asked.as_slice(), &arguments.device.device) {
+        return alone(one, &arguments);
     }
+    // What can't be is refused here, once. The device is named to the others: looking for one loads the drivers of all.
+    let gpu = arguments.device.check()?.is_hardware_gpu();
+    let device = arguments.device.device.as_deref().unwrap_or(if gpu { "gpu" } else { "cpu" });
+    let names = match asked.as_slice() {
+        [] if gpu => [&ALL[..], &LARGE[..]].concat(),
+        [] => ALL.to_vec(),
+        some => some.to_vec(),
+    };
+    names.iter().try_for_each(|name| apart(name, device, &arguments))
+}
+
+/// One workload, in this process.
+fn alone(name: &str, arguments: &Arguments) -> Result<(), Error> {
+    let result = bench(name, &arguments.device.open()?)?;
+    if arguments.json {
+        return print_json(&result);
+    }
+    say!(
+        "{:11} {:>9.2} ms median, {:>9.2} best, {:>9.2} of CPU, {:>8.1} GFLOP/s, check {:.6}",
+        result.workload,
+        result.median_ms,
+        result.min_ms,
+        result.cpu_ms,
+        result.gflops,
+        result.check
+    );
+    Ok(())
 }
 
 /// One workload in a process of its own: the memory and the warmth of one must not count for the next.

@@ -147,6 +147,14 @@ mod tests {
         Tokens { name: "Żółw".into(), vocab: 70_000, tokenizer: [7; 32], ids: vec![5, 0, 69_999, 7, 0] }
     }
 
+    /// A folder for damaged files, and the bytes of one that is whole.
+    fn written(name: &str) -> (Scratch, Vec<u8>) {
+        let scratch = Scratch::new(name);
+        let path = scratch.path.join("a.tokens");
+        sample().write(&path).unwrap();
+        (scratch, std::fs::read(&path).unwrap())
+    }
+
     #[test]
     fn documents_are_separated_by_the_end_token() {
         let tokenizer = Tokenizer::train(["aa bb"].into_iter(), 257).unwrap();
@@ -175,10 +183,7 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_and_every_lost_one_is_noticed() {
-        let scratch = Scratch::new("damage");
-        let path = scratch.path.join("a.tokens");
-        sample().write(&path).unwrap();
-        let good = std::fs::read(&path).unwrap();
+        let (scratch, good) = written("damage");
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x40;
@@ -189,10 +194,7 @@ mod tests {
 
     #[test]
     fn errors_tell_the_kinds_of_damage_apart() {
-        let scratch = Scratch::new("kinds");
-        let path = scratch.path.join("a.tokens");
-        sample().write(&path).unwrap();
-        let good = std::fs::read(&path).unwrap();
+        let (scratch, good) = written("kinds");
         let read = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = good.clone();
             change(&mut bytes);

@@ -55,7 +55,8 @@ impl Model {
     /// A backbone with experts beside it and a gate for each block.
     ///
     /// # Errors
-    /// No experts, experts of other blocks than the first's or with parameters of the same names, or gates that are not one of experts + 1 ways a block.
+    /// No experts, experts of other blocks than the first's or with parameters of the same names, or gates that are not
+    /// one of experts + 1 ways a block.
     pub fn with_experts(backbone: Backbone, experts: Vec<Expert>, gates: Vec<Gate>) -> Result<Self, Error> {
         let misfit = |what: String| Err(Error::Setting(what));
         let Some(first) = experts.first() else {

@@ -30,7 +30,8 @@ pub struct Evaluation {
 /// Evaluates windows of two tokens or more.
 ///
 /// # Errors
-/// No windows, one of fewer than two tokens, an id out of range, or a window of which more tokens are read than the model has positions.
+/// No windows, one of fewer than two tokens, an id out of range, or a window of which more tokens are read than the
+/// model has positions.
 pub fn evaluate(model: &Model, windows: &[Vec<u32>], grad_norms: bool) -> Result<Evaluation, Error> {
     check_windows(model, windows)?;
     let total: usize = windows.iter().map(|window| window.len() - 1).sum();
