@@ -20,11 +20,8 @@ pub fn main() -> Result<(), Error> {
         kv_heads: 2,
         head_width: 8,
         positions: 32,
-        epsilon: 1e-5,
-        theta: 1e4,
         tied: true,
-        eos: Vec::new(),
-        more: Default::default(),
+        ..Config::default()
     };
     let mut random = Random::new(1);
     let backbone = Backbone::random(config, &device, &mut random)?;

@@ -1,7 +1,8 @@
 //! The autograd alone: a small network learns two spirals. `cargo run --release --example train_mlp`
 
-use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, add, cross_entropy, linear, swiglu};
+use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, add, cross_entropy, glu, linear};
 use mode_kernels::fill_hash::fill;
+use mode_tensor::Activation;
 use mode_tensor::{Device, Ids, Tensor};
 
 const POINTS: usize = 256;
@@ -21,7 +22,7 @@ fn spirals() -> (Vec<f32>, Vec<u32>) {
 fn network(tape: &Tape, x: &Var, params: &[Param]) -> Result<Var, AutogradError> {
     let [enter, gate, up, down, leave] = [0, 1, 2, 3, 4].map(|i| tape.param(&params[i]));
     let h = linear(x, &enter)?;
-    let h = add(&h, &linear(&swiglu(&linear(&h, &gate)?, &linear(&h, &up)?)?, &down)?)?;
+    let h = add(&h, &linear(&glu(Activation::Silu, &linear(&h, &gate)?, &linear(&h, &up)?)?, &down)?)?;
     linear(&h, &leave)
 }
 

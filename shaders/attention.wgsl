@@ -1,8 +1,9 @@
 // Causal attention, forward, without a stored [length, length] matrix: o = softmax(scale q k^T + mask) v, computed over
 // tiles of keys with a running maximum and sum (online softmax). Grouped queries: heads / kv_heads query heads share a
-// key head. A window has past + length keys, its queries' own the last. A workgroup of ROWS x 16 threads makes ROWS rows of one head's output.
+// key head. A window has past + length keys, its queries' own the last; a query sees the last `window` of those up to its own, or
+// all. A workgroup of ROWS x 16 threads makes ROWS rows of one head's output.
 
-struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32 }
+struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32, window: u32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;          // [batch, length, heads, HEAD]
@@ -36,6 +37,11 @@ fn load_values(first: u32, base: u32, lane: u32) {
     }
 }
 
+// The first key that the query of position `own` sees.
+fn first_seen(own: u32) -> u32 {
+    return select(own + 1u - min(params.window, own + 1u), 0u, params.window == 0u);
+}
+
 @compute @workgroup_size(LANES, ROWS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -54,7 +60,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var sum = 0.0;
     var output: array<f32, PER>;
     let last_seen = params.past + min(first_row + ROWS, params.length) - 1u;
-    for (var first = 0u; first <= last_seen; first += LANES) {
+    let start = first_seen(params.past + first_row) / LANES * LANES;
+    for (var first = start; first <= last_seen; first += LANES) {
         workgroupBarrier();
         load_keys(first, kv_base, lane);
         workgroupBarrier();
@@ -62,7 +69,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         for (var i = 0u; i < HEAD; i++) {
             score += queries[local.y * HEAD + i] * tile[local.x * HEAD + i];
         }
-        scores[lane] = select(-1e30, score, first + local.x <= params.past + row);
+        if params.cap > 0.0 {
+            score = params.cap * tanh(clamp(score / params.cap, -15.0, 15.0));
+        }
+        let key = first + local.x;
+        scores[lane] = select(-1e30, score, key <= params.past + row && key >= first_seen(params.past + row));
         workgroupBarrier();
         load_values(first, kv_base, lane);
         workgroupBarrier();
@@ -77,7 +88,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             output[j] *= shrink;
         }
         for (var i = 0u; i < LANES; i++) {
-            let p = exp(scores[local.y * LANES + i] - greatest);
+            // A tile of which the row sees nothing leaves the maximum where it began.
+            let score = scores[local.y * LANES + i];
+            let p = select(exp(score - greatest), 0.0, score <= -1e30);
             sum += p;
             for (var j = 0u; j < PER; j++) {
                 let column = local.x + LANES * j;

@@ -1,9 +1,10 @@
 // Causal attention, backward, with the scores recomputed from q, k and the rows' log sum exp:
 //     p = exp(scale q k^T - lse),  delta = <do, o>,  ds = p (do v^T - delta) scale,
-//     dq = ds k,  dk = ds^T q,  dv = p^T do.
+//     dq = ds k,  dk = ds^T q,  dv = p^T do,
+// and with a cap c on scores, ds times 1 - (bent score / c)^2.
 // Two passes, each the only writer of what it writes: no atomics, the same bits every time.
 
-struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32 }
+struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32, window: u32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;              // [batch, length, heads, HEAD]
@@ -24,6 +25,23 @@ var<workgroup> tile_a: array<f32, ROWS * HEAD>;                      // keys, or
 var<workgroup> tile_b: array<f32, ROWS * HEAD>;                      // values, or output gradients
 var<workgroup> scores: array<f32, ROWS * ROWS>;                      // ds
 var<workgroup> weights: array<f32, ROWS * ROWS>;                     // p
+
+// True if the query of position `own` sees the key of position `key`.
+fn sees(own: u32, key: u32) -> bool {
+    return key <= own && (params.window == 0u || own - key < params.window);
+}
+
+// A score as the softmax saw it.
+fn bent(score: f32) -> f32 {
+    let cap = params.cap;
+    return select(score, cap * tanh(clamp(score / max(cap, 1e-30), -15.0, 15.0)), cap > 0.0);
+}
+
+// The slope of that, times the scale.
+fn bent_slope(bent: f32) -> f32 {
+    let share = bent / max(params.cap, 1e-30);
+    return params.scale * select(1.0, 1.0 - share * share, params.cap > 0.0);
+}
 
 // Rows of dq: a workgroup walks the keys up to its last row. Thread (x, y): key x of the tile, query y.
 @compute @workgroup_size(ROWS, ROWS)
@@ -46,7 +64,9 @@ fn queries(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     }
     var sums: array<f32, PER>;
     let last_row = min(group.x * ROWS + ROWS, params.length) - 1u;
-    for (var first = 0u; first <= last_row; first += ROWS) {
+    let own = group.x * ROWS;
+    let start = select(own + 1u - min(params.window, own + 1u), 0u, params.window == 0u) / ROWS * ROWS;
+    for (var first = start; first <= last_row; first += ROWS) {
         workgroupBarrier();
         for (var i = lane; i < ROWS * HEAD; i += ROWS * ROWS) {
             let at = kv_base + min(first + i / HEAD, params.length - 1u) * params.kv_heads * HEAD + i % HEAD;
@@ -60,8 +80,9 @@ fn queries(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
             score += q[from_q + i] * tile_a[local.x * HEAD + i];
             slope += dout[from_q + i] * tile_b[local.x * HEAD + i];
         }
-        let p = exp(min(params.scale * score - lse[stat], 0.0));
-        scores[lane] = select(0.0, p * (slope - d) * params.scale, inside && first + local.x <= row);
+        let z = bent(params.scale * score);
+        let p = exp(min(z - lse[stat], 0.0));
+        scores[lane] = select(0.0, p * (slope - d) * bent_slope(z), inside && sees(row, first + local.x));
         workgroupBarrier();
         for (var i = 0u; i < ROWS; i++) {
             for (var j = 0u; j < PER; j++) {
@@ -96,7 +117,9 @@ fn keys(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var k_sums: array<f32, PER>;
     var v_sums: array<f32, PER>;
     for (var head = kv_head * shared_by; head < (kv_head + 1u) * shared_by; head++) {
-        for (var first = group.x * ROWS; first < params.length; first += ROWS) {
+        // The last query that sees a key of these rows.
+        let end = select(min(params.length, group.x * ROWS + ROWS - 1u + params.window), params.length, params.window == 0u);
+        for (var first = group.x * ROWS; first < end; first += ROWS) {
             workgroupBarrier();
             for (var i = lane; i < ROWS * HEAD; i += ROWS * ROWS) {
                 let token = batch * params.length + min(first + i / HEAD, params.length - 1u);
@@ -113,10 +136,11 @@ fn keys(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
             }
             let query = first + local.x;
             let stat = (batch * params.length + min(query, params.length - 1u)) * params.heads + head;
-            let seen = inside && query < params.length && row <= query;
-            let p = select(0.0, exp(min(params.scale * score - lse[stat], 0.0)), seen);
+            let seen = inside && query < params.length && sees(query, row);
+            let z = bent(params.scale * score);
+            let p = select(0.0, exp(min(z - lse[stat], 0.0)), seen);
             weights[lane] = p;
-            scores[lane] = p * (slope - delta[stat]) * params.scale;
+            scores[lane] = p * (slope - delta[stat]) * bent_slope(z);
             workgroupBarrier();
             for (var i = 0u; i < ROWS; i++) {
                 for (var j = 0u; j < PER; j++) {

@@ -1,6 +1,6 @@
-// y = x * r * weight, r = 1 / sqrt(mean(x^2) + epsilon): one workgroup a row.
+// y = x * r * (offset + weight), r = 1 / sqrt(mean(x^2) + epsilon): one workgroup a row.
 
-struct Params { rows: u32, width: u32, epsilon: f32 }
+struct Params { rows: u32, width: u32, epsilon: f32, offset: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
@@ -36,6 +36,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         r[row] = inverse;
     }
     for (var i = lane; i < params.width; i += LANES) {
-        y[row * params.width + i] = x[row * params.width + i] * inverse * weight[i];
+        y[row * params.width + i] = x[row * params.width + i] * inverse * (params.offset + weight[i]);
     }
 }

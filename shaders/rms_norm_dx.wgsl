@@ -1,6 +1,6 @@
-// dx = r (w dy - x r^2 mean(w dy x)): one workgroup a row.
+// dx = r (w dy - x r^2 mean(w dy x)), w = offset + weight: one workgroup a row.
 
-struct Params { rows: u32, width: u32 }
+struct Params { rows: u32, width: u32, offset: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let start = row * params.width;
     var sum = 0.0;
     for (var i = lane; i < params.width; i += LANES) {
-        sum += weight[i] * dy[start + i] * x[start + i];
+        sum += (params.offset + weight[i]) * dy[start + i] * x[start + i];
     }
     partial[lane] = sum;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
@@ -35,6 +35,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let inverse = r[row];
     let pull = partial[0] / f32(params.width) * inverse * inverse;
     for (var i = lane; i < params.width; i += LANES) {
-        dx[start + i] = inverse * (weight[i] * dy[start + i] - x[start + i] * pull);
+        dx[start + i] = inverse * ((params.offset + weight[i]) * dy[start + i] - x[start + i] * pull);
     }
 }

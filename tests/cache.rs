@@ -11,7 +11,7 @@ use common::{data, devices};
 fn whole(model: &Model, ids: &[u32]) -> Vec<f32> {
     let ids_there = Ids::new(model.backbone.device(), ids).expect("memory");
     let output = model.forward(&Tape::frozen(), &ids_there, ids.len()).expect("a forward pass");
-    model.logits_after(&output, ids.len() - 1).expect("logits")
+    model.logits_after(&output, &[ids.len() as u32 - 1]).expect("logits")
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_prefix_in_pieces_is_the_prefix() {
                 let (past, end) = (cache.past(), cache.past() + piece);
                 let new = Ids::new(&device, &ids[past..end]).expect("memory");
                 let output = model.forward_cached(&new, &cache).expect("a forward pass");
-                let logits = model.logits_after(&output, piece - 1).expect("logits");
+                let logits = model.logits_after(&output, &[piece as u32 - 1]).expect("logits");
                 for (got, want) in logits.iter().zip(whole(&model, &ids[..end])) {
                     assert!((got - want).abs() < 1e-5, "{folder} on {} at {end}: {got} and {want}", device.name());
                 }

@@ -68,7 +68,7 @@ fn layer_backward(trained: bool, meet: [Option<&'static str>; 2]) -> Vec<Launch>
     };
     [
         linear_backward(trained, F, WF),
-        vec![("swiglu_backward", F)],
+        vec![("glu_backward", F)],
         linear_backward(trained, D, WF),
         linear_backward(trained, D, WF),
         norm(meet[0]),

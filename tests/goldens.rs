@@ -3,8 +3,9 @@
 //! `tests/data/tiny-random-llama.json` holds what transformers computes on the model beside it (losses, accuracies,
 //! gradient norms, continuations); `tiny-random-mode.json` what an f64 implementation computes on experts beside it.
 
+use mode::generate::generate;
 use mode::model::{GateRule, Model, Trained, open, open_with_experts};
-use mode::train::{evaluate, generate, one_step};
+use mode::train::{evaluate, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed};
 use mode_tensor::Device;
 use serde_json::Value;

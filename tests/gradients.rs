@@ -2,7 +2,7 @@
 
 use mode_autograd::{AutogradError, Var, gradcheck};
 use mode_kernels::fill_hash::fill;
-use mode_tensor::{AttentionShape, Device, Ids, Rotation};
+use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation};
 
 type Checked = Result<(), AutogradError>;
 
@@ -37,17 +37,48 @@ fn linear() -> Checked {
 
 #[test]
 fn rms_norm() -> Checked {
-    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5))
+    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5, 1.0))
 }
 
 #[test]
-fn swiglu() -> Checked {
-    check("swiglu", &[&[4, 6], &[4, 6]], |_, x| mode_autograd::swiglu(&x[0], &x[1]))
+fn activation() -> Checked {
+    for activation in Activation::ALL {
+        check("activation", &[&[4, 6]], move |_, x| mode_autograd::activation(activation, &x[0]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bias() -> Checked {
+    check("bias", &[&[4, 6], &[6]], |_, x| mode_autograd::bias(&x[0], &x[1]))
+}
+
+#[test]
+fn center() -> Checked {
+    check("center", &[&[4, 6]], |_, x| mode_autograd::center(&x[0]))
+}
+
+#[test]
+fn columns() -> Checked {
+    check("columns", &[&[4, 6]], |_, x| {
+        let [a, b] = [mode_autograd::columns(&x[0], 1, 3)?, mode_autograd::columns(&x[0], 3, 3)?];
+        mode_autograd::glu(Activation::Silu, &a, &b)
+    })
+}
+
+#[test]
+fn glu() -> Checked {
+    for activation in Activation::ALL {
+        check("glu", &[&[4, 6], &[4, 6]], move |_, x| mode_autograd::glu(activation, &x[0], &x[1]))?;
+    }
+    Ok(())
 }
 
 #[test]
 fn rotary() -> Checked {
-    check("rotary", &[&[6, 8]], |device, x| mode_autograd::rotary(&x[0], &Rotation::new(device, 5, 4, 100.0)?, 3))
+    check("rotary", &[&[6, 8]], |device, x| {
+        mode_autograd::rotary(&x[0], &Rotation::new(device, 5, &[1.0, 0.1], 1.0)?, 3)
+    })
 }
 
 #[test]

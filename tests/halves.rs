@@ -28,7 +28,7 @@ fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
     };
     let tensors: BTreeMap<String, Tensor> =
         model.params().map(|param| (param.name().to_string(), store(param.value()))).collect();
-    write_safetensors(&to.join("model.safetensors"), &tensors, &[]).expect("written");
+    write_safetensors(&to.join("model.safetensors"), &tensors, |_| false, &[]).expect("written");
     to
 }
 

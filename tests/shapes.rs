@@ -2,11 +2,11 @@
 //! are errors.
 
 use mode_autograd::{
-    AutogradError, Param, Tape, Var, add, attention, cross_entropy, embedding, gate_merge, linear, rms_norm, rotary,
-    scale, swiglu,
+    AutogradError, Param, Tape, Var, add, attention, bias, center, columns, cross_entropy, embedding,
+    gate_merge, glu, linear, rms_norm, rotary, scale,
 };
 use mode_kernels::fill_hash::{fill, ids};
-use mode_tensor::{AttentionShape, Device, Ids, Rotation, Tensor};
+use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation, Tensor};
 use proptest::prelude::*;
 
 type Shape = Vec<usize>;
@@ -45,6 +45,11 @@ fn agree(seed: u32, shapes: &[Shape], op: &Op) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A frequency for each of `half` pairs.
+fn angles(half: usize) -> Vec<f64> {
+    (0..half).map(|i| 1e4f64.powf(-(i as f64) / half as f64)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -54,24 +59,35 @@ proptest! {
     }
 
     #[test]
+    fn biases_means_and_columns_agree(seed in 1u32..1000, rows in 1usize..90, width in 2usize..90, first in 0usize..40) {
+        agree(seed, &[vec![rows, width], vec![width]], &|_, v| bias(&center(&v[0])?, &v[1]))?;
+        let first = first % width;
+        agree(seed, &[vec![rows, width]], &|_, v| {
+            // Two blocks of one matrix, which overlap.
+            let count = width - first;
+            add(&columns(&v[0], first, count)?, &scale(&columns(&v[0], 0, count)?, 0.5)?)
+        })?;
+    }
+
+    #[test]
     fn sums_and_scales_agree(seed in 1u32..1000, rows in 1usize..40, width in 1usize..90, alpha in -3f32..3.0) {
         agree(seed, &[vec![rows, width], vec![rows, width]], &|_, v| scale(&add(&v[0], &v[1])?, alpha))?;
     }
 
     #[test]
-    fn swiglu_agrees(seed in 1u32..1000, rows in 1usize..40, width in 1usize..90) {
-        agree(seed, &[vec![rows, width], vec![rows, width]], &|_, v| swiglu(&v[0], &v[1]))?;
+    fn glu_agrees(seed in 1u32..1000, rows in 1usize..40, width in 1usize..90) {
+        agree(seed, &[vec![rows, width], vec![rows, width]], &|_, v| glu(Activation::GeluTanh, &v[0], &v[1]))?;
     }
 
     #[test]
     fn rms_norm_agrees(seed in 1u32..1000, rows in 1usize..40, width in 1usize..300, epsilon in 1e-6f32..1.0) {
-        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon))?;
+        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon, 0.0))?;
     }
 
     #[test]
     fn rotary_agrees(seed in 1u32..1000, windows in 1usize..4, length in 1usize..20, heads in 1usize..5, half in 1usize..20) {
         agree(seed, &[vec![windows * length, heads * 2 * half]], &|device, v| {
-            rotary(&v[0], &Rotation::new(device, length, 2 * half, 1e4)?, length)
+            rotary(&v[0], &Rotation::new(device, length, &angles(half), 1.0)?, length)
         })?;
     }
 
@@ -123,9 +139,9 @@ proptest! {
         let others = [
             all(&|_, v| linear(&v[0], &v[1])),
             all(&|_, v| add(&v[0], &v[1])),
-            all(&|_, v| swiglu(&v[0], &v[1])),
-            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5)),
-            all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, 2, 1e4)?, length)),
+            all(&|_, v| glu(Activation::GeluTanh, &v[0], &v[1])),
+            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0)),
+            all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, &[1.0], 1.0)?, length)),
             all(&|device, v| Ok(cross_entropy(&v[0], &Ids::new(device, &[0, 1, 2])?)?.mean)),
             all(&|device, v| embedding(&Ids::new(device, &[9])?, &v[0])),
         ];

@@ -19,11 +19,8 @@ fn trained_on(threads: usize) -> Vec<u32> {
             kv_heads: 2,
             head_width: 32,
             positions: 256,
-            epsilon: 1e-5,
-            theta: 10_000.0,
             tied: true,
-            eos: Vec::new(),
-            more: Default::default(),
+            ..Config::default()
         };
         let backbone = Backbone::random(config, &Device::cpu(), &mut Random::new(1)).expect("a model");
         let model = Model::plain(backbone);

@@ -1,19 +1,19 @@
-//! RMSNorm: y = x r weight. Formulas of dx and dw stand with their kernels.
+//! RMSNorm: y = x r (offset + weight). Formulas of dx and dw stand with their kernels.
 
 use crate::{AutogradError, Var};
 use mode_tensor::{rms_norm_dw, rms_norm_dx};
 
-/// RMSNorm over the last dim of x `[tokens, width]` with weight `[width]`.
+/// RMSNorm over the last dim of x `[tokens, width]` with weight `[width]`, to which `offset` is added.
 ///
 /// # Errors
 /// A weight of another width.
-pub fn rms_norm(x: &Var, weight: &Var, epsilon: f32) -> Result<Var, AutogradError> {
-    let (y, r) = mode_tensor::rms_norm(x.value(), weight.value(), epsilon)?;
+pub fn rms_norm(x: &Var, weight: &Var, epsilon: f32, offset: f32) -> Result<Var, AutogradError> {
+    let (y, r) = mode_tensor::rms_norm(x.value(), weight.value(), epsilon, offset)?;
     Var::record("rms_norm", y, &[x, weight], |_| {
         let (x, weight) = (x.value().clone(), weight.value().clone());
         Box::new(move |g, sink| {
             if sink.wants(0) {
-                sink.add(0, rms_norm_dx(&x, &weight, &r, g)?)?;
+                sink.add(0, rms_norm_dx(&x, &weight, offset, &r, g)?)?;
             }
             sink.compute(1, |target| rms_norm_dw(&x, &r, g, target))
         })

@@ -3,13 +3,15 @@
 //! o = softmax(scale q k^T + mask) v for each window and head, where a token sees itself and what came before it; q, o
 //! `[batch, length, heads, width]`, k, v `[batch, past + length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum
 //! exp of each row of scores, kept for the backward kernel. past is 0 unless a cache holds the keys of tokens before q's.
-//! heads / kv_heads query heads share a key head (grouped queries). The CPU body holds the scores of 64 queries at a time, the
+//! heads / kv_heads query heads share a key head (grouped queries). With a window w a token sees the last w only, itself among
+//! them (Beltagy et al., arXiv 2004.05150); with a cap c scores become c tanh(score / c) (Gemma 2, arXiv 2408.00118, section 2). The CPU body holds the scores of 64 queries at a time, the
 //! WGSL those of 16 x 16 (8 x 16 for heads wider than 128).
 
 use crate::gemm::{Matrix, gemm};
-use crate::simd::{exp, max, simd, sum};
+use crate::simd::{exp, max, simd, sum, tanh};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
@@ -29,6 +31,10 @@ crate::kernel::params! {
         pub scale: f32,
         /// Keys a window before its first query's own; 0 for the backward kernel.
         pub past: u32,
+        /// Tokens that a token sees, itself the last of them; 0 for all.
+        pub window: u32,
+        /// What scores are bent to stay below; 0 for none.
+        pub cap: f32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
     }
@@ -42,6 +48,11 @@ impl Params {
     /// Keys and values a window.
     pub(crate) fn keys(&self) -> usize {
         (self.past + self.length) as usize
+    }
+
+    /// The first key that the query of position `own` sees.
+    pub(crate) fn first_seen(&self, own: usize) -> usize {
+        if self.window == 0 { 0 } else { (own + 1).saturating_sub(self.window as usize) }
     }
 
     /// Query rows a workgroup: wide heads get fewer, so that their tiles fit 32 KiB of workgroup memory.
@@ -111,18 +122,21 @@ impl Kernel for Attention {
                 |scores, (tile, (o, lse))| {
                     let first = tile * TILE;
                     let rows = lse.len() / heads;
-                    let seen = past + first + rows;
+                    // Keys that a query of the tile sees.
+                    let low = p.first_seen(past + first);
+                    let seen = past + first + rows - low;
                     for head in 0..heads {
                         let kv_head = head / (heads / kv_heads) * width;
                         let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
-                        let k = Matrix { data: &k[kv_head..], row: 1, column: kv_row };
+                        let k = Matrix { data: &k[low * kv_row + kv_head..], row: 1, column: kv_row };
                         gemm([rows, seen, width], scores, seen, q, k, p.scale, false, false);
                         for row in 0..rows {
                             let scores = &mut scores[row * seen..][..seen];
-                            lse[row * heads + head] = softmax(scores, past + first + row + 1);
+                            let own = past + first + row;
+                            lse[row * heads + head] = softmax(scores, p.first_seen(own) - low..own + 1 - low, p.cap);
                         }
                         let p = Matrix { data: scores, row: seen, column: 1 };
-                        let v = Matrix { data: &v[kv_head..], row: kv_row, column: 1 };
+                        let v = Matrix { data: &v[low * kv_row + kv_head..], row: kv_row, column: 1 };
                         gemm([rows, width, seen], &mut o[head * width..], q_row, p, v, 1.0, false, false);
                     }
                 },
@@ -138,12 +152,13 @@ impl Kernel for Attention {
             let kv_at = |s: usize| ((b * p.keys() + s) * kv_heads + h / (heads / kv_heads)) * width;
             let own = p.past as usize + t;
             let dot = |s: usize| (0..width).map(|i| q[q_at + i] * k[kv_at(s) + i]).sum::<f64>();
-            let scores: Vec<f64> = (0..=own).map(|s| f64::from(p.scale) * dot(s)).collect();
+            let first = p.first_seen(own);
+            let scores: Vec<f64> = (first..=own).map(|s| capped(f64::from(p.scale) * dot(s), p.cap)).collect();
             let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = greatest + scores.iter().map(|s| (s - greatest).exp()).sum::<f64>().ln();
             lse[(b * length + t) * heads + h] = log_sum;
             for i in 0..width {
-                o[q_at + i] = (0..=own).map(|s| (scores[s] - log_sum).exp() * v[kv_at(s) + i]).sum();
+                o[q_at + i] = (first..=own).map(|s| (scores[s - first] - log_sum).exp() * v[kv_at(s) + i]).sum();
             }
         }
     }
@@ -171,9 +186,10 @@ impl Kernel for Attention {
         // Keys of a cache: one query, and several whose own keys begin and end inside a tile.
         let cached = |(past, shape): (u32, usize)| Params { past, ..shapes(Sizes::Odd)[shape] };
         let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
+        let near = [Params { window: 18, ..cached[2] }, Params { window: 1, cap: 5.0, ..cached[1] }];
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
-        let more = if sizes == Sizes::Odd { [&cached[..], &[steep]].concat() } else { Vec::new() };
+        let more = if sizes == Sizes::Odd { [&cached[..], &near, &[steep]].concat() } else { Vec::new() };
         shapes(sizes).into_iter().chain(more).map(case).collect()
     }
 }
@@ -188,18 +204,43 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         kv_heads,
         scale: 1.0 / (width as f32).sqrt(),
         past: 0,
+        window: 0,
+        cap: 0.0,
         width,
     };
     let odd = [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)];
-    sizes.pick(odd, [(1, 1031, 3, 1, 64), (65_000, 2, 1, 1, 2)]).into_iter().map(shape).collect()
+    let mut shapes: Vec<Params> =
+        sizes.pick(odd, [(1, 1031, 3, 1, 64), (65_000, 2, 1, 1, 2)]).into_iter().map(shape).collect();
+    if sizes == Sizes::Odd {
+        // A window that ends inside a tile and one that spans several; capped scores; the widest head.
+        shapes.push(Params { window: 7, ..shapes[1] });
+        shapes.push(Params { window: 40, cap: 1.5, ..shapes[2] });
+        shapes.push(Params { cap: 0.7, ..shape((1, 19, 2, 1, 256)) });
+    }
+    shapes
 }
 
-/// The first `seen` scores become weights that sum to 1, the rest 0; returns their log sum exp.
+/// A score bent by a cap, if there is one.
+pub(crate) fn capped(score: f64, cap: f32) -> f64 {
+    if cap > 0.0 { f64::from(cap) * (score / f64::from(cap)).tanh() } else { score }
+}
+
+/// Scores bent by a cap, if there is one.
+#[inline(always)]
+pub(crate) fn bend(scores: &mut [f32], cap: f32) {
+    if cap > 0.0 {
+        scores.iter_mut().for_each(|s| *s = cap * tanh(*s / cap));
+    }
+}
+
+/// The scores in `seen` become weights that sum to 1, the rest 0; returns their log sum exp.
 #[inline]
-pub(crate) fn softmax(scores: &mut [f32], seen: usize) -> f32 {
+pub(crate) fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
     simd(|| {
-        let (seen, masked) = scores.split_at_mut(seen);
-        masked.fill(0.0);
+        scores[..seen.start].fill(0.0);
+        scores[seen.end..].fill(0.0);
+        let seen = &mut scores[seen];
+        bend(seen, cap);
         let greatest = max(seen);
         seen.iter_mut().for_each(|s| *s = exp(*s - greatest));
         let total = sum(seen);
@@ -216,7 +257,8 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, width: 1 };
+        let params =
+            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);
@@ -229,5 +271,11 @@ mod tests {
         let bindings = Bindings::new(vec![&[1.0], &k, &[8.0, 16.0]], vec![&mut o[..1], &mut lse[..1]]);
         Attention::reference(&params, bindings);
         approx::assert_relative_eq!(o[0], 14.0, epsilon = 1e-12);
+        // Seeing itself alone, it weighs its own value by 1, and a cap of ln 3 bends ln 3 to ln 3 tanh 1.
+        let params = Params { window: 1, cap: 3f32.ln(), ..params };
+        let bindings = Bindings::new(vec![&[1.0], &k, &[8.0, 16.0]], vec![&mut o[..1], &mut lse[..1]]);
+        Attention::reference(&params, bindings);
+        assert_eq!(o[0], 16.0);
+        approx::assert_relative_eq!(lse[0], 3f64.ln() * 1f64.tanh(), epsilon = 1e-6);
     }
 }

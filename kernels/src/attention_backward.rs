@@ -1,14 +1,15 @@
 //! Causal attention, backward, with the scores recomputed rather than stored (Dao et al., arXiv 2205.14135, section B.4).
 //!
 //! With p = exp(scale q k^T - lse) and delta = <do, o> per row: ds = p (do v^T - delta) scale, dq = ds k, dk = ds^T q,
-//! dv = p^T do; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
+//! dv = p^T do; with a cap c, ds is 1 - (bent score / c)^2 times that; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
 //! and dv like k.
 
-use crate::attention::{Attention, Params, TILE, shapes};
+use crate::attention::{Attention, Params, TILE, bend, capped, shapes};
 use crate::gemm::{Matrix, gemm};
 use crate::simd::{dot, exp, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The kernel.
 pub struct AttentionBackward;
@@ -77,12 +78,14 @@ impl Kernel for AttentionBackward {
             let row = (b * length + t) * heads + h;
             let q_at = row * width;
             let delta: f64 = (0..width).map(|i| dout[q_at + i] * o[q_at + i]).sum();
-            for s in 0..=t {
+            for s in p.first_seen(t)..=t {
                 let kv_at = ((b * length + s) * kv_heads + h / (heads / kv_heads)) * width;
                 let score: f64 = (0..width).map(|i| q[q_at + i] * k[kv_at + i]).sum();
-                let weight = (scale * score - lse[row]).exp();
+                let bent = capped(scale * score, p.cap);
+                let cap_slope = if p.cap > 0.0 { 1.0 - (bent / f64::from(p.cap)).powi(2) } else { 1.0 };
+                let weight = (bent - lse[row]).exp();
                 let slope: f64 = (0..width).map(|i| dout[q_at + i] * v[kv_at + i]).sum();
-                let ds = weight * (slope - delta) * scale;
+                let ds = weight * (slope - delta) * cap_slope * scale;
                 for i in 0..width {
                     dq[q_at + i] += ds * k[kv_at + i];
                     dk[kv_at + i] += ds * q[q_at + i];
@@ -147,7 +150,10 @@ impl Inputs<'_> {
         let (mut weights, mut slopes) = (vec![0.0; TILE * length], vec![0.0; TILE * length]);
         for first in (0..length).step_by(TILE) {
             let rows = TILE.min(length - first);
-            let seen = first + rows;
+            // Keys that a query of the tile sees.
+            let low = self.p.first_seen(first);
+            let seen = first + rows - low;
+            let (k, v) = (&k[low * kv_row..], &v[low * kv_row..]);
             for sharing in 0..shared_by {
                 let head = kv_head * shared_by + sharing;
                 let q_at = (window * length + first) * q_row + head * width;
@@ -161,7 +167,9 @@ impl Inputs<'_> {
                     let delta = simd(|| dot(&dout[row * q_row..][..width], &o[row * q_row..][..width]));
                     let lse = self.lse[lse_at + row * heads];
                     let (weights, slopes) = (&mut weights[row * seen..][..seen], &mut slopes[row * seen..][..seen]);
-                    score_gradients(weights, slopes, first + row + 1, lse, delta, self.p.scale);
+                    let own = first + row;
+                    let visible = self.p.first_seen(own) - low..own + 1 - low;
+                    score_gradients(weights, slopes, visible, [lse, delta, self.p.scale, self.p.cap]);
                 }
                 let (ds, p) = (&slopes[..], &weights[..]);
                 let down = |data| Matrix { data, row: 1, column: seen };
@@ -169,23 +177,29 @@ impl Inputs<'_> {
                 let dq = &mut part.dq[(first * shared_by + sharing) * width..];
                 let scores = Matrix { data: ds, row: seen, column: 1 };
                 gemm([rows, width, seen], dq, shared_by * width, scores, keys, 1.0, false, false);
-                gemm([seen, width, rows], &mut part.dk, width, down(ds), rows_of(q), 1.0, true, false);
-                gemm([seen, width, rows], &mut part.dv, width, down(p), rows_of(dout), 1.0, true, false);
+                gemm([seen, width, rows], &mut part.dk[low * width..], width, down(ds), rows_of(q), 1.0, true, false);
+                gemm([seen, width, rows], &mut part.dv[low * width..], width, down(p), rows_of(dout), 1.0, true, false);
             }
         }
         part
     }
 }
 
-/// One row: scores become weights, slopes become gradients of the scores; both 0 past what the row sees.
+/// One row: scores become weights, slopes become gradients of the scores; both 0 outside what the row sees.
 #[inline]
-fn score_gradients(weights: &mut [f32], slopes: &mut [f32], seen: usize, lse: f32, delta: f32, scale: f32) {
+fn score_gradients(weights: &mut [f32], slopes: &mut [f32], seen: Range<usize>, [lse, delta, scale, cap]: [f32; 4]) {
     simd(|| {
-        weights[seen..].fill(0.0);
-        slopes[seen..].fill(0.0);
-        for (weight, slope) in weights[..seen].iter_mut().zip(&mut slopes[..seen]) {
+        for masked in [0..seen.start, seen.end..weights.len()] {
+            weights[masked.clone()].fill(0.0);
+            slopes[masked].fill(0.0);
+        }
+        let (weights, slopes) = (&mut weights[seen.clone()], &mut slopes[seen]);
+        bend(weights, cap);
+        let bent = if cap > 0.0 { 1.0 / (cap * cap) } else { 0.0 };
+        for (weight, slope) in weights.iter_mut().zip(slopes) {
+            let cap_slope = 1.0 - *weight * *weight * bent;
             *weight = exp(*weight - lse);
-            *slope = *weight * (*slope - delta) * scale;
+            *slope = *weight * (*slope - delta) * cap_slope * scale;
         }
     });
 }
@@ -204,7 +218,8 @@ mod tests {
     #[test]
     fn by_hand() {
         // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
-        let params = Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, width: 1 };
+        let params =
+            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
         let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);

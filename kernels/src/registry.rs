@@ -68,10 +68,15 @@ macro_rules! registry {
 }
 
 registry!(
+    activation::Activate,
+    activation_backward::ActivationBackward,
     adamw::AdamW,
     add::Add,
     attention::Attention,
     attention_backward::AttentionBackward,
+    bias::Bias,
+    center::Center,
+    columns::Columns,
     cross_entropy::CrossEntropy,
     cross_entropy_backward::CrossEntropyBackward,
     embedding::Embedding,
@@ -79,6 +84,8 @@ registry!(
     fill::Fill,
     gate_merge::GateMerge,
     gate_merge_backward::GateMergeBackward,
+    glu::Glu,
+    glu_backward::GluBackward,
     matmul::Matmul,
     rms_norm::RmsNorm,
     rms_norm_dw::RmsNormDw,
@@ -86,6 +93,5 @@ registry!(
     rotary::Rotary,
     scale::Scale,
     sum_of_squares::SumOfSquares,
-    swiglu::Swiglu,
-    swiglu_backward::SwigluBackward,
+    sum_rows::SumRows,
 );

@@ -1,4 +1,5 @@
-//! RMSNorm (Zhang and Sennrich, arXiv 1910.07467): y = x r weight with r = 1 / sqrt(mean(x^2) + epsilon), a row at a time.
+//! RMSNorm (Zhang and Sennrich, arXiv 1910.07467): y = x r (offset + weight) with r = 1 / sqrt(mean(x^2) + epsilon), a row at a
+//! time. offset is 0, or 1 where weights are stored as their difference from 1 (Gemma).
 //!
 //! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
 
@@ -15,18 +16,27 @@ crate::kernel::params! {
         pub width: u32,
         /// Keeps a row of zeros finite.
         pub epsilon: f32,
+        /// Added to every weight.
+        pub offset: f32,
     }
 }
 
 /// The kernel.
 pub struct RmsNorm;
 
-/// y = x r weight, and r.
+/// y = x r (offset + weight), and r.
 ///
 /// # Errors
 /// As [`crate::launch`].
-pub fn rms_norm(device: &Device, epsilon: f32, x: &View, weight: &View, y: &View, r: &View) -> Result<(), KernelError> {
-    let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon };
+pub fn rms_norm(
+    device: &Device,
+    [epsilon, offset]: [f32; 2],
+    x: &View,
+    weight: &View,
+    y: &View,
+    r: &View,
+) -> Result<(), KernelError> {
+    let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon, offset };
     launch::<RmsNorm>(device, &params, &[x, weight], &[y, r])
 }
 
@@ -48,7 +58,7 @@ impl Kernel for RmsNorm {
         rows.for_each(|((y, x), r)| {
             simd(|| {
                 *r = 1.0 / (dot(x, x) / width as f32 + p.epsilon).sqrt();
-                y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * *r * w);
+                y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * *r * (p.offset + w));
             });
         });
     }
@@ -61,7 +71,7 @@ impl Kernel for RmsNorm {
             let mean: f64 = x.iter().map(|v| v * v).sum::<f64>() / width as f64;
             r[row] = 1.0 / (mean + f64::from(p.epsilon)).sqrt();
             for i in 0..width {
-                y[row * width + i] = x[i] * r[row] * weight[i];
+                y[row * width + i] = x[i] * r[row] * (f64::from(p.offset) + weight[i]);
             }
         }
     }
@@ -72,15 +82,15 @@ impl Kernel for RmsNorm {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let scaled = |(rows, width): (usize, usize), scale: f32| Case {
-            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5 },
+        let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32| Case {
+            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset },
             inputs: vec![Data::F32(fill(seed, rows * width, scale)), Data::F32(fill(seed + 1, width, 1.0))],
             outputs: vec![Data::Out(rows * width), Data::Out(rows)],
         };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
-        let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0));
+        let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0, 0.0));
         // A row so small that epsilon is most of what it is divided by.
-        cases.chain([scaled((3, 65), 1e-3)]).collect()
+        cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect()
     }
 }
 
@@ -92,7 +102,7 @@ mod tests {
     fn by_hand() {
         // mean(3^2, 4^2) = 12.5.
         let (mut y, mut r) = ([0.0; 2], [0.0]);
-        let params = Params { rows: 1, width: 2, epsilon: 0.0 };
+        let params = Params { rows: 1, width: 2, epsilon: 0.0, offset: 0.0 };
         RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0]], vec![&mut y, &mut r]));
         approx::assert_relative_eq!(y[0], 3.0 / 12.5f64.sqrt(), epsilon = 1e-12);
         approx::assert_relative_eq!(y[1], 8.0 / 12.5f64.sqrt(), epsilon = 1e-12);

@@ -1,8 +1,9 @@
-//! Gradient of [RMSNorm](crate::rms_norm) with respect to its input: dx = r (w dy - x r^2 mean(w dy x)), a row at a time.
+//! Gradient of [RMSNorm](crate::rms_norm) with respect to its input: dx = r (w dy - x r^2 mean(w dy x)), w = offset +
+//! weight, a row at a time.
 //!
 //! x, dy, dx `[rows, width]`, weight `[width]`, r `[rows]`. Moves 3 units.
 
-use crate::simd::{dot3, simd};
+use crate::simd::{dot, dot3, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -13,6 +14,8 @@ crate::kernel::params! {
         pub rows: u32,
         /// Elements a row.
         pub width: u32,
+        /// Added to every weight.
+        pub offset: f32,
     }
 }
 
@@ -25,13 +28,14 @@ pub struct RmsNormDx;
 /// As [`crate::launch`].
 pub fn rms_norm_dx(
     device: &Device,
+    offset: f32,
     x: &View,
     weight: &View,
     r: &View,
     dy: &View,
     dx: &View,
 ) -> Result<(), KernelError> {
-    let params = Params { rows: r.len as u32, width: weight.len as u32 };
+    let params = Params { rows: r.len as u32, width: weight.len as u32, offset };
     launch::<RmsNormDx>(device, &params, &[x, weight, r, dy], &[dx])
 }
 
@@ -52,9 +56,9 @@ impl Kernel for RmsNormDx {
         let rows = dx.par_chunks_mut(width).zip(x.par_chunks(width)).zip(dy.par_chunks(width)).zip(r);
         rows.with_min_len(32).for_each(|(((dx, x), dy), &r)| {
             simd(|| {
-                let pull = dot3(weight, dy, x) / width as f32 * r * r;
+                let pull = (dot3(weight, dy, x) + p.offset * dot(dy, x)) / width as f32 * r * r;
                 let inputs = x.iter().zip(dy).zip(weight);
-                dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * (w * dy - x * pull));
+                dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * ((p.offset + w) * dy - x * pull));
             });
         });
     }
@@ -64,9 +68,10 @@ impl Kernel for RmsNormDx {
         let width = p.width as usize;
         for row in 0..p.rows as usize {
             let at = row * width;
-            let mean = (0..width).map(|i| weight[i] * dy[at + i] * x[at + i]).sum::<f64>() / width as f64;
+            let weight = |i: usize| f64::from(p.offset) + weight[i];
+            let mean = (0..width).map(|i| weight(i) * dy[at + i] * x[at + i]).sum::<f64>() / width as f64;
             for i in 0..width {
-                dx[at + i] = r[row] * (weight[i] * dy[at + i] - x[at + i] * r[row] * r[row] * mean);
+                dx[at + i] = r[row] * (weight(i) * dy[at + i] - x[at + i] * r[row] * r[row] * mean);
             }
         }
     }
@@ -77,8 +82,8 @@ impl Kernel for RmsNormDx {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width): (usize, usize)| Case {
-            params: Params { rows: rows as u32, width: width as u32 },
+        let case = |(rows, width, offset): (usize, usize, f32)| Case {
+            params: Params { rows: rows as u32, width: width as u32, offset },
             inputs: vec![
                 Data::F32(fill(seed, rows * width, 1.0)),
                 Data::F32(fill(seed + 1, width, 1.0)),
@@ -87,8 +92,8 @@ impl Kernel for RmsNormDx {
             ],
             outputs: vec![Data::Out(rows * width)],
         };
-        let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
-        sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(case).collect()
+        let odd = [(1, 1, 0.0), (3, 63, 1.0), (5, 65, 0.0), (77, 129, 0.0), (2, 1000, 1.0)];
+        sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter().map(case).collect()
     }
 }
 
@@ -101,7 +106,7 @@ mod tests {
         // x = (1, 1), r = 1, w = (1, 1), dy = (1, 0): mean = 1/2, dx = (1/2, -1/2).
         let mut dx = [0.0; 2];
         let bindings = Bindings::new(vec![&[1.0, 1.0], &[1.0, 1.0], &[1.0], &[1.0, 0.0]], vec![&mut dx]);
-        RmsNormDx::reference(&Params { rows: 1, width: 2 }, bindings);
+        RmsNormDx::reference(&Params { rows: 1, width: 2, offset: 0.0 }, bindings);
         assert_eq!(dx, [0.5, -0.5]);
     }
 }

@@ -1,12 +1,13 @@
 //! Modular Domain Experts (arXiv 2410.10181): a frozen pre-trained language model, cut into blocks; beside each block, per
 //! domain, an expert of a few transformer layers; per token, a softmax gate that merges their outputs.
 //!
-//! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`report`] the page, [`cli`] the
+//! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`generate`] what comes next, [`report`] the page, [`cli`] the
 //! program. Tensors, gradients and kernels live on the floors below: `mode-tensor`, `mode-autograd`, `mode-kernels`.
 //!
 //! ```
 //! use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained};
-//! use mode::train::{generate, one_step};
+//! use mode::generate::generate;
+//! use mode::train::one_step;
 //! use mode_autograd::{AdamW, AdamWSettings};
 //! use mode_tensor::Device;
 //!
@@ -14,7 +15,7 @@
 //! let (device, mut random) = (Device::cpu(), Random::new(1));
 //! let config = Config {
 //!     vocabulary: 32, width: 16, hidden: 24, layers: 4, heads: 2, kv_heads: 1, head_width: 8, positions: 64,
-//!     epsilon: 1e-5, theta: 1e4, tied: true, eos: Vec::new(), more: Default::default(),
+//!     tied: true, ..Config::default()
 //! };
 //! let backbone = Backbone::random(config, &device, &mut random)?;
 //! let info = ExpertInfo::new("counting", "numbers in order", "", 2, 1)?;
@@ -41,6 +42,7 @@ pub mod data;
 pub mod demo;
 mod error;
 mod files;
+pub mod generate;
 pub mod inspect;
 mod memory;
 pub mod model;

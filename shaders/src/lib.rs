@@ -16,6 +16,10 @@ macro_rules! shaders {
 }
 
 shaders! {
+    /// An activation, forward.
+    ACTIVATION = "activation.wgsl" + "activation.wgsl";
+    /// An activation, backward.
+    ACTIVATION_BACKWARD = "activation_backward.wgsl" + "activation.wgsl";
     /// AdamW.
     ADAMW = "adamw.wgsl";
     /// c = a + b.
@@ -24,6 +28,12 @@ shaders! {
     ATTENTION = "attention.wgsl";
     /// Causal attention, backward.
     ATTENTION_BACKWARD = "attention_backward.wgsl";
+    /// A bias on every row.
+    BIAS = "bias.wgsl";
+    /// Rows less their means.
+    CENTER = "center.wgsl";
+    /// A block of columns.
+    COLUMNS = "columns.wgsl";
     /// Cross-entropy of the next token, forward.
     CROSS_ENTROPY = "cross_entropy.wgsl";
     /// Cross-entropy, backward.
@@ -38,6 +48,10 @@ shaders! {
     GATE_MERGE = "gate_merge.wgsl";
     /// The fused gate merge, backward.
     GATE_MERGE_BACKWARD = "gate_merge_backward.wgsl";
+    /// A gated linear unit, forward.
+    GLU = "glu.wgsl" + "activation.wgsl";
+    /// A gated linear unit, backward.
+    GLU_BACKWARD = "glu_backward.wgsl" + "activation.wgsl";
     /// Matrix product.
     MATMUL = "matmul.wgsl" + "weight.wgsl";
     /// RMSNorm, forward.
@@ -52,10 +66,8 @@ shaders! {
     SCALE = "scale.wgsl";
     /// Sum of squares.
     SUM_OF_SQUARES = "sum_of_squares.wgsl";
-    /// SwiGLU, forward.
-    SWIGLU = "swiglu.wgsl";
-    /// SwiGLU, backward.
-    SWIGLU_BACKWARD = "swiglu_backward.wgsl";
+    /// Sum over rows.
+    SUM_ROWS = "sum_rows.wgsl";
 }
 
 /// `wgsl` with the values of top-level `const NAME: u32 = ..;` replaced. Nothing else of the text changes.

@@ -5,7 +5,7 @@ use mode_kernels::attention::{self as forward, Params};
 use mode_kernels::attention_backward as backward;
 
 /// Sizes that the operands' shapes do not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     /// Tokens a window.
     pub length: usize,
@@ -15,6 +15,12 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Keys a window that a cache holds, of tokens before its first.
     pub past: usize,
+    /// Tokens that a token sees, itself the last of them; all if none.
+    pub window: Option<usize>,
+    /// Factor of the scores; 1 / sqrt(head width) if none.
+    pub scale: Option<f32>,
+    /// Scores become cap tanh(score / cap).
+    pub cap: Option<f32>,
 }
 
 /// What the forward gives: the output `[tokens, heads * width]` and the log sum exp of each row of scores.
@@ -28,7 +34,7 @@ pub struct Attended {
 impl AttentionShape {
     /// Windows of `length` tokens that hold all their keys.
     pub fn new(length: usize, heads: usize, kv_heads: usize) -> Self {
-        Self { length, heads, kv_heads, past: 0 }
+        Self { length, heads, kv_heads, past: 0, window: None, scale: None, cap: None }
     }
 
     fn params(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Params, TensorError> {
@@ -55,8 +61,11 @@ impl AttentionShape {
             length: self.length as u32,
             heads: self.heads as u32,
             kv_heads: self.kv_heads as u32,
-            scale: 1.0 / (width as f32).sqrt(),
+            scale: self.scale.unwrap_or(1.0 / (width as f32).sqrt()),
             past: self.past as u32,
+            // A window of all keys or more is none.
+            window: self.window.filter(|window| *window < self.past + self.length).unwrap_or(0) as u32,
+            cap: self.cap.unwrap_or(0.0),
             width: width as u32,
         })
     }

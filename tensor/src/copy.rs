@@ -20,9 +20,21 @@ pub fn copy(x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
 /// # Errors
 /// Another width, or more rows than y has from there on.
 pub fn copy_rows(x: &Tensor, y: &Tensor, first: usize) -> Result<(), TensorError> {
-    if x.width() != y.width() || first.checked_add(x.rows()).is_none_or(|end| end > y.rows()) {
+    copy_block(x, 0, y, first, x.rows())
+}
+
+/// `count` rows of y `[rows, width]` from `to` on = those of x from `from` on, in place.
+///
+/// # Errors
+/// Another width, or more rows than there are.
+pub fn copy_block(x: &Tensor, from: usize, y: &Tensor, to: usize, count: usize) -> Result<(), TensorError> {
+    let fits = |t: &Tensor, first: usize| first.checked_add(count).is_some_and(|end| end <= t.rows());
+    if x.width() != y.width() || !fits(x, from) || !fits(y, to) {
         return Err(TensorError::shape("copy_rows", "the rows do not fit", x.shape(), y.shape()));
     }
-    let to = View { offset: y.view().offset + first * y.width(), len: x.len(), ..y.view().clone() };
-    Ok(x.device().copy(x.view(), &to)?)
+    let rows = |t: &Tensor, first: usize| {
+        let view = t.view();
+        View { offset: view.offset + first * t.width(), len: count * t.width(), ..view.clone() }
+    };
+    Ok(x.device().copy(&rows(x, from), &rows(y, to))?)
 }

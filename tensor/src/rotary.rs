@@ -15,22 +15,23 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Angles position * theta^(-2i / width) for positions below `length` and heads of `width`.
+    /// Angles position * frequencies\[i\] for positions below `length`, one frequency for each pair of a head's elements; usually
+    /// theta^(-2i / width). What is turned is also made longer by `factor`, usually 1.
     ///
     /// # Errors
-    /// No positions, heads of odd width or none, or what the device reports.
-    pub fn new(device: &Device, length: usize, width: usize, theta: f64) -> Result<Self, TensorError> {
-        let half = width / 2;
-        if length == 0 || half == 0 || !width.is_multiple_of(2) {
-            let what = "the table needs a position or more, and heads of even width";
-            return Err(TensorError::shape("rotary", what, &[length], &[width]));
+    /// No positions, no frequencies, or what the device reports.
+    pub fn new(device: &Device, length: usize, frequencies: &[f64], factor: f64) -> Result<Self, TensorError> {
+        let half = frequencies.len();
+        if length == 0 || half == 0 {
+            let what = "the table needs a position or more, and a frequency for each pair of a head";
+            return Err(TensorError::shape("rotary", what, &[length], &[half]));
         }
-        let angle = |at: usize| (at / half) as f64 * theta.powf(-2.0 * (at % half) as f64 / width as f64);
+        let angle = |at: usize| (at / half) as f64 * frequencies[at % half];
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f64> = (0..length * half).map(|at| f(angle(at))).collect();
+            let values: Vec<f64> = (0..length * half).map(|at| factor * f(angle(at))).collect();
             Tensor::from_f64(device, &values, &[length, half])
         };
-        Ok(Self { first: 0, length, width, cosine: table(f64::cos)?, sine: table(f64::sin)? })
+        Ok(Self { first: 0, length, width: 2 * half, cosine: table(f64::cos)?, sine: table(f64::sin)? })
     }
 
     /// Positions that it has, from the first token's on.

@@ -116,6 +116,37 @@ impl SafeTensors {
         })
     }
 
+    /// A matrix on a device that the file stores the other way round: `wanted` is `[rows, columns]`, the file's
+    /// `[columns, rows]`.
+    ///
+    /// # Errors
+    /// As [`SafeTensors::load`].
+    pub fn load_transposed(&self, device: &Device, name: &str, wanted: &[usize]) -> Result<Tensor, TensorError> {
+        let stored: Vec<usize> = wanted.iter().rev().copied().collect();
+        self.wanted(name, &stored, |dtype, bytes| match dtype {
+            Dtype::F32 => {
+                let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+                Tensor::from_slice(device, &transpose(&values, wanted), wanted)
+            }
+            halves => {
+                let values: Vec<u16> = bytemuck::pod_collect_to_vec(bytes);
+                Tensor::from_halves(device, halves, &transpose(&values, wanted), wanted)
+            }
+        })
+    }
+
+    /// True if two tensors have the same shape, type and bits.
+    ///
+    /// # Errors
+    /// No such tensor.
+    pub fn same(&self, one: &str, other: &str) -> Result<bool, TensorError> {
+        self.view(one, |_, one| {
+            self.view(other, |_, other| {
+                Ok((one.shape(), one.dtype(), one.data()) == (other.shape(), other.dtype(), other.data()))
+            })
+        })
+    }
+
     /// `with` on a tensor's type and bytes, once its shape and its type are known to be fit.
     fn wanted<T>(
         &self,
@@ -142,6 +173,12 @@ impl SafeTensors {
     }
 }
 
+/// The matrix `[rows, columns]` whose columns are the rows of `values`.
+fn transpose<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
+    let [rows, columns] = [shape.first(), shape.get(1)].map(|size| size.copied().unwrap_or(1));
+    (0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect()
+}
+
 /// Lets go of the pages that a tensor's bytes have taken up in main memory, which would else stay until all of the file is there.
 #[cfg(unix)]
 fn forget(map: &memmap2::Mmap, read: &[u8]) {
@@ -162,8 +199,9 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
     Parsed::deserialize(map).map_err(|e| format_error(path, e))
 }
 
-/// Writes tensors as they are stored, f32 before halves so that all lie at multiples of their size, each in the order of names, with `notes` in the header. Each is read from its device when its turn
-/// comes, so that main memory holds one at a time. (The crate's own way to a file goes by a temporary one beside it, which
+/// Writes tensors as they are stored, f32 before halves so that all lie at multiples of their size, each in the order of names,
+/// with `notes` in the header; matrices for whose names `transposed` says so the other way round. Each is read from its device
+/// when its turn comes, so that main memory holds one at a time. (The crate's own way to a file goes by a temporary one beside it, which
 /// a killed process would leave behind under a name that nobody knows.)
 ///
 /// # Errors
@@ -171,16 +209,20 @@ fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
 pub fn write_safetensors(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
+    transposed: impl Fn(&str) -> bool,
     notes: &[(&str, String)],
 ) -> Result<(), TensorError> {
     let failed = |source| TensorError::File { path: path.into(), source };
     let mut tensors: Vec<(&String, &Tensor)> = tensors.iter().collect();
     tensors.sort_by_key(|(_, tensor)| tensor.dtype() != Dtype::F32);
-    let header = header(&tensors, notes).map_err(|e| format_error(path, e))?;
+    let header = header(&tensors, &transposed, notes).map_err(|e| format_error(path, e))?;
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     file.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&header)).map_err(failed)?;
-    for (_, tensor) in tensors {
-        let values = tensor.to_vec()?;
+    for (name, tensor) in tensors {
+        let mut values = tensor.to_vec()?;
+        if transposed(name) {
+            values = transpose(&values, &turned(tensor.shape()));
+        }
         let written = match tensor.dtype() {
             Dtype::F32 => file.write_all(bytemuck::cast_slice(&values)),
             halves => file.write_all(bytemuck::cast_slice(&halves.encode(&values))),
@@ -190,8 +232,16 @@ pub fn write_safetensors(
     file.flush().map_err(failed)
 }
 
+fn turned(shape: &[usize]) -> Vec<usize> {
+    shape.iter().rev().copied().collect()
+}
+
 /// The header of a file: JSON, filled up with spaces to a multiple of 8 bytes.
-fn header(tensors: &[(&String, &Tensor)], notes: &[(&str, String)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn header(
+    tensors: &[(&String, &Tensor)],
+    transposed: impl Fn(&str) -> bool,
+    notes: &[(&str, String)],
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut at = 0;
     let info = |&(name, tensor): &(&String, &Tensor)| {
         let from = at;
@@ -201,7 +251,8 @@ fn header(tensors: &[(&String, &Tensor)], notes: &[(&str, String)]) -> Result<Ve
             Dtype::BF16 => (Stored::BF16, 2),
         };
         at += bytes * tensor.len();
-        (name.clone(), TensorInfo { dtype, shape: tensor.shape().to_vec(), data_offsets: (from, at) })
+        let shape = if transposed(name) { turned(tensor.shape()) } else { tensor.shape().to_vec() };
+        (name.clone(), TensorInfo { dtype, shape, data_offsets: (from, at) })
     };
     let infos = tensors.iter().map(info).collect();
     let notes: HashMap<String, String> = notes.iter().map(|(key, note)| ((*key).to_string(), note.clone())).collect();

@@ -33,7 +33,7 @@ pub fn as_halves(from: &Path, to: &Path, dtype: Dtype) {
         Tensor::from_halves(&device, dtype, &halves, &shape).expect("fits")
     };
     let halves = tensors.names().map(|name| (name.to_string(), half(name))).collect();
-    write_safetensors(to, &halves, &[]).expect("written");
+    write_safetensors(to, &halves, |_| false, &[]).expect("written");
 }
 
 pub fn mode() -> Command {

@@ -6,8 +6,9 @@
 
 use super::Workload;
 use crate::Error;
+use crate::generate::generate;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
-use crate::train::{generate, one_step};
+use crate::train::one_step;
 use mode_autograd::{AdamW, AdamWSettings, Decayed, Tape};
 use mode_kernels::fill_hash::{fill, hash};
 use mode_tensor::{Device, Ids};
@@ -31,11 +32,7 @@ fn config() -> Config {
         kv_heads: 4,
         head_width: WIDTH / 4,
         positions: 1_024,
-        epsilon: 1e-5,
-        theta: 10_000.0,
-        tied: false,
-        eos: Vec::new(),
-        more: Default::default(),
+        ..Config::default()
     }
 }
 

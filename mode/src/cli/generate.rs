@@ -3,7 +3,7 @@
 use super::eval::{ModelArguments, read_windows};
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::train::generate;
+use crate::generate::generate;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -2,9 +2,10 @@
 
 use super::corpora::Texts;
 use super::{DOMAINS, Demo, tuned};
+use crate::generate::generate;
 use crate::model::open;
 use crate::report::{Continuation, Curve, DomainGates, FrozenNote, GateTable, Report, Row, Sample, html};
-use crate::train::{Evaluation, Finished, generate};
+use crate::train::{Evaluation, Finished};
 use crate::{Error, files, memory};
 
 /// A method's result.

@@ -1,12 +1,13 @@
-//! LoRAs on the attention projections of a whole model, written as PEFT writes them (`adapter_config.json`,
+//! LoRAs on the projections of a whole model, the attention's as a rule, written as PEFT writes them (`adapter_config.json`,
 //! `adapter_model.safetensors`), with the base model's hash added.
 
-use super::attention::PROJECTIONS;
 use super::backbone::Backbone;
+use super::family::Family;
 use super::init::{Random, Start};
 use super::layer::Layer;
 use super::lora::Lora;
-use super::weights::{self, Maker, Weights, refuse_unread};
+use super::projection::Projection;
+use super::weights::{self, Maker, Weights};
 use crate::{Error, files, memory};
 use mode_tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -50,37 +51,53 @@ pub fn add_lora(backbone: &mut Backbone, rank: usize, alpha: f64, random: &mut R
     if rank == 0 {
         return Err(Error::Setting("lora.rank is 0; 8 is usual".into()));
     }
-    let weights = backbone.layers.iter().flat_map(|layer| &layer.attention.projections);
+    let weights = backbone.layers.iter().flat_map(|layer| layer.attention.projections());
     let widths: usize = weights.flat_map(|projection| projection.weight.value().shape().to_vec()).sum();
     let numbers = (widths as u64).saturating_mul(rank as u64);
     memory::require(backbone.device(), numbers, &format!("a LoRA of rank {rank}"))?;
-    attach(backbone, rank, alpha, &PROJECTIONS, Weights::Random(random))
+    let targets = attention_targets(backbone.config.family);
+    attach(backbone, rank, alpha, &targets, Weights::Random(random))
 }
 
-fn attach(backbone: &mut Backbone, rank: usize, alpha: f64, targets: &[&str], weights: Weights) -> Result<(), Error> {
+/// The attention's projections, as PEFT names its targets.
+fn attention_targets(family: &Family) -> Vec<String> {
+    let names = family.names.inputs.iter().chain([&family.names.output]);
+    names.map(|name| name.trim_start_matches("self_attn.").to_string()).collect()
+}
+
+/// The module that a projection is, in PEFT's words.
+fn module(projection: &Projection) -> &str {
+    let name = projection.weight.name();
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// True if one of PEFT's targets means a module: it is its name, or the end of it.
+fn is_target(module: &str, targets: &[String]) -> bool {
+    let meant =
+        |target: &String| module.strip_suffix(target.as_str()).is_some_and(|at| at.is_empty() || at.ends_with('.'));
+    targets.iter().any(meant)
+}
+
+fn attach(backbone: &mut Backbone, rank: usize, alpha: f64, targets: &[String], weights: Weights) -> Result<(), Error> {
     let device = backbone.device().clone();
-    let mut maker = Maker { device: &device, weights, name: String::new() };
-    for (i, layer) in backbone.layers.iter_mut().enumerate() {
-        let projections = layer.attention.projections.iter_mut().zip(PROJECTIONS);
-        for (projection, name) in projections.filter(|(_, name)| targets.contains(name)) {
-            let shape = projection.weight.value().shape().to_vec();
-            let at = format!("model.layers.{i}.self_attn.{name}");
-            let start = Start::Normal((shape[1] as f64).powf(-0.5));
-            let a = maker.param(&format!("{at}.lora_A.weight"), &[rank, shape[1]], start)?;
-            let b = maker.param(&format!("{at}.lora_B.weight"), &[shape[0], rank], Start::Constant(0.0))?;
-            projection.lora = Some(Lora { a, b, factor: (alpha / rank as f64) as f32 });
-        }
+    let mut maker = Maker { device: &device, weights };
+    let projections = backbone.layers.iter_mut().flat_map(Layer::projections_mut);
+    for projection in projections.filter(|projection| is_target(module(projection), targets)) {
+        let (at, shape) = (module(projection).to_string(), projection.weight.value().shape().to_vec());
+        let start = Start::Normal((shape[1] as f64).powf(-0.5));
+        let a = maker.param(&format!("{at}.lora_A.weight"), &[rank, shape[1]], start)?;
+        let b = maker.param(&format!("{at}.lora_B.weight"), &[shape[0], rank], Start::Constant(0.0))?;
+        projection.lora = Some(Lora { a, b, factor: (alpha / rank as f64) as f32 });
     }
     Ok(())
 }
 
 /// Settings of PEFT that change what an adapter computes; anything but unset is refused.
-const UNSUPPORTED: [&str; 15] = [
+const UNSUPPORTED: [&str; 14] = [
     "use_rslora",
     "use_dora",
     "use_qalora",
     "lora_bias",
-    "fan_in_fan_out",
     "alpha_pattern",
     "rank_pattern",
     "layers_to_transform",
@@ -101,10 +118,8 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
     if info.peft_type != "LORA" {
         return refuse(format!("peft_type {} is not supported; LORA is", info.peft_type));
     }
-    let other = info.target_modules.iter().find(|name| !PROJECTIONS.contains(&name.as_str()));
-    if other.is_some() || info.target_modules.is_empty() {
-        let other = other.map_or("an empty list", String::as_str);
-        return refuse(format!("target_modules has {other}; some of {} are supported", PROJECTIONS.join(", ")));
+    if info.target_modules.is_empty() {
+        return refuse("target_modules is empty; name the projections that the adapter stands beside".into());
     }
     if !(info.r > 0 && info.lora_alpha.is_finite() && info.lora_alpha > 0.0) {
         return refuse(format!("r is {} and lora_alpha {}; both are positive numbers", info.r, info.lora_alpha));
@@ -131,12 +146,32 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
 
 /// Puts the factors of an adapter's folder beside the projections of its base model.
 pub(crate) fn load(backbone: &mut Backbone, folder: &Path, info: &LoraInfo) -> Result<(), Error> {
+    let config = folder.join(CONFIG);
+    let modules: Vec<&str> = backbone.layers.iter().flat_map(Layer::projections).map(module).collect();
+    let means_none = |target: &&String| !modules.iter().any(|module| is_target(module, std::slice::from_ref(target)));
+    if let Some(target) = info.target_modules.iter().find(means_none) {
+        let what = format!("target_modules has {target}, which is no projection of the base model's layers");
+        return Err(Error::content(&config, what + "; only those can be adapted"));
+    }
+    // fan_in_fan_out says how the base stores its matrices, which its family knows.
+    let names = &backbone.config.family.names;
     let path = folder.join(WEIGHTS);
     let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
-    let targets: Vec<&str> = info.target_modules.iter().map(String::as_str).collect();
-    attach(backbone, info.r, info.lora_alpha, &targets, Weights::File { tensors: &tensors, prefix: PREFIX })?;
-    let params = backbone.layers.iter().flat_map(Layer::lora_params);
-    refuse_unread(&tensors, &path, params, |name| format!("{PREFIX}{name}"), |_| false)
+    let file_name = |name: &str| format!("{PREFIX}{name}");
+    let projections = backbone.layers.iter().flat_map(Layer::projections);
+    let wanted: Vec<(String, Vec<usize>)> = projections
+        .filter(|projection| is_target(module(projection), &info.target_modules))
+        .flat_map(|projection| {
+            let (at, shape) = (file_name(module(projection)), projection.weight.value().shape().to_vec());
+            [
+                (format!("{at}.lora_A.weight"), vec![info.r, shape[1]]),
+                (format!("{at}.lora_B.weight"), vec![shape[0], info.r]),
+            ]
+        })
+        .collect();
+    weights::check(&tensors, &path, &wanted, |_| false)?;
+    let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
+    attach(backbone, info.r, info.lora_alpha, &info.target_modules, weights)
 }
 
 /// Writes an adapter's folder, which exists.
@@ -148,17 +183,18 @@ pub(crate) fn save(
     rank: usize,
     alpha: f64,
 ) -> Result<(), Error> {
+    let names = &backbone.config.family.names;
     let info = LoraInfo {
         peft_type: "LORA".into(),
         base_model_name_or_path: base.into(),
         base_sha256: Some(sha256.into()),
         r: rank,
         lora_alpha: alpha,
-        target_modules: PROJECTIONS.map(String::from).into(),
+        target_modules: attention_targets(backbone.config.family),
         task_type: Some("CAUSAL_LM".into()),
-        more: Map::new(),
+        more: Map::from_iter([("fan_in_fan_out".into(), Value::Bool(!names.transposed.is_empty()))]),
     };
     let params = backbone.layers.iter().flat_map(Layer::lora_params);
-    weights::write(&folder.join(WEIGHTS), params, |name| format!("{PREFIX}{name}"))?;
+    weights::write(&folder.join(WEIGHTS), params, |name| format!("{PREFIX}{name}"), names)?;
     files::write_json(&folder.join(CONFIG), &info)
 }

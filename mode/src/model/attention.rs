@@ -1,66 +1,157 @@
-//! Causal self-attention with rotary positions: o = O softmax(q k^T / sqrt(width) + mask) v, q = turn(Q x), k = turn(K x), v = V x.
+//! Causal self-attention: o = O softmax(s q k^T + mask) v, q = turn(Q x), k = turn(K x), v = V x, s = 1 / sqrt(head width) as a rule.
 //!
 //! x and o `[tokens, width]`; q `[tokens, heads * head width]`, k and v `[tokens, kv_heads * head width]`, followed behind those of
-//! the tokens before where there is a cache.
+//! the tokens before where there is a cache. Q, K and V are three projections or one; queries and keys are normed a head at a
+//! time, and turned by their positions, where the family does so.
 
+use super::cache::Span;
 use super::config::Config;
 use super::context::Context;
 use super::init::Start;
+use super::norm::Norm;
 use super::projection::Projection;
+use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Var, attention, rotary};
-use mode_tensor::AttentionShape;
-
-/// Names of the projections, as in Hugging Face's files.
-pub(crate) const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+use mode_autograd::{AutogradError, Param, Var, attention, columns, rotary};
+use mode_tensor::{AttentionShape, Rotation, Tensor, copy_rows};
 
 /// The attention of a layer. Clones are the same parameters.
 #[derive(Clone)]
 pub struct Attention {
-    /// Query, key, value and output: those that a LoRA adapts.
-    pub(crate) projections: [Projection; 4],
-    heads: usize,
-    kv_heads: usize,
+    /// Query, key and value, or the one projection that makes all three.
+    pub(crate) inputs: Vec<Projection>,
+    pub(crate) output: Projection,
+    /// Of each head's query and key.
+    norms: Option<[Norm; 2]>,
+    /// Which of the model's rotations.
+    rope: Option<usize>,
+    shape: AttentionShape,
+    head_width: usize,
 }
 
 impl Attention {
-    /// The projections that `param` makes; `output` is how the one that writes to the stream starts.
+    /// The attention of layer number `layer`, named after `at`; `output` is how the projection that writes to the stream starts.
     pub(crate) fn new(
         config: &Config,
-        mut param: impl FnMut(&str, [usize; 2], Start) -> Result<Param, Error>,
+        maker: &mut Maker,
+        at: &str,
+        layer: usize,
         output: Start,
     ) -> Result<Self, Error> {
-        let (d, q, kv) = (config.width, config.heads * config.head_width, config.kv_heads * config.head_width);
+        let (d, names) = (config.width, &config.family.names);
+        let (q, kv) = (config.heads * config.head_width, config.kv_heads * config.head_width);
+        let widths = if names.inputs.len() == 1 { vec![q + 2 * kv] } else { vec![q, kv, kv] };
         let input = Start::Normal((d as f64).powf(-0.5));
-        let mut projection = |i: usize, shape, start| {
-            Ok::<_, Error>(Projection {
-                weight: param(&format!("self_attn.{}", PROJECTIONS[i]), shape, start)?,
-                lora: None,
-            })
+        let mut projection =
+            |name: &str, shape, start, biased| Projection::new(maker, &format!("{at}{name}"), shape, start, biased);
+        let inputs = names.inputs.iter().zip(widths);
+        let inputs = inputs.map(|(name, width)| projection(name, [width, d], input, config.biases.inputs));
+        let inputs = inputs.collect::<Result<_, _>>()?;
+        let output = projection(names.output, [d, q], output, config.biases.output)?;
+        let mut norm = |name: &str| Norm::new(config, maker, &format!("{at}{name}"), config.head_width);
+        let norms = match config.head_norms {
+            true => Some([norm(names.head_norms[0])?, norm(names.head_norms[1])?]),
+            false => None,
         };
-        let projections = [
-            projection(0, [q, d], input)?,
-            projection(1, [kv, d], input)?,
-            projection(2, [kv, d], input)?,
-            projection(3, [d, q], output)?,
-        ];
-        Ok(Self { projections, heads: config.heads, kv_heads: config.kv_heads })
+        let shape = AttentionShape {
+            window: config.window(layer),
+            scale: config.score_scale.map(|scale| scale as f32),
+            cap: config.score_cap.map(|cap| cap as f32),
+            ..AttentionShape::new(1, config.heads, config.kv_heads)
+        };
+        Ok(Self { inputs, output, norms, rope: config.rope(layer), shape, head_width: config.head_width })
     }
 
     /// What it adds to the stream, of the normed stream x; `layer` is the name that a cache knows it by.
     pub(crate) fn forward(&self, context: &Context, layer: &str, x: &Var) -> Result<Var, AutogradError> {
-        let [q, k, v, o] = &self.projections;
-        let q = rotary(&q.apply(context, x)?, context.rotation, context.length)?;
-        let k = rotary(&k.apply(context, x)?, context.rotation, context.length)?;
-        let v = v.apply(context, x)?;
-        let (k, v, past) = match context.cache {
-            None => (k, v, 0),
-            Some(cache) => {
-                let [k, v] = cache.extend(layer, [k.value(), v.value()])?;
-                (Var::constant(k), Var::constant(v), cache.past())
+        let [q, k, v] = self.project(context, x)?;
+        let rotation = self.rope.map(|rope| &context.rotations[rope]);
+        let o = match context.spans {
+            [] => self.attend(context.length, rotation, [q, k, v])?,
+            [span] => self.attend_span(span, rotation, layer, [q, k, v])?,
+            spans => {
+                // Sequences of their own lengths share the projections, and nothing else.
+                let o = Tensor::empty(q.value().device(), q.value().shape())?;
+                let mut first = 0;
+                for span in spans {
+                    let part = |x: &Var| Ok::<_, AutogradError>(Var::constant(rows(x.value(), first, span.tokens)?));
+                    let parts = [part(&q)?, part(&k)?, part(&v)?];
+                    copy_rows(self.attend_span(span, rotation, layer, parts)?.value(), &o, first)?;
+                    first += span.tokens;
+                }
+                Var::constant(o)
             }
         };
-        let shape = AttentionShape { length: context.length, heads: self.heads, kv_heads: self.kv_heads, past };
-        o.apply(context, &attention(&q, &k, &v, shape)?)
+        self.output.apply(context, &o)
     }
+
+    /// Queries, keys and values, normed where the family does so.
+    fn project(&self, context: &Context, x: &Var) -> Result<[Var; 3], AutogradError> {
+        let [q, k, v] = match self.inputs.as_slice() {
+            [q, k, v] => [q.apply(context, x)?, k.apply(context, x)?, v.apply(context, x)?],
+            fused => {
+                let all = fused[0].apply(context, x)?;
+                let (q, kv) = (self.shape.heads * self.head_width, self.shape.kv_heads * self.head_width);
+                [columns(&all, 0, q)?, columns(&all, q, kv)?, columns(&all, q + kv, kv)?]
+            }
+        };
+        let Some([q_norm, k_norm]) = &self.norms else { return Ok([q, k, v]) };
+        let by_head = |norm: &Norm, x: &Var| {
+            let shape = x.value().shape().to_vec();
+            let heads = x.reshape(&[x.value().len() / self.head_width, self.head_width])?;
+            norm.apply(context.tape, &heads)?.reshape(&shape)
+        };
+        Ok([by_head(q_norm, &q)?, by_head(k_norm, &k)?, v])
+    }
+
+    /// Over windows of `length` tokens that hold all their keys.
+    fn attend(
+        &self,
+        length: usize,
+        rotation: Option<&Rotation>,
+        [mut q, mut k, v]: [Var; 3],
+    ) -> Result<Var, AutogradError> {
+        if let Some(rotation) = rotation {
+            (q, k) = (rotary(&q, rotation, length)?, rotary(&k, rotation, length)?);
+        }
+        attention(&q, &k, &v, AttentionShape { length, ..self.shape })
+    }
+
+    /// Over the new tokens of one sequence and those that its cache holds.
+    fn attend_span(
+        &self,
+        span: &Span,
+        rotation: Option<&Rotation>,
+        layer: &str,
+        [mut q, mut k, v]: [Var; 3],
+    ) -> Result<Var, AutogradError> {
+        let past = span.cache.past();
+        if let Some(rotation) = rotation {
+            let rotation = rotation.starting_at(past);
+            (q, k) = (rotary(&q, &rotation, span.tokens)?, rotary(&k, &rotation, span.tokens)?);
+        }
+        let [k, v] = span.cache.extend(layer, [k.value(), v.value()])?;
+        let shape = AttentionShape { length: span.tokens, past, ..self.shape };
+        attention(&q, &Var::constant(k), &Var::constant(v), shape)
+    }
+
+    pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.inputs.iter().chain([&self.output])
+    }
+
+    pub(crate) fn projections_mut(&mut self) -> impl Iterator<Item = &mut Projection> {
+        self.inputs.iter_mut().chain([&mut self.output])
+    }
+
+    /// Of its norms.
+    pub(crate) fn norm_params(&self) -> impl Iterator<Item = &Param> {
+        self.norms.iter().flatten().flat_map(Norm::params)
+    }
+}
+
+/// A copy of rows `first` and on, `count` of them.
+pub(crate) fn rows(x: &Tensor, first: usize, count: usize) -> Result<Tensor, mode_tensor::TensorError> {
+    let part = Tensor::empty(x.device(), &[count, x.width()])?;
+    mode_tensor::copy_block(x, first, &part, 0, count)?;
+    Ok(part)
 }

@@ -3,7 +3,9 @@
 use super::config::Config;
 use super::init::{Random, Start};
 use super::layer::Layer;
-use super::weights::{self, Maker, Rule, Weights, refuse_unread};
+use super::norm::Norm;
+use super::rope::Rope;
+use super::weights::{self, Maker, Rule, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, Dtype, Rotation, SafeTensors};
@@ -11,17 +13,20 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A decoder of the Llama family.
+/// A pre-trained decoder.
 pub struct Backbone {
-    /// Its shape.
+    /// Its shape and parts.
     pub config: Config,
     pub(crate) embedding: Param,
+    /// Learned positions `[positions, width]`, where there are no rotary ones.
+    pub(crate) positions: Option<Param>,
     /// Its layers, first to last.
     pub layers: Vec<Layer>,
-    pub(crate) norm: Param,
+    pub(crate) norm: Norm,
     /// None if the head is the embedding.
     pub(crate) head: Option<Param>,
-    pub(crate) rotation: Rotation,
+    /// One for each of the configuration's angles.
+    pub(crate) rotations: Vec<Rotation>,
     device: Device,
 }
 
@@ -46,7 +51,11 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if shards.iter().any(|name| name.contains(['/', '\\'])) {
         return Err(Error::content(&index, "a shard lies outside the folder; put the shards beside the index"));
     }
-    Ok(shards.into_iter().map(|name| folder.join(name)).collect())
+    let shards: Vec<PathBuf> = shards.into_iter().map(|name| folder.join(name)).collect();
+    match shards.iter().find(|shard| !shard.exists()) {
+        Some(missing) => Err(Error::content(missing, "the index beside it names this shard; fetch the model again")),
+        None => Ok(shards),
+    }
 }
 
 /// Hash of a model folder's weights: of the file, or of shards the hash of their hex hashes joined in order.
@@ -62,7 +71,7 @@ impl Backbone {
     /// Reads a Hugging Face folder onto a device.
     ///
     /// # Errors
-    /// A file that is missing or broken, or a tensor that does not fit the configuration.
+    /// A file that is missing or broken, or tensors that are not those of the configuration.
     pub fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
         if !folder.is_dir() {
             let what = if folder.exists() { "is a file; a model is a folder" } else { "no such folder" };
@@ -71,20 +80,24 @@ impl Backbone {
         let config = Config::read(&folder.join("config.json"))?;
         let files = weight_files(folder)?;
         let tensors = SafeTensors::open(&files)?;
-        let bare = !tensors.has("model.embed_tokens.weight") && tensors.has("embed_tokens.weight");
-        let prefix = if bare { "" } else { "model." };
-        let weights = |prefix| Weights::File { tensors: &tensors, prefix };
-        let backbone = Self::build(
-            config,
-            device,
-            &mut Maker { device, weights: weights(prefix), name: "model.".into() },
-            &mut Maker { device, weights: weights(""), name: String::new() },
-        )?;
-        let file_name = |name: &str| name.strip_prefix("model.").map_or(name.into(), |rest| format!("{prefix}{rest}"));
-        let harmless =
-            |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight" && backbone.config.tied;
-        refuse_unread(&tensors, &files[0], backbone.params(), file_name, harmless)?;
-        Ok(backbone)
+        let names = &config.family.names;
+        let mut wanted = Vec::new();
+        Self::build(&config, &Device::dry(), Weights::Listed(&mut wanted, names))?;
+        // Files of bare decoders, without a head, leave the body's name out.
+        let (body, first) = (names.body, format!("{}.weight", names.embedding));
+        let bare = tensors.has(&first) && !tensors.has(&format!("{body}{first}"));
+        let file_name = |name: &str| name.strip_prefix(body).filter(|_| bare).unwrap_or(name).to_string();
+        wanted.iter_mut().for_each(|(name, _)| *name = file_name(name));
+        let head = format!("{}.weight", names.head);
+        let stored_head = config.tied && tensors.has(&head);
+        let harmless = |name: &str| names.is_buffer(name) || stored_head && name == head;
+        weights::check(&tensors, &files[0], &wanted, harmless)?;
+        let embedding = file_name(&format!("{body}{first}"));
+        if stored_head && !tensors.same(&head, &embedding)? {
+            let what = format!("its {head} is not {embedding}, though the configuration beside it ties the two");
+            return Err(Error::content(&files[0], what + "; set tie_word_embeddings to false there"));
+        }
+        Self::build(&config, device, Weights::File { tensors: &tensors, file_name: &file_name, names })?.turning(config)
     }
 
     /// A decoder of random weights: matrices normal with deviation 1/sqrt(in), those that write to the stream smaller by
@@ -95,13 +108,7 @@ impl Backbone {
     pub fn random(config: Config, device: &Device, random: &mut Random) -> Result<Self, Error> {
         config.check().map_err(Error::Setting)?;
         memory::require(device, config.parameters(), "the model")?;
-        let (mut body, mut head) = (random.fork(), random.fork());
-        Self::build(
-            config,
-            device,
-            &mut Maker { device, weights: Weights::Random(&mut body), name: "model.".into() },
-            &mut Maker { device, weights: Weights::Random(&mut head), name: String::new() },
-        )
+        Self::build(&config, device, Weights::Random(random))?.turning(config)
     }
 
     /// A decoder whose values follow a rule, as benchmarks want it.
@@ -110,27 +117,47 @@ impl Backbone {
     /// Sizes that do not fit each other, or another number of values than a parameter has.
     pub fn by_rule(config: Config, device: &Device, rule: &Rule) -> Result<Self, Error> {
         config.check().map_err(Error::Setting)?;
-        let maker = |name: &str| Maker { device, weights: Weights::Rule(rule), name: name.into() };
-        Self::build(config, device, &mut maker("model."), &mut maker(""))
+        Self::build(&config, device, Weights::Rule(rule))?.turning(config)
     }
 
-    fn build(config: Config, device: &Device, body: &mut Maker, head: &mut Maker) -> Result<Self, Error> {
-        let (d, vocabulary) = (config.width, config.vocabulary);
+    /// All parameters, and no rotations yet.
+    fn build(config: &Config, device: &Device, weights: Weights) -> Result<Self, Error> {
+        let (d, vocabulary, names) = (config.width, config.vocabulary, &config.family.names);
+        let maker = &mut Maker { device, weights };
+        let body = |name: &str| format!("{}{name}", names.body);
+        let layer = |i: usize| body(&format!("{}{i}.", names.layer));
         let layers = (0..config.layers)
-            .map(|i| Layer::new(&config, body, &format!("layers.{i}."), stream_start(&config)))
+            .map(|i| Layer::new(config, maker, &layer(i), i, stream_start(config)))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut table =
+            |name: String, rows: usize| maker.param(&format!("{name}.weight"), &[rows, d], Start::Normal(0.02));
         Ok(Self {
-            embedding: body.param("embed_tokens.weight", &[vocabulary, d], Start::Normal(0.02))?,
-            layers,
-            norm: body.param("norm.weight", &[d], Start::Constant(1.0))?,
+            embedding: table(body(names.embedding), vocabulary)?,
+            positions: match config.ropes.is_empty() {
+                true => Some(table(body(names.positions), config.positions)?),
+                false => None,
+            },
             head: match config.tied {
                 true => None,
-                false => Some(head.param("lm_head.weight", &[vocabulary, d], Start::Normal(0.02))?),
+                false => Some(table(names.head.into(), vocabulary)?),
             },
-            rotation: Rotation::new(device, config.positions.min(MOST_POSITIONS), config.head_width, config.theta)?,
+            layers,
+            norm: Norm::new(config, maker, &body(names.norm), d)?,
+            rotations: Vec::new(),
             device: device.clone(),
-            config,
+            config: Config::default(),
         })
+    }
+
+    /// With its configuration, and the angles that it says.
+    fn turning(mut self, config: Config) -> Result<Self, Error> {
+        let rotation = |rope: &Rope| {
+            let positions = config.positions.min(MOST_POSITIONS);
+            Rotation::new(&self.device, positions, &rope.frequencies(config.head_width), rope.length())
+        };
+        self.rotations = config.ropes.iter().map(rotation).collect::<Result<_, _>>()?;
+        self.config = config;
+        Ok(self)
     }
 
     /// The device that it is on.
@@ -140,8 +167,8 @@ impl Backbone {
 
     /// All parameters of the pre-trained model, as transformers names them.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
-        let outer = [Some(&self.embedding), Some(&self.norm), self.head.as_ref()];
-        self.layers.iter().flat_map(Layer::params).chain(outer.into_iter().flatten())
+        let outer = std::iter::once(&self.embedding).chain(&self.positions).chain(self.norm.params()).chain(&self.head);
+        self.layers.iter().flat_map(Layer::params).chain(outer)
     }
 
     /// Writes a Hugging Face folder, which exists: configuration and weights.
@@ -149,7 +176,8 @@ impl Backbone {
     /// # Errors
     /// A file that can't be written.
     pub fn save(&self, folder: &Path) -> Result<(), Error> {
-        weights::write(&folder.join("model.safetensors"), self.params(), str::to_string)?;
+        let names = &self.config.family.names;
+        weights::write(&folder.join("model.safetensors"), self.params(), str::to_string, names)?;
         let dtype = match self.embedding.value().dtype() {
             Dtype::F32 => "float32",
             Dtype::F16 => "float16",

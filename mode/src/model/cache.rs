@@ -16,6 +16,15 @@ pub struct Cache {
     layers: RefCell<HashMap<String, [Tensor; 2]>>,
 }
 
+/// New tokens of a sequence, and where those before are.
+#[derive(Clone, Copy)]
+pub struct Span<'a> {
+    /// Keys and values of the tokens before.
+    pub cache: &'a Cache,
+    /// New tokens.
+    pub tokens: usize,
+}
+
 impl Cache {
     /// An empty cache for `capacity` tokens; memory is taken when a layer first needs it.
     pub fn new(capacity: usize) -> Self {

@@ -1,7 +1,9 @@
-//! A model's shape, as Hugging Face's `config.json` of the Llama family says it.
+//! A model's shape and parts, as Hugging Face's `config.json` says them. Which keys say what stands with each family.
 
+use super::family::{Family, Keys};
+use super::rope::Rope;
 use crate::{Error, files};
-use serde::Deserialize;
+use mode_tensor::Activation;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -14,9 +16,36 @@ const MOST_LAYERS: usize = 1_024;
 /// Parameters at the most; what the machine at hand can hold is asked when they are made.
 const MOST_PARAMETERS: u64 = 1 << 40;
 
-/// Shape and constants of a Llama.
+/// Head width at the most: what the attention kernels' tiles hold.
+const MOST_HEAD: usize = 256;
+
+/// Which norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// RMSNorm: x / rms(x) * weight.
+    Rms,
+    /// RMSNorm with weights stored as their difference from 1.
+    RmsPlusOne,
+    /// LayerNorm: (x - mean) / deviation * weight + bias.
+    Layer,
+}
+
+/// Which projections have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Biases {
+    /// Those of queries, keys and values.
+    pub inputs: bool,
+    /// The attention's output.
+    pub output: bool,
+    /// Those of the feed-forward.
+    pub feed_forward: bool,
+}
+
+/// Shape and parts of a decoder. The default is a Llama whose sizes are yet to be given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The family, which knows keys and names.
+    pub family: &'static Family,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Width of the residual stream.
@@ -33,10 +62,30 @@ pub struct Config {
     pub head_width: usize,
     /// Longest window.
     pub positions: usize,
-    /// RMSNorm's epsilon.
+    /// The norms' epsilon.
     pub epsilon: f64,
-    /// Base of the rotary angles.
-    pub theta: f64,
+    /// Rotary angles: of all layers, or of those without and those with a window. Without any, positions are learned.
+    pub ropes: Vec<Rope>,
+    /// Tokens that each layer's attention sees, all where none; empty if none has a window.
+    pub windows: Vec<Option<usize>>,
+    /// Which norm.
+    pub norm: NormKind,
+    /// Whether each head's queries and keys are normed.
+    pub head_norms: bool,
+    /// Whether what attention and feed-forward add to the stream is normed.
+    pub out_norms: bool,
+    /// Which projections have biases.
+    pub biases: Biases,
+    /// The feed-forward's activation.
+    pub activation: Activation,
+    /// What embeddings are multiplied by.
+    pub embedding_factor: f64,
+    /// What scores are multiplied by; 1 / sqrt(head width) if none.
+    pub score_scale: Option<f64>,
+    /// Scores become cap tanh(score / cap).
+    pub score_cap: Option<f64>,
+    /// Logits become cap tanh(logit / cap).
+    pub logit_cap: Option<f64>,
     /// True if the head is the embedding.
     pub tied: bool,
     /// Tokens that end a document; the first is the one that is written.
@@ -45,75 +94,55 @@ pub struct Config {
     pub more: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct Family {
-    architectures: Option<Vec<String>>,
-    model_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Raw {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_parameters: Option<Value>,
-    rope_scaling: Option<Value>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    hidden_act: Option<String>,
-    eos_token_id: Option<Value>,
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            family: Family::LLAMA,
+            vocabulary: 0,
+            width: 0,
+            hidden: 0,
+            layers: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_width: 0,
+            positions: 0,
+            epsilon: 1e-5,
+            ropes: vec![Rope::plain(1e4)],
+            windows: Vec::new(),
+            norm: NormKind::Rms,
+            head_norms: false,
+            out_norms: false,
+            biases: Biases::default(),
+            activation: Activation::Silu,
+            embedding_factor: 1.0,
+            score_scale: None,
+            score_cap: None,
+            logit_cap: None,
+            tied: false,
+            eos: Vec::new(),
+            more: Map::new(),
+        }
+    }
 }
 
 impl Config {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// A file that is missing or broken, another architecture, or a variant that is not supported.
+    /// A file that is missing or broken, an architecture or a variant that is not supported, or sizes that do not fit.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = files::read_text(path)?;
-        let family: Family = files::parse_json(path, &text)?;
-        let fail = |what: String| Err(Error::content(path, what));
-        // Asked first: a model of another family lacks other keys, and naming those would lead nowhere.
-        let named = family.architectures.as_deref().and_then(|a| a.first()).or(family.model_type.as_ref());
-        match named.map(String::as_str) {
-            Some("LlamaForCausalLM" | "llama") => {}
-            other => {
-                let name = other.unwrap_or("missing");
-                return fail(format!("architecture {name} is not supported; LlamaForCausalLM is"));
-            }
-        }
-        let raw: Raw = files::parse_json(path, &text)?;
-        if raw.attention_bias == Some(true) || raw.mlp_bias == Some(true) {
-            return fail("attention_bias and mlp_bias are not supported; the Llama family has none".into());
-        }
-        if raw.hidden_act.as_deref().is_some_and(|act| act != "silu") {
-            return fail(format!("hidden_act {} is not supported; silu is", raw.hidden_act.unwrap_or_default()));
-        }
-        let theta = rope_theta(&raw).map_err(|what| Error::content(path, what))?;
-        let config = Self {
-            vocabulary: raw.vocab_size,
-            width: raw.hidden_size,
-            hidden: raw.intermediate_size,
-            layers: raw.num_hidden_layers,
-            heads: raw.num_attention_heads,
-            kv_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-            head_width: raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads.max(1)),
-            positions: raw.max_position_embeddings,
-            epsilon: raw.rms_norm_eps,
-            theta,
-            tied: raw.tie_word_embeddings == Some(true),
-            eos: end_tokens(raw.eos_token_id.as_ref()).map_err(|what| Error::content(path, what))?,
-            more: files::parse_json(path, &text)?,
-        };
-        config.check().map_err(|what| Error::content(path, what))?;
+        Self::from_keys(files::read_json(path)?).map_err(|what| Error::content(path, what))
+    }
+
+    /// From the keys of a `config.json`.
+    pub(crate) fn from_keys(more: Map<String, Value>) -> Result<Self, String> {
+        let keys = Keys(more);
+        let named = keys.get("architectures").and_then(|names| names.get(0)).or(keys.get("model_type"));
+        let family = Family::of(named.and_then(Value::as_str).unwrap_or("missing"))?;
+        let mut config = (family.read)(&keys)?;
+        config.eos = end_tokens(keys.get("eos_token_id"))?;
+        config.more = keys.0;
+        config.check()?;
         Ok(config)
     }
 
@@ -126,8 +155,17 @@ impl Config {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} key heads do not divide {} query heads", self.kv_heads, self.heads));
         }
-        if !self.head_width.is_multiple_of(2) {
+        if !self.ropes.is_empty() && !self.head_width.is_multiple_of(2) {
             return Err(format!("rotary positions need heads of even width, not {}", self.head_width));
+        }
+        if self.head_width > MOST_HEAD {
+            return Err(format!("heads of width {}; {MOST_HEAD} is possible", self.head_width));
+        }
+        if !self.windows.is_empty() && self.windows.len() != self.layers {
+            return Err(format!("{} windows for {} layers", self.windows.len(), self.layers));
+        }
+        if self.windows.contains(&Some(0)) {
+            return Err("sliding_window is 0; give 1 or more, or null for none".into());
         }
         if sizes.iter().chain([&self.head_width, &self.positions]).any(|&size| size > MOST_SIZE) {
             return Err(format!("a size of the model is over {MOST_SIZE}"));
@@ -139,54 +177,85 @@ impl Config {
             return Err(format!("a model of {} parameters; {MOST_PARAMETERS} are possible", self.parameters()));
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
-            return Err(format!("rms_norm_eps is {}; a small number that is not negative is wanted", self.epsilon));
+            return Err(format!(
+                "the norms' epsilon is {}; a small number that is not negative is wanted",
+                self.epsilon
+            ));
         }
-        if !(self.theta.is_finite() && self.theta > 0.0) {
-            return Err(format!("rope_theta is {}; a positive number is wanted", self.theta));
+        let factors = [Some(self.embedding_factor), self.score_scale, self.score_cap, self.logit_cap];
+        if factors.into_iter().flatten().any(|factor| !(factor.is_finite() && factor > 0.0)) {
+            return Err("a factor or bound of embeddings, scores or logits is no positive number".into());
         }
-        Ok(())
+        self.ropes.iter().try_for_each(Rope::check)
     }
 
-    /// Parameters of one layer, 2 d (q + kv) + 3 d f + 2 d, with q and kv the widths of all query and all key heads.
+    /// The tokens that layer number `layer` sees; all if none.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.windows.get(layer).copied().flatten()
+    }
+
+    /// Which of [`Config::ropes`] layer number `layer` turns by.
+    pub fn rope(&self, layer: usize) -> Option<usize> {
+        let local = self.ropes.len() > 1 && self.window(layer).is_some();
+        (!self.ropes.is_empty()).then_some(usize::from(local))
+    }
+
+    /// Whether the feed-forward has a gate.
+    pub fn gated(&self) -> bool {
+        !self.family.names.gate.is_empty()
+    }
+
+    /// Parameters of one layer: matrices 2 d (q + kv) + 3 d f (2 d f without a gate), with q and kv the widths of all query and
+    /// all key heads, their biases, and norms.
     pub fn layer_parameters(&self) -> u64 {
         let [d, f, heads, kv_heads, width] =
             [self.width, self.hidden, self.heads, self.kv_heads, self.head_width].map(|size| size as u64);
-        let projections = heads.saturating_mul(width).saturating_add(kv_heads.saturating_mul(width));
-        d.saturating_mul(projections.saturating_mul(2).saturating_add(f.saturating_mul(3)).saturating_add(2))
+        let (q, kv) = (heads.saturating_mul(width), kv_heads.saturating_mul(width));
+        let up = if self.gated() { 2 } else { 1 };
+        let norms = if self.out_norms { 4 } else { 2 };
+        let mut all = d.saturating_mul((q.saturating_add(kv)).saturating_mul(2));
+        all = all.saturating_add(d.saturating_mul(f.saturating_mul(up + 1)));
+        for (there, count) in [
+            (self.biases.inputs, q.saturating_add(kv.saturating_mul(2))),
+            (self.biases.output, d),
+            (self.biases.feed_forward, f.saturating_mul(up).saturating_add(d)),
+            (self.head_norms, width.saturating_mul(2)),
+            (true, norms * self.norm_parameters()),
+        ] {
+            all = all.saturating_add(if there { count } else { 0 });
+        }
+        all
+    }
+
+    fn norm_parameters(&self) -> u64 {
+        self.width as u64 * if self.norm == NormKind::Layer { 2 } else { 1 }
     }
 
     /// Parameters of the whole model.
     pub fn parameters(&self) -> u64 {
-        let tables = if self.tied { 1 } else { 2 };
-        let outside = (self.width as u64).saturating_mul((self.vocabulary as u64).saturating_mul(tables) + 1);
-        self.layer_parameters().saturating_mul(self.layers as u64).saturating_add(outside)
+        let tables = self.vocabulary.saturating_mul(if self.tied { 1 } else { 2 });
+        let learned = if self.ropes.is_empty() { self.positions } else { 0 };
+        let outside = (self.width as u64).saturating_mul(tables.saturating_add(learned) as u64);
+        let layers = self.layer_parameters().saturating_mul(self.layers as u64);
+        layers.saturating_add(outside).saturating_add(self.norm_parameters())
     }
 
     /// What of it the model's function depends on, as Hugging Face would write it.
     pub(crate) fn maths(&self) -> Value {
-        json!({
-            "vocab_size": self.vocabulary,
-            "hidden_size": self.width,
-            "intermediate_size": self.hidden,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_width,
-            "rms_norm_eps": self.epsilon,
-            "rope_theta": self.theta,
-            "tie_word_embeddings": self.tied,
-        })
+        let mut maths = (self.family.write)(self);
+        // Positions bound the windows and change no number, unless they are learned.
+        if let Some(keys) = maths.as_object_mut().filter(|_| !self.ropes.is_empty()) {
+            keys.remove("max_position_embeddings");
+        }
+        maths
     }
 
     /// All of it as Hugging Face would write it, over what the file it came from said besides; `dtype` is what most weights are
     /// stored as, in torch's words.
     pub fn to_json(&self, dtype: &str) -> Value {
         let rest = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "attention_bias": false,
-            "hidden_act": "silu",
-            "max_position_embeddings": self.positions,
+            "architectures": [self.family.architecture],
+            "model_type": self.family.model_type,
             "eos_token_id": match self.eos.as_slice() {
                 [] => Value::Null,
                 [one] => json!(one),
@@ -197,35 +266,11 @@ impl Config {
         let mut all = self.more.clone();
         // Two names for one thing: transformers has renamed it.
         all.remove("dtype");
-        for ours in [rest, self.maths()] {
+        for ours in [rest, (self.family.write)(self)] {
             all.extend(ours.as_object().cloned().unwrap_or_default());
         }
         Value::Object(all)
     }
-}
-
-/// The base of the rotary angles, from wherever transformers' version of the day has put it; scaled angles are refused.
-fn rope_theta(raw: &Raw) -> Result<f64, String> {
-    let mut theta = raw.rope_theta;
-    for (key, rope) in [("rope_scaling", &raw.rope_scaling), ("rope_parameters", &raw.rope_parameters)] {
-        let Some(rope) = rope else { continue };
-        let Some(rope) = rope.as_object() else { return Err(format!("{key} is no table of settings")) };
-        match rope.get("rope_type").or(rope.get("type")) {
-            None if key == "rope_parameters" || rope.is_empty() => {}
-            Some(Value::String(kind)) if kind == "default" => {}
-            other => {
-                let kind = other.map_or("without a rope_type".into(), Value::to_string);
-                return Err(format!("{key} {kind} is not supported; models without scaling are"));
-            }
-        }
-        if rope.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0)) {
-            return Err(format!("{key}.partial_rotary_factor is not supported; heads are turned whole"));
-        }
-        if let Some(value) = rope.get("rope_theta") {
-            theta = Some(value.as_f64().ok_or_else(|| format!("{key}.rope_theta is {value}, not a number"))?);
-        }
-    }
-    Ok(theta.unwrap_or(10_000.0))
 }
 
 /// No id, one, or a list of them.
@@ -268,13 +313,15 @@ mod tests {
     #[test]
     fn settings_that_change_the_maths_are_refused() {
         for (changes, says) in [
-            (json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}), "\"llama3\" is not supported"),
-            (json!({"rope_scaling": {"type": 3}}), "rope_scaling 3"),
-            (json!({"rope_scaling": {"factor": 2.0}}), "without a rope_type"),
-            (json!({"rope_parameters": {"rope_theta": "big"}}), "\"big\", not a number"),
+            (json!({"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}}), "\"dynamic\" is not supported"),
+            (json!({"rope_scaling": {"rope_type": "yarn"}}), "rope_scaling: factor is missing"),
+            (json!({"rope_scaling": {"rope_type": "linear", "factor": -2.0}}), "makes no sense"),
+            (json!({"rope_scaling": {"type": 3}}), "rope_scaling: 3 is not supported"),
+            (json!({"rope_scaling": {"factor": 2.0}}), "has no rope_type"),
+            (json!({"rope_parameters": {"rope_theta": "big"}}), "rope_theta is \"big\", not a number"),
             (json!({"rope_parameters": {"partial_rotary_factor": 0.5}}), "partial_rotary_factor"),
             (json!({"rope_theta": -1.0, "rope_parameters": null}), "rope_theta is -1"),
-            (json!({"rms_norm_eps": -1e-5}), "rms_norm_eps"),
+            (json!({"rms_norm_eps": -1e-5}), "epsilon is -0.00001"),
             (json!({"num_hidden_layers": 100_000}), "100000 layers"),
             (json!({"hidden_size": "wide"}), "hidden_size"),
         ] {

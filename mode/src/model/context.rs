@@ -1,19 +1,20 @@
 //! What all layers of one forward pass share.
 
-use super::cache::Cache;
+use super::cache::Span;
 use mode_autograd::Tape;
 use mode_tensor::Rotation;
 
 /// The tape, the positions and the windows of a forward pass.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Where trained parameters are recorded.
     pub tape: &'a Tape,
-    /// Rotary angles, from the first token's position on.
-    pub rotation: &'a Rotation,
-    /// Tokens a window.
+    /// Rotary angles from position 0 on, one for each kind of layer.
+    pub rotations: &'a [Rotation],
+    /// Tokens a window, where there is no cache.
     pub length: usize,
     /// Keep only the input of each layer, and compute the rest again in the backward pass.
     pub recompute: bool,
-    /// Keys and values of the tokens before, which want no gradient.
-    pub cache: Option<&'a Cache>,
+    /// New tokens of one or several sequences, whose caches hold those before; they want no gradient. Empty in training.
+    pub spans: &'a [Span<'a>],
 }

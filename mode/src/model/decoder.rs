@@ -1,14 +1,16 @@
 //! The whole model: a backbone, and beside its blocks no experts, one (stage 1) or several (stage 2).
 
+use super::attention::rows;
 use super::backbone::Backbone;
-use super::cache::Cache;
+use super::cache::{Cache, Span};
 use super::context::Context;
 use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
 use super::layer::Layer;
+use super::sets::{Group, StageOneGates};
 use crate::Error;
-use mode_autograd::{Param, Tape, Var, embedding, linear, rms_norm};
-use mode_tensor::{Ids, Tensor};
+use mode_autograd::{AutogradError, Param, Tape, Var, activation, add, embedding, linear, scale};
+use mode_tensor::{Activation, Ids, Tensor, copy_block, copy_rows};
 
 /// A backbone with N experts; made by [`Model::plain`] or [`Model::with_experts`], which see to it that all fit.
 #[non_exhaustive]
@@ -21,6 +23,8 @@ pub struct Model {
     pub gates: Vec<Gate>,
     /// Whether the backward pass computes again what the layers would have kept for it.
     pub recompute: bool,
+    /// The gates that stage 1 left beside each expert, if the model's were composed of them as it was opened.
+    pub(crate) stage_one: Option<StageOneGates>,
 }
 
 /// Which parameters are trained.
@@ -49,7 +53,7 @@ pub struct Output {
 impl Model {
     /// A plain model.
     pub fn plain(backbone: Backbone) -> Self {
-        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false }
+        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false, stage_one: None }
     }
 
     /// A backbone with experts beside it and a gate for each block.
@@ -78,7 +82,7 @@ impl Model {
         if gates.len() != first.info.blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
             return misfit(format!("{} gates of shape {gate:?} are wanted, one a block", first.info.blocks));
         }
-        Ok(Self { backbone, experts, gates, recompute: false })
+        Ok(Self { backbone, experts, gates, recompute: false, stage_one: None })
     }
 
     /// The stream `[tokens, width]` of `ids`, windows of `length` one after the other.
@@ -87,8 +91,9 @@ impl Model {
     /// An id out of range, or more positions than the model has.
     pub fn forward(&self, tape: &Tape, ids: &Ids, length: usize) -> Result<Output, Error> {
         self.fits(length)?;
-        let rotation = &self.backbone.rotation;
-        self.pass(&Context { tape, rotation, length, recompute: self.recompute, cache: None }, ids)
+        let rotations = &self.backbone.rotations;
+        let context = Context { tape, rotations, length, recompute: self.recompute, spans: &[] };
+        self.pass(&context, ids, &[self.everyone(&[])])
     }
 
     /// The stream `[tokens, width]` of `ids`, which follow the tokens that `cache` holds, and are put there.
@@ -96,22 +101,38 @@ impl Model {
     /// # Errors
     /// An id out of range, or more positions than the model or the cache has.
     pub fn forward_cached(&self, ids: &Ids, cache: &Cache) -> Result<Output, Error> {
-        self.fits(cache.past() + ids.len())?;
-        if cache.past() + ids.len() > cache.capacity() {
-            let what = format!("the cache is full with {} tokens; make it for more", cache.capacity());
-            return Err(Error::Setting(what));
+        self.forward_spans(ids, &[self.everyone(&[Span { cache, tokens: ids.len() }])])
+    }
+
+    /// The stream `[tokens, width]` of several sequences' new tokens, one sequence after the other; each follows the tokens that
+    /// its cache holds. The backbone's matrices are read once for all, an expert's once for each group.
+    ///
+    /// # Errors
+    /// An id out of range, more positions than the model or a cache has, or another number of ids than the spans have tokens.
+    pub fn forward_spans(&self, ids: &Ids, groups: &[Group]) -> Result<Output, Error> {
+        let spans: Vec<Span> = groups.iter().flat_map(|group| group.spans.iter().copied()).collect();
+        for Span { cache, tokens } in &spans {
+            self.fits(cache.past() + tokens)?;
+            if cache.past() + tokens > cache.capacity() {
+                let what = format!("the cache is full with {} tokens; make it for more", cache.capacity());
+                return Err(Error::Setting(what));
+            }
         }
-        let (rotation, length) = (self.backbone.rotation.starting_at(cache.past()), ids.len());
-        let tape = Tape::frozen();
-        let context = Context { tape: &tape, rotation: &rotation, length, recompute: false, cache: Some(cache) };
-        let output = self.pass(&context, ids)?;
-        cache.advance(length);
+        let tokens: usize = spans.iter().map(|span| span.tokens).sum();
+        if tokens != ids.len() {
+            return Err(Error::Setting(format!("{} ids for spans of {tokens} tokens", ids.len())));
+        }
+        let (tape, rotations) = (Tape::frozen(), &self.backbone.rotations);
+        let context = Context { tape: &tape, rotations, length: tokens, recompute: false, spans: &spans };
+        let output = self.pass(&context, ids, groups)?;
+        spans.iter().for_each(|span| span.cache.advance(span.tokens));
         Ok(output)
     }
 
     /// Tokens of the longest window: the configuration's positions, as far as there are rotary angles for them.
     pub fn positions(&self) -> usize {
-        self.backbone.config.positions.min(self.backbone.rotation.length())
+        let own = self.backbone.config.positions;
+        self.backbone.rotations.iter().map(mode_tensor::Rotation::length).fold(own, usize::min)
     }
 
     /// An error if a window is longer than [`Model::positions`].
@@ -127,24 +148,36 @@ impl Model {
         Err(Error::Setting(format!("a window of {length} tokens is longer than {limit}; cut it")))
     }
 
-    fn pass(&self, context: &Context, ids: &Ids) -> Result<Output, Error> {
-        let (backbone, tape) = (&self.backbone, context.tape);
-        self.backbone.device().at(|| "the embedding".into());
-        let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
+    fn pass(&self, context: &Context, ids: &Ids, groups: &[Group]) -> Result<Output, Error> {
+        let backbone = &self.backbone;
+        let mut x = self.embed(context, ids)?;
         let mut gates = Vec::new();
-        if self.experts.is_empty() {
-            for layer in &backbone.layers {
-                x = layer.forward(context, &x, None)?;
-            }
-        } else {
-            let per_block = backbone.config.layers / self.gates.len();
-            for (i, layers) in backbone.layers.chunks(per_block).enumerate() {
-                x = self.block(context, i, layers, &x, &mut gates)?;
-            }
+        let blocks = self.gates.len().max(1);
+        for (i, layers) in backbone.layers.chunks(backbone.config.layers / blocks).enumerate() {
+            x = match groups {
+                [group] => self.block(context, i, layers, &x, group, &mut gates)?,
+                groups => self.grouped_block(context, i, layers, &x, groups)?,
+            };
         }
-        self.backbone.device().at(|| "the final norm".into());
-        let hidden = rms_norm(&x, &tape.param(&backbone.norm), backbone.config.epsilon as f32)?;
-        Ok(Output { hidden, gates })
+        backbone.device().at(|| "the final norm".into());
+        Ok(Output { hidden: backbone.norm.apply(context.tape, &x)?, gates })
+    }
+
+    /// Embeddings, by the family's factor, and learned positions where there are.
+    fn embed(&self, context: &Context, ids: &Ids) -> Result<Var, AutogradError> {
+        let (backbone, tape) = (&self.backbone, context.tape);
+        backbone.device().at(|| "the embedding".into());
+        let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
+        if backbone.config.embedding_factor != 1.0 {
+            x = scale(&x, backbone.config.embedding_factor as f32)?;
+        }
+        let Some(table) = &backbone.positions else { return Ok(x) };
+        let positions: Vec<u32> = match context.spans {
+            [] => (0..ids.len()).map(|i| (i % context.length) as u32).collect(),
+            spans => spans.iter().flat_map(|span| (0..span.tokens).map(|i| (span.cache.past() + i) as u32)).collect(),
+        };
+        let positions = Ids::new(backbone.device(), &positions)?;
+        add(&x, &embedding(&positions, &tape.param(table))?)
     }
 
     /// Block i: all branches read x, and the gate merges them.
@@ -154,16 +187,53 @@ impl Model {
         i: usize,
         backbone: &[Layer],
         x: &Var,
+        group: &Group,
         gates: &mut Vec<Tensor>,
     ) -> Result<Var, Error> {
-        let slots = Tensor::slots(x.value().device(), self.experts.len() + 1, x.value().shape())?;
-        let stacks = std::iter::once(backbone).chain(self.experts.iter().map(|expert| expert.blocks[i].as_slice()));
-        let branches =
-            stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, slot)).collect::<Result<Vec<_>, _>>()?;
+        if group.experts.is_empty() {
+            return stack(context, backbone, x, None);
+        }
+        let slots = Tensor::slots(x.value().device(), group.experts.len() + 1, x.value().shape())?;
+        let stacks = std::iter::once(backbone).chain(group.experts.iter().map(|expert| expert.blocks[i].as_slice()));
+        let branches = stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, Some(slot)));
+        let branches = branches.collect::<Result<Vec<_>, _>>()?;
         x.value().device().at(|| format!("the gate of block {i}"));
-        let gated = self.gates[i].merge(context, x, &branches)?;
+        let gated = group.gates[i].merge(context, x, &branches)?;
         gates.push(gated.p);
         Ok(gated.y)
+    }
+
+    /// Block i where groups of sequences have experts of their own: the backbone's layers once over all rows, then each group's
+    /// experts and gate over its rows.
+    fn grouped_block(
+        &self,
+        context: &Context,
+        i: usize,
+        backbone: &[Layer],
+        x: &Var,
+        groups: &[Group],
+    ) -> Result<Var, Error> {
+        let f = stack(context, backbone, x, None)?;
+        let y = Tensor::empty(x.value().device(), x.value().shape())?;
+        let mut first = 0;
+        for group in groups {
+            let count: usize = group.spans.iter().map(|span| span.tokens).sum();
+            if group.experts.is_empty() {
+                copy_block(f.value(), first, &y, first, count)?;
+            } else {
+                let context = Context { spans: group.spans, ..*context };
+                let x = Var::constant(rows(x.value(), first, count)?);
+                let slots = Tensor::slots(y.device(), group.experts.len() + 1, x.value().shape())?;
+                copy_block(f.value(), first, &slots[0], 0, count)?;
+                let mut branches = vec![Var::constant(slots[0].clone())];
+                for (expert, slot) in group.experts.iter().zip(&slots[1..]) {
+                    branches.push(stack(&context, &expert.blocks[i], &x, Some(slot))?);
+                }
+                copy_rows(group.gates[i].merge(&context, &x, &branches)?.y.value(), &y, first)?;
+            }
+            first += count;
+        }
+        Ok(Var::constant(y))
     }
 
     /// Logits `[tokens, vocabulary]` of a stream.
@@ -173,16 +243,23 @@ impl Model {
     pub fn logits(&self, tape: &Tape, hidden: &Var) -> Result<Var, Error> {
         self.backbone.device().at(|| "the head".into());
         let head = self.backbone.head.as_ref().unwrap_or(&self.backbone.embedding);
-        Ok(linear(hidden, &tape.param(head))?)
+        let logits = linear(hidden, &tape.param(head))?;
+        Ok(match self.backbone.config.logit_cap {
+            None => logits,
+            Some(cap) => {
+                let share = activation(Activation::Tanh, &scale(&logits, (1.0 / cap) as f32)?)?;
+                scale(&share, cap as f32)?
+            }
+        })
     }
 
-    /// The logits of one token's successor `[vocabulary]`, in main memory.
+    /// The logits of some tokens' successors `[tokens.len(), vocabulary]`, in main memory.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn logits_after(&self, output: &Output, token: usize) -> Result<Vec<f32>, Error> {
-        let row = Ids::new(self.backbone.device(), &[token as u32])?;
-        let last = mode_tensor::embedding(&row, output.hidden.value())?;
+    pub fn logits_after(&self, output: &Output, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let rows = Ids::new(self.backbone.device(), tokens)?;
+        let last = mode_tensor::embedding(&rows, output.hidden.value())?;
         Ok(self.logits(&Tape::frozen(), &Var::constant(last))?.value().to_vec()?)
     }
 
@@ -235,11 +312,11 @@ impl Model {
     }
 }
 
-/// Layers one after the other; the last writes to `slot`.
-fn stack(context: &Context, layers: &[Layer], x: &Var, slot: &Tensor) -> Result<Var, Error> {
+/// Layers one after the other; the last writes to `slot`, if one is given.
+fn stack(context: &Context, layers: &[Layer], x: &Var, slot: Option<&Tensor>) -> Result<Var, Error> {
     let mut y = x.clone();
     for (i, layer) in layers.iter().enumerate() {
-        y = layer.forward(context, &y, (i + 1 == layers.len()).then_some(slot))?;
+        y = layer.forward(context, &y, slot.filter(|_| i + 1 == layers.len()))?;
     }
     Ok(y)
 }

@@ -3,10 +3,11 @@
 use super::Backbone;
 use super::backbone::stream_start;
 use super::config::Config;
+use super::family::Names;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start};
 use super::layer::Layer;
-use super::weights::{self, Maker, Rule, Weights, refuse_unread};
+use super::weights::{self, Maker, Rule, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors};
@@ -119,6 +120,7 @@ pub struct Expert {
     pub blocks: Vec<Vec<Layer>>,
     /// What stands before its parameters' names in the model, and not in its own file.
     prefix: String,
+    names: &'static Names,
 }
 
 impl Expert {
@@ -136,7 +138,7 @@ impl Expert {
             ExpertInit::ZeroOutput => Start::Constant(0.0),
             ExpertInit::Random | ExpertInit::Copy => stream_start(config),
         };
-        let expert = Self::build(config, backbone.device(), info, Weights::Random(random), output, String::new())?;
+        let expert = Self::build(config, backbone.device(), info, Weights::Random(random), output, "")?;
         if init == ExpertInit::Copy {
             let per_block = config.layers / expert.info.blocks;
             let l = expert.info.layers_per_block;
@@ -161,7 +163,7 @@ impl Expert {
     pub fn by_rule(backbone: &Backbone, info: ExpertInfo, rule: &Rule) -> Result<Self, Error> {
         let config = &backbone.config;
         check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
-        Self::build(config, backbone.device(), info, Weights::Rule(rule), Start::Constant(0.0), String::new())
+        Self::build(config, backbone.device(), info, Weights::Rule(rule), Start::Constant(0.0), "")
     }
 
     /// Reads an expert folder; in the model its parameters are named after `prefix`.
@@ -170,18 +172,18 @@ impl Expert {
         check_blocks(config, info.blocks, info.layers_per_block)
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::content(&folder.join(INFO), what))?;
-        let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
-        let weights = Weights::File { tensors: &tensors, prefix: "" };
-        let expert = Self::build(config, device, info, weights, Start::Constant(0.0), prefix.into())?;
-        let gates: Vec<[String; 2]> = (0..expert.info.blocks).map(Gate::names).collect();
-        refuse_unread(
-            &tensors,
-            &folder.join(WEIGHTS),
-            expert.params(),
-            |name| expert.file_name(name),
-            |name| gates.iter().flatten().any(|gate| gate == name),
-        )?;
-        Ok(expert)
+        let path = folder.join(WEIGHTS);
+        let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
+        let names = &config.family.names;
+        let mut wanted = Vec::new();
+        let start = Start::Constant(0.0);
+        Self::build(config, &Device::dry(), info.clone(), Weights::Listed(&mut wanted, names), start, "")?;
+        let gates: Vec<[String; 2]> = (0..info.blocks).map(Gate::names).collect();
+        let gate = |name: &str| gates.iter().flatten().any(|gate| gate == name);
+        weights::check(&tensors, &path, &wanted, |name| gate(name) || names.is_buffer(name))?;
+        let file_name = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_string();
+        let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
+        Self::build(config, device, info, weights, start, prefix)
     }
 
     /// A parameter's name in the expert's own file.
@@ -206,16 +208,22 @@ impl Expert {
         info: ExpertInfo,
         weights: Weights,
         output: Start,
-        prefix: String,
+        prefix: &str,
     ) -> Result<Self, Error> {
-        let mut maker = Maker { device, weights, name: prefix.clone() };
+        let mut maker = Maker { device, weights };
+        // An expert's layers stand for the last of their block, whose windows and angles they have.
+        let (per_block, l) = (config.layers / info.blocks, info.layers_per_block);
+        let stands_for = |i: usize, k: usize| (i + 1) * per_block - l.saturating_sub(k).clamp(1, per_block);
         let mut block = |i: usize| {
-            (0..info.layers_per_block)
-                .map(|k| Layer::new(config, &mut maker, &format!("blocks.{i}.layers.{k}."), output))
+            (0..l)
+                .map(|k| {
+                    let at = format!("{prefix}blocks.{i}.layers.{k}.");
+                    Layer::new(config, &mut maker, &at, stands_for(i, k), output)
+                })
                 .collect::<Result<Vec<_>, _>>()
         };
         let blocks = (0..info.blocks).map(&mut block).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { info, blocks, prefix })
+        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names })
     }
 
     /// All its parameters.
@@ -227,6 +235,6 @@ impl Expert {
 /// Writes an expert folder, which exists, with `gates` if it has its own.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
     let params = expert.params().chain(gates.iter().flat_map(Gate::params));
-    weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name))?;
+    weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
     files::write_json(&folder.join(INFO), &expert.info)
 }

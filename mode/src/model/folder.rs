@@ -5,7 +5,8 @@ use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
 use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
-use super::weights::refuse_unread;
+use super::sets::StageOneGates;
+use super::weights;
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -119,10 +120,12 @@ pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, devic
         gates.push(Expert::open_gates(folder, info, config.width, device)?);
     }
     let blocks = infos.first().map_or(0, |info| info.blocks);
-    let gates = (0..blocks)
+    let composed = (0..blocks)
         .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
         .collect::<Result<_, _>>()?;
-    Model::with_experts(backbone, opened, gates)
+    let mut model = Model::with_experts(backbone, opened, composed)?;
+    model.stage_one = Some(StageOneGates { rule, gates });
+    Ok(model)
 }
 
 fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
@@ -164,10 +167,13 @@ fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
         }
         experts.push(expert);
     }
-    let tensors = SafeTensors::open(&[folder.join(GATES)])?;
-    let gates = Gate::read_all(&tensors, info.blocks, experts.len() + 1, backbone.config.width, device)?;
-    let params = gates.iter().flat_map(Gate::params);
-    refuse_unread(&tensors, &folder.join(GATES), params, str::to_string, |_| false)?;
+    let path = folder.join(GATES);
+    let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
+    let (branches, width) = (experts.len() + 1, backbone.config.width);
+    let shapes = |i: usize| Gate::names(i).into_iter().zip([vec![branches, width], vec![branches]]);
+    let wanted: Vec<_> = (0..info.blocks).flat_map(shapes).collect();
+    weights::check(&tensors, &path, &wanted, |_| false)?;
+    let gates = Gate::read_all(&tensors, info.blocks, branches, width, device)?;
     Model::with_experts(backbone, experts, gates)
 }
 

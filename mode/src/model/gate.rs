@@ -10,6 +10,7 @@
 //! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
 
 use super::context::Context;
+use super::family::Family;
 use super::weights;
 use crate::Error;
 use mode_autograd::{AutogradError, Gated, Param, Var, gate_merge};
@@ -94,7 +95,7 @@ impl Gate {
 
     /// Writes the gates of all blocks.
     pub(crate) fn write_all(gates: &[Gate], path: &Path) -> Result<(), Error> {
-        weights::write(path, gates.iter().flat_map(Gate::params), str::to_string)
+        weights::write(path, gates.iter().flat_map(Gate::params), str::to_string, &Family::LLAMA.names)
     }
 
     /// The branches merged, with each one's weight `[tokens, branches]`; x is what all of them read.
@@ -106,6 +107,16 @@ impl Gate {
     /// Its parameters.
     pub fn params(&self) -> [&Param; 2] {
         [&self.weight, &self.bias]
+    }
+
+    /// The gate over the backbone and some of its experts, by their numbers: the softmax over what is left.
+    pub(crate) fn keep(&self, experts: &[usize], block: usize) -> Result<Self, Error> {
+        let (weight, bias) = (self.weight.value(), self.bias.value());
+        let (width, [weight, bias]) = (weight.width(), [weight.to_vec()?, bias.to_vec()?]);
+        let rows = || std::iter::once(0).chain(experts.iter().map(|expert| expert + 1));
+        let kept: Vec<f32> = rows().flat_map(|row| &weight[row * width..][..width]).copied().collect();
+        let bias: Vec<f32> = rows().map(|row| bias[row]).collect();
+        Self::from_values(self.bias.value().device(), block, width, &kept, &bias)
     }
 
     /// The gate of block `block` for N experts, from the two-way gate of each.

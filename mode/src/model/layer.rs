@@ -1,79 +1,97 @@
-//! One decoder layer of the Llama family: h = x + attention(norm x), y = h + down (silu(gate norm h) * up norm h).
+//! One decoder layer: h = x + attention(norm x), y = h + feed_forward(norm h); in some families what is added is normed too.
 //!
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
 use super::attention::Attention;
 use super::config::Config;
 use super::context::Context;
+use super::feed_forward::FeedForward;
 use super::init::Start;
 use super::lora::Lora;
+use super::norm::Norm;
 use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Tape, Var, add, add_at, linear, recompute, rms_norm, swiglu};
+use mode_autograd::{AutogradError, Param, Tape, Var, add, add_at, recompute};
 use mode_tensor::Tensor;
 
 /// A decoder layer. Clones are the same parameters.
 #[derive(Clone)]
 pub struct Layer {
-    pub(crate) input_norm: Param,
+    input_norm: Norm,
     pub(crate) attention: Attention,
-    pub(crate) post_norm: Param,
-    pub(crate) gate: Param,
-    pub(crate) up: Param,
-    pub(crate) down: Param,
-    epsilon: f32,
+    attention_norm: Option<Norm>,
+    feed_norm: Norm,
+    pub(crate) feed_forward: FeedForward,
+    feed_out_norm: Option<Norm>,
 }
 
 impl Layer {
-    /// A layer whose parameters are named after `at`; `output` is how the matrices that write to the stream start.
-    pub(crate) fn new(config: &Config, maker: &mut Maker, at: &str, output: Start) -> Result<Self, Error> {
-        let (d, f) = (config.width, config.hidden);
-        let normal = |width: usize| Start::Normal((width as f64).powf(-0.5));
-        let mut param = |name: &str, shape: &[usize], start| maker.param(&format!("{at}{name}.weight"), shape, start);
-        let attention = Attention::new(config, |name, shape, start| param(name, &shape, start), output)?;
+    /// A layer whose parameters are named after `at`, with the window and the angles of the decoder's layer number `layer`;
+    /// `output` is how the matrices that write to the stream start.
+    pub(crate) fn new(
+        config: &Config,
+        maker: &mut Maker,
+        at: &str,
+        layer: usize,
+        output: Start,
+    ) -> Result<Self, Error> {
+        let names = &config.family.names;
+        let attention = Attention::new(config, maker, at, layer, output)?;
+        let feed_forward = FeedForward::new(config, maker, at, output)?;
+        let mut norm = |name: &str| Norm::new(config, maker, &format!("{at}{name}"), config.width);
         Ok(Self {
             attention,
-            input_norm: param("input_layernorm", &[d], Start::Constant(1.0))?,
-            post_norm: param("post_attention_layernorm", &[d], Start::Constant(1.0))?,
-            gate: param("mlp.gate_proj", &[f, d], normal(d))?,
-            up: param("mlp.up_proj", &[f, d], normal(d))?,
-            down: param("mlp.down_proj", &[d, f], output)?,
-            epsilon: config.epsilon as f32,
+            feed_forward,
+            input_norm: norm(names.input_norm)?,
+            feed_norm: norm(names.feed_norm)?,
+            attention_norm: if config.out_norms { Some(norm(names.attention_norm)?) } else { None },
+            feed_out_norm: if config.out_norms { Some(norm(names.feed_out_norm)?) } else { None },
         })
     }
 
     /// The layer's output; its last sum is written to `out` if one is given.
     pub(crate) fn forward(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, Error> {
-        if !context.recompute || context.cache.is_some() {
+        if !context.recompute || !context.spans.is_empty() {
             return Ok(self.compute(context, x, out)?);
         }
-        let (layer, rotation, length) = (self.clone(), context.rotation.clone(), context.length);
+        let (layer, rotations, length) = (self.clone(), context.rotations.to_vec(), context.length);
         let params = self.params().chain(self.lora_params()).filter(|param| param.is_trained()).cloned().collect();
         Ok(recompute(context.tape, x, params, out, move |tape: &Tape, x: &Var, out: Option<&Tensor>| {
-            layer.compute(&Context { tape, rotation: &rotation, length, recompute: false, cache: None }, x, out)
+            layer.compute(&Context { tape, rotations: &rotations, length, recompute: false, spans: &[] }, x, out)
         })?)
     }
 
     fn compute(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
-        let tape = context.tape;
-        x.value().device().at(|| self.input_norm.name().trim_end_matches(".input_layernorm.weight").into());
-        let normed = rms_norm(x, &tape.param(&self.input_norm), self.epsilon)?;
-        let h = add(x, &self.attention.forward(context, self.input_norm.name(), &normed)?)?;
-        let normed = rms_norm(&h, &tape.param(&self.post_norm), self.epsilon)?;
-        let gate = linear(&normed, &tape.param(&self.gate))?;
-        let up = linear(&normed, &tape.param(&self.up))?;
-        add_at(&h, &linear(&swiglu(&gate, &up)?, &tape.param(&self.down))?, out)
+        let (tape, name) = (context.tape, self.input_norm.weight.name());
+        // The layer's own name is what stands before its first norm's.
+        x.value().device().at(|| name.rsplitn(3, '.').nth(2).unwrap_or(name).into());
+        let mut added = self.attention.forward(context, name, &self.input_norm.apply(tape, x)?)?;
+        if let Some(norm) = &self.attention_norm {
+            added = norm.apply(tape, &added)?;
+        }
+        let h = add(x, &added)?;
+        let mut added = self.feed_forward.forward(context, &self.feed_norm.apply(tape, &h)?)?;
+        if let Some(norm) = &self.feed_out_norm {
+            added = norm.apply(tape, &added)?;
+        }
+        add_at(&h, &added, out)
     }
 
-    fn projections(&self) -> impl Iterator<Item = &Projection> {
-        self.attention.projections.iter()
+    /// Its projections: the attention's, then the feed-forward's.
+    pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.attention.projections().chain(self.feed_forward.projections())
+    }
+
+    pub(crate) fn projections_mut(&mut self) -> impl Iterator<Item = &mut Projection> {
+        self.attention.projections_mut().chain(self.feed_forward.projections_mut())
     }
 
     /// All its parameters but a LoRA's.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
-        let rest = [&self.gate, &self.up, &self.down, &self.input_norm, &self.post_norm];
-        self.projections().map(|projection| &projection.weight).chain(rest)
+        let norms = [&self.input_norm, &self.feed_norm].into_iter();
+        let norms = norms.chain(&self.attention_norm).chain(&self.feed_out_norm).flat_map(Norm::params);
+        self.projections().flat_map(Projection::params).chain(norms).chain(self.attention.norm_params())
     }
 
     /// The parameters of its LoRAs.

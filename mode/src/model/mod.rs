@@ -1,4 +1,4 @@
-//! The model: a decoder of the Llama family as the frozen backbone, experts beside its blocks, and gates.
+//! The model: a pre-trained decoder as the frozen backbone, experts beside its blocks, and gates.
 //!
 //! A decoder of L layers is cut into m blocks of L/m layers. In block i, x being the stream that enters it,
 //!
@@ -18,12 +18,17 @@ mod config;
 mod context;
 mod decoder;
 mod expert;
+mod family;
+mod feed_forward;
 mod folder;
 mod gate;
 mod init;
 mod layer;
 mod lora;
+mod norm;
 mod projection;
+mod rope;
+mod sets;
 mod weights;
 
 pub(crate) use adapter::save as save_adapter;
@@ -31,16 +36,21 @@ pub use adapter::{LoraInfo, add_lora};
 pub use attention::Attention;
 pub use backbone::Backbone;
 pub(crate) use backbone::base_sha256;
-pub use cache::Cache;
-pub use config::Config;
+pub use cache::{Cache, Span};
+pub use config::{Biases, Config, NormKind};
 pub use context::Context;
 pub use decoder::{Model, Output, Trained};
 pub(crate) use expert::{BASE_CONFIG, save as save_expert};
 pub use expert::{Expert, ExpertInfo};
+pub use family::Family;
+pub use feed_forward::FeedForward;
 pub(crate) use folder::{base_of, save_composed};
 pub use folder::{open, open_with_experts};
 pub use gate::{Gate, GateRule};
 pub use init::{ExpertInit, Random};
 pub use layer::Layer;
+pub use norm::Norm;
 pub use projection::Projection;
+pub use rope::{Rope, Scaling};
+pub use sets::{ExpertSet, Group};
 pub use weights::Rule;

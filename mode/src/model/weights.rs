@@ -1,5 +1,6 @@
 //! Where parameters come from: a file, an initialisation, or a rule.
 
+use super::family::Names;
 use super::init::{Random, Start};
 use crate::{Error, files};
 use mode_autograd::Param;
@@ -9,12 +10,14 @@ use std::path::Path;
 
 /// Gives each parameter its first values.
 pub(crate) enum Weights<'a> {
-    /// From a file, whose names carry `prefix` where ours carry nothing.
-    File { tensors: &'a SafeTensors, prefix: &'a str },
+    /// From a file, by the name that it has there.
+    File { tensors: &'a SafeTensors, file_name: &'a dyn Fn(&str) -> String, names: &'a Names },
     /// At random.
     Random(&'a mut Random),
     /// By a rule: the values of the parameter of this name and shape.
     Rule(&'a Rule),
+    /// None: only names and shapes are noted, as a file would have them.
+    Listed(&'a mut Vec<(String, Vec<usize>)>, &'a Names),
 }
 
 /// A parameter's values by its name and its shape.
@@ -24,52 +27,94 @@ pub type Rule = dyn Fn(&str, &[usize]) -> Vec<f32>;
 pub(crate) struct Maker<'a> {
     pub(crate) device: &'a Device,
     pub(crate) weights: Weights<'a>,
-    /// Put before each parameter's name.
-    pub(crate) name: String,
 }
 
 impl Maker<'_> {
     /// The parameter `name` of `shape`.
     pub(crate) fn param(&mut self, name: &str, shape: &[usize], start: Start) -> Result<Param, Error> {
-        let whole = format!("{}{name}", self.name);
+        let device = self.device;
         let values = match &mut self.weights {
-            // Matrices stay as they are stored; an optimizer that trains them widens them. Vectors are small.
-            Weights::File { tensors, prefix } if shape.len() > 1 => {
-                return Ok(Param::new(whole, tensors.load(self.device, &format!("{prefix}{name}"), shape)?));
+            Weights::File { tensors, file_name, names } => {
+                let file = file_name(name);
+                // Matrices stay as they are stored; an optimizer that trains them widens them. Vectors are small.
+                let tensor = if names.is_transposed(name) {
+                    tensors.load_transposed(device, &file, shape)
+                } else if shape.len() > 1 {
+                    tensors.load(device, &file, shape)
+                } else {
+                    tensors.read(&file, shape).and_then(|values| Tensor::from_slice(device, &values, shape))
+                };
+                return Ok(Param::new(name, tensor?));
             }
-            Weights::File { tensors, prefix } => tensors.read(&format!("{prefix}{name}"), shape)?,
+            Weights::Listed(list, names) => {
+                let mut stored = shape.to_vec();
+                if names.is_transposed(name) {
+                    stored.reverse();
+                }
+                list.push((name.into(), stored));
+                return Ok(Param::new(name, Tensor::empty(device, shape)?));
+            }
             Weights::Random(random) => random.values(shape.iter().product(), start),
-            Weights::Rule(rule) => rule(&whole, shape),
+            Weights::Rule(rule) => rule(name, shape),
         };
-        Ok(Param::new(whole, Tensor::from_slice(self.device, &values, shape)?))
+        Ok(Param::new(name, Tensor::from_slice(device, &values, shape)?))
     }
 }
 
-/// An error if a file holds a tensor that was not read: what it says would silently not count. `params` are those that were
-/// read, `file_name` their names in the file from their own; `harmless` tells which others are known to carry nothing.
-pub(crate) fn refuse_unread<'a>(
+/// Tensors named in a message at the most.
+const NAMED: usize = 4;
+
+/// An error that lists the tensors that a file lacks, those whose shape is another, and those that have no place, which would
+/// silently not count. `wanted` are names and shapes as the file has them; `harmless` tells which others carry nothing.
+pub(crate) fn check(
     tensors: &SafeTensors,
     path: &Path,
-    params: impl IntoIterator<Item = &'a Param>,
-    file_name: impl Fn(&str) -> String,
+    wanted: &[(String, Vec<usize>)],
     harmless: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
-    let read: HashSet<String> = params.into_iter().map(|param| file_name(param.name())).collect();
-    match tensors.names().find(|name| !read.contains(*name) && !harmless(name)) {
-        None => Ok(()),
-        Some(name) => {
-            let what = format!("tensor '{name}' has no place in the model that the configuration beside it describes");
-            Err(Error::content(path, what + "; take the two from one source"))
+    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    for (name, shape) in wanted {
+        if !tensors.has(name) {
+            missing.push(name.clone());
+            continue;
+        }
+        let found = tensors.shape(name)?;
+        if found != *shape {
+            misshapen.push(format!("{name} {found:?} for {shape:?}"));
         }
     }
+    let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let surplus = tensors.names().filter(|name| !known.contains(name) && !harmless(name)).map(String::from).collect();
+    let mut wrong = Vec::new();
+    for (list, what) in [(missing, "missing"), (misshapen, "of another shape"), (surplus, "without a place")] {
+        if !list.is_empty() {
+            wrong.push(format!("{} {what} ({})", counted(list.len()), some_of(&list)));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let what = format!("does not fit the configuration beside it: {}", wrong.join(", "));
+    Err(Error::content(path, what + "; take the two from one source"))
 }
 
-/// Writes parameters to a file, named by `name` from the parameter's own.
+fn counted(count: usize) -> String {
+    if count == 1 { "1 tensor is".into() } else { format!("{count} tensors are") }
+}
+
+fn some_of(list: &[String]) -> String {
+    let named = list[..list.len().min(NAMED)].join(", ");
+    if list.len() > NAMED { format!("{named} and {} more", list.len() - NAMED) } else { named }
+}
+
+/// Writes parameters to a file as their family stores them, named by `name` from the parameter's own.
 pub(crate) fn write<'a>(
     path: &Path,
     params: impl IntoIterator<Item = &'a Param>,
     name: impl Fn(&str) -> String,
+    names: &Names,
 ) -> Result<(), Error> {
     let tensors = params.into_iter().map(|param| (name(param.name()), param.value())).collect();
-    files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, &[])?))
+    let transposed = |name: &str| names.is_transposed(name);
+    files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, transposed, &[])?))
 }

@@ -107,7 +107,7 @@ impl Checkpoints {
             serde_json::to_string(&header).map_err(|source| Error::Json { path: self.folder.clone(), source })?;
         std::fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;
         let staged = files::Staged { path: self.folder.join(format!(".step-{:08}{}", header.step, files::PARTIAL)) };
-        write_safetensors(&staged.path, &tensors, &[(NOTE, note)])?;
+        write_safetensors(&staged.path, &tensors, |_| false, &[(NOTE, note)])?;
         let hash = files::sha256(&staged.path)?;
         let path = self.folder.join(format!("step-{:08}-{}.safetensors", header.step, &hash[..DIGITS]));
         staged.place(&path)?;

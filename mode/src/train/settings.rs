@@ -229,11 +229,9 @@ impl ModelShape {
             // check() has seen to it that nothing is left over.
             head_width: self.width / self.heads.max(1),
             positions: self.positions,
-            epsilon: 1e-5,
-            theta: 10_000.0,
             tied: self.tied,
             eos: eos.into_iter().collect(),
-            more: Default::default(),
+            ..Config::default()
         }
     }
 }

@@ -1,4 +1,4 @@
-// With s = sigmoid(gate): dgate = dh * up * s (1 + gate (1 - s)), dup = dh * gate * s.
+// dgate = dh * up * f'(gate), dup = dh * f(gate); f and f' by shared/activation.wgsl.
 
 struct Params { count: u32 }
 
@@ -14,9 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 256u + lane;
     if i < params.count {
-        let g = gate[i];
-        let s = 1.0 / (1.0 + exp(-g));
-        dgate[i] = dh[i] * up[i] * s * (1.0 + g * (1.0 - s));
-        dup[i] = dh[i] * g * s;
+        dgate[i] = dh[i] * up[i] * slope(gate[i]);
+        dup[i] = dh[i] * activation(gate[i]);
     }
 }

@@ -1,4 +1,4 @@
-// h = silu(gate) * up, with silu(g) = g / (1 + e^-g).
+// h = f(gate) * up; f by shared/activation.wgsl.
 
 struct Params { count: u32 }
 
@@ -12,7 +12,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) lane: u32) {
     let i = (group.y * groups.x + group.x) * 256u + lane;
     if i < params.count {
-        let g = gate[i];
-        h[i] = g / (1.0 + exp(-g)) * up[i];
+        h[i] = activation(gate[i]) * up[i];
     }
 }

@@ -1,0 +1,247 @@
+//! The activations of feed-forward layers, h = f(x), element by element; x and h `[tokens, hidden]`. Moves 2 units.
+//!
+//! SiLU x sigmoid(x); GELU x Phi(x), Phi the standard normal distribution (Hendrycks and Gimpel, arXiv 1606.08415); its
+//! approximation by tanh, x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u); ReLU max(x, 0);
+//! tanh, which also bends logits.
+
+use crate::add::TASK;
+use crate::simd::{exp, sigmoid, simd, tanh};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// Which activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Activation {
+    /// x sigmoid(x).
+    Silu = 0,
+    /// GELU by tanh.
+    GeluTanh = 1,
+    /// x Phi(x).
+    Gelu = 2,
+    /// max(x, 0).
+    Relu = 3,
+    /// tanh(x).
+    Tanh = 4,
+}
+
+impl Activation {
+    /// All of them, by their numbers in the WGSL.
+    pub const ALL: [Self; 5] = [Self::Silu, Self::GeluTanh, Self::Gelu, Self::Relu, Self::Tanh];
+
+    /// f(x).
+    pub(crate) fn value(self, x: f64) -> f64 {
+        match self {
+            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::GeluTanh => x / (1.0 + (-2.0 * tanh_argument(x)).exp()),
+            Self::Gelu => x * normal64(x),
+            Self::Relu => x.max(0.0),
+            Self::Tanh => x.tanh(),
+        }
+    }
+
+    /// f'(x).
+    pub(crate) fn slope(self, x: f64) -> f64 {
+        match self {
+            Self::Silu => {
+                let s = 1.0 / (1.0 + (-x).exp());
+                s * (1.0 + x * (1.0 - s))
+            }
+            Self::GeluTanh => {
+                let t = tanh_argument(x).tanh();
+                let du = (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
+                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du
+            }
+            Self::Gelu => normal64(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt(),
+            Self::Relu => f64::from(u8::from(x > 0.0)),
+            Self::Tanh => 1.0 - x.tanh() * x.tanh(),
+        }
+    }
+}
+
+fn tanh_argument(x: f64) -> f64 {
+    (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))
+}
+
+/// Phi(x) = erfc(-x / sqrt 2) / 2.
+fn normal64(x: f64) -> f64 {
+    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// 2 sqrt(2 / pi).
+const TWICE: f32 = 1.595_769_1;
+
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
+#[inline(always)]
+pub(crate) fn gelu_tanh(x: f32) -> f32 {
+    x * sigmoid(TWICE * (x + 0.044_715 * x * x * x))
+}
+
+#[inline(always)]
+pub(crate) fn gelu(x: f32) -> f32 {
+    x * normal(x)
+}
+
+#[inline(always)]
+pub(crate) fn relu(x: f32) -> f32 {
+    x.max(0.0)
+}
+
+/// Phi(x) by Abramowitz and Stegun's formula 7.1.26, to 1e-7.
+#[inline(always)]
+fn normal(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let p = ((((1.061_405_4 * t - 1.453_152) * t + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6) * t;
+    let upper = 0.5 * p * exp(-z * z);
+    if x < 0.0 { upper } else { 1.0 - upper }
+}
+
+#[inline(always)]
+pub(crate) fn silu_slope(x: f32) -> f32 {
+    let s = sigmoid(x);
+    s * (1.0 + x * (1.0 - s))
+}
+
+#[inline(always)]
+pub(crate) fn gelu_tanh_slope(x: f32) -> f32 {
+    let s = sigmoid(TWICE * (x + 0.044_715 * x * x * x));
+    s * (1.0 + x * (1.0 - s) * TWICE * (1.0 + 0.134_145 * x * x))
+}
+
+#[inline(always)]
+pub(crate) fn gelu_slope(x: f32) -> f32 {
+    normal(x) + x * 0.398_942_3 * exp(-0.5 * x * x)
+}
+
+#[inline(always)]
+pub(crate) fn relu_slope(x: f32) -> f32 {
+    if x > 0.0 { 1.0 } else { 0.0 }
+}
+
+#[inline(always)]
+pub(crate) fn tanh_slope(x: f32) -> f32 {
+    let t = tanh(x);
+    1.0 - t * t
+}
+
+crate::kernel::params! {
+    /// Parameters of the kernels that have an activation.
+    pub struct Params {
+        /// Elements.
+        pub count: u32,
+        /// Number of the [`Activation`]; in the WGSL a constant of the pipeline.
+        pub activation: u32,
+    }
+}
+
+impl Params {
+    pub(crate) fn new(count: usize, activation: Activation) -> Self {
+        Self { count: count as u32, activation: activation as u32 }
+    }
+
+    pub(crate) fn activation(&self) -> Activation {
+        Activation::ALL[self.activation as usize]
+    }
+
+    /// The shader's constants.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("ACTIVATION", self.activation)]
+    }
+
+    /// Each activation at odd sizes, or the usual one at a large size.
+    pub(crate) fn cases(sizes: Sizes) -> Vec<Self> {
+        let every = |count: usize| Activation::ALL.map(|activation| Self::new(count, activation));
+        let mut odd = [1, 255, 257].map(|count| Self::new(count, Activation::Silu)).to_vec();
+        odd.extend(every(40_001));
+        sizes.pick(odd, [Self::new(16_777_300, Activation::Silu)])
+    }
+}
+
+/// The kernel.
+pub struct Activate;
+
+/// h = f(x).
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn activation(device: &Device, activation: Activation, x: &View, h: &View) -> Result<(), KernelError> {
+    launch::<Activate>(device, &Params::new(h.len, activation), &[x], &[h])
+}
+
+impl Kernel for Activate {
+    type Params = Params;
+    const NAME: &'static str = "activation";
+    const WGSL: &'static str = mode_shaders::ACTIVATION;
+    const INPUTS: &'static [&'static str] = &["x"];
+    const OUTPUTS: &'static [&'static str] = &["h"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        fn apply(x: &[f32], h: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+            h.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(h, x)| {
+                simd(|| h.iter_mut().zip(x).for_each(|(h, &x)| *h = f(x)));
+            });
+        }
+        let ([x], [h]) = bindings.take();
+        match p.activation() {
+            Activation::Silu => apply(x, h, silu),
+            Activation::GeluTanh => apply(x, h, gelu_tanh),
+            Activation::Gelu => apply(x, h, gelu),
+            Activation::Relu => apply(x, h, relu),
+            Activation::Tanh => apply(x, h, tanh),
+        }
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x], [h]) = bindings.take();
+        for i in 0..p.count as usize {
+            h[i] = p.activation().value(x[i]);
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 5.0 * f64::from(p.count), bytes: 8.0 * f64::from(p.count) }
+    }
+
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
+        let case = |params: Params| Case {
+            params,
+            inputs: vec![Data::F32(fill(seed, params.count as usize, 8.0))],
+            outputs: vec![Data::Out(params.count as usize)],
+        };
+        Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // silu(ln 3) = ln 3 * 3/4; Phi(1) = 0.8413447461; tanh(u(1)) by hand 0.6823840; and each slope by differences.
+        let close = |got: f64, want: f64| approx::assert_relative_eq!(got, want, epsilon = 1e-7);
+        close(Activation::Silu.value(3f64.ln()), 0.75 * 3f64.ln());
+        close(Activation::Gelu.value(1.0), 0.841_344_746_1);
+        close(Activation::GeluTanh.value(1.0), 0.841_191_990_6);
+        close(Activation::Relu.value(-2.0), 0.0);
+        for activation in Activation::ALL {
+            for x in [-3.0, -0.4, 0.3, 2.0] {
+                let difference = activation.value(x + 1e-6) - activation.value(x - 1e-6);
+                approx::assert_relative_eq!(activation.slope(x), difference / 2e-6, epsilon = 1e-7);
+            }
+        }
+    }
+}

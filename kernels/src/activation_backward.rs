@@ -1,0 +1,92 @@
+//! dx = dh f'(x), f an [activation](crate::activation); all `[tokens, hidden]`. Moves 3 units.
+
+use crate::activation::{Activation, Params, gelu_slope, gelu_tanh_slope, relu_slope, silu_slope, tanh_slope};
+use crate::add::TASK;
+use crate::simd::simd;
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// The kernel.
+pub struct ActivationBackward;
+
+/// Gradient of the input of [`crate::activation::activation`].
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn activation_backward(
+    device: &Device,
+    activation: Activation,
+    x: &View,
+    dh: &View,
+    dx: &View,
+) -> Result<(), KernelError> {
+    launch::<ActivationBackward>(device, &Params::new(dh.len, activation), &[x, dh], &[dx])
+}
+
+impl Kernel for ActivationBackward {
+    type Params = Params;
+    const NAME: &'static str = "activation_backward";
+    const WGSL: &'static str = mode_shaders::ACTIVATION_BACKWARD;
+    const INPUTS: &'static [&'static str] = &["x", "dh"];
+    const OUTPUTS: &'static [&'static str] = &["dx"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        fn apply(x: &[f32], dh: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) {
+            dx.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).zip(dh.par_chunks(TASK)).for_each(|((dx, x), dh)| {
+                simd(|| dx.iter_mut().zip(x).zip(dh).for_each(|((dx, &x), dh)| *dx = dh * slope(x)));
+            });
+        }
+        let ([x, dh], [dx]) = bindings.take();
+        match p.activation() {
+            Activation::Silu => apply(x, dh, dx, silu_slope),
+            Activation::GeluTanh => apply(x, dh, dx, gelu_tanh_slope),
+            Activation::Gelu => apply(x, dh, dx, gelu_slope),
+            Activation::Relu => apply(x, dh, dx, relu_slope),
+            Activation::Tanh => apply(x, dh, dx, tanh_slope),
+        }
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([x, dh], [dx]) = bindings.take();
+        for i in 0..p.count as usize {
+            dx[i] = dh[i] * p.activation().slope(x[i]);
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 9.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+    }
+
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
+        let case = |params: Params| {
+            let n = params.count as usize;
+            let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
+            Case { params, inputs, outputs: vec![Data::Out(n)] }
+        };
+        Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // At 0 the slopes of SiLU and of both GELUs are 1/2.
+        for activation in &Activation::ALL[..3] {
+            let mut dx = [0.0];
+            let bindings = Bindings::new(vec![&[0.0], &[6.0]], vec![&mut dx]);
+            ActivationBackward::reference(&Params::new(1, *activation), bindings);
+            assert_eq!(dx, [3.0]);
+        }
+    }
+}

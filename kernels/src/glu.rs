@@ -1,0 +1,89 @@
+//! h = f(gate) * up, f an [activation](crate::activation): gated linear units (Shazeer, arXiv 2002.05202), SwiGLU with SiLU and
+//! GeGLU with GELU; all `[tokens, hidden]`. Moves 3 units.
+
+use crate::activation::{Activation, gelu, gelu_tanh, relu, silu};
+use crate::add::TASK;
+use crate::simd::{simd, tanh};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+pub use crate::activation::Params;
+
+/// The kernel.
+pub struct Glu;
+
+/// h = f(gate) * up.
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn glu(device: &Device, activation: Activation, gate: &View, up: &View, h: &View) -> Result<(), KernelError> {
+    launch::<Glu>(device, &Params::new(h.len, activation), &[gate, up], &[h])
+}
+
+impl Kernel for Glu {
+    type Params = Params;
+    const NAME: &'static str = "glu";
+    const WGSL: &'static str = mode_shaders::GLU;
+    const INPUTS: &'static [&'static str] = &["gate", "up"];
+    const OUTPUTS: &'static [&'static str] = &["h"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        fn apply(gate: &[f32], up: &[f32], h: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+            h.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(up.par_chunks(TASK)).for_each(|((h, gate), up)| {
+                simd(|| h.iter_mut().zip(gate).zip(up).for_each(|((h, &g), u)| *h = f(g) * u));
+            });
+        }
+        let ([gate, up], [h]) = bindings.take();
+        match p.activation() {
+            Activation::Silu => apply(gate, up, h, silu),
+            Activation::GeluTanh => apply(gate, up, h, gelu_tanh),
+            Activation::Gelu => apply(gate, up, h, gelu),
+            Activation::Relu => apply(gate, up, h, relu),
+            Activation::Tanh => apply(gate, up, h, tanh),
+        }
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([gate, up], [h]) = bindings.take();
+        for i in 0..p.count as usize {
+            h[i] = p.activation().value(gate[i]) * up[i];
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 5.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+    }
+
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
+        let case = |params: Params| {
+            let n = params.count as usize;
+            let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
+            Case { params, inputs, outputs: vec![Data::Out(n)] }
+        };
+        Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // silu(ln 3) = ln 3 * 3/4.
+        let mut h = [0.0; 2];
+        let gate = [3f64.ln(), 0.0];
+        let bindings = Bindings::new(vec![&gate, &[4.0, 5.0]], vec![&mut h]);
+        Glu::reference(&Params::new(2, Activation::Silu), bindings);
+        approx::assert_relative_eq!(h[0], 3.0 * 3f64.ln(), epsilon = 1e-12);
+        assert_eq!(h[1], 0.0);
+    }
+}

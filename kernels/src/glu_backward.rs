@@ -1,0 +1,110 @@
+//! dgate = dh * up * f'(gate), dup = dh * f(gate), f an [activation](crate::activation); all `[tokens, hidden]`. Moves 5 units.
+
+use crate::activation::{
+    Activation, Params, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, relu, relu_slope, silu, silu_slope, tanh_slope,
+};
+use crate::add::TASK;
+use crate::simd::{simd, tanh};
+use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use rayon::prelude::*;
+
+/// The kernel.
+pub struct GluBackward;
+
+/// Gradients dgate and dup of both inputs of [`crate::glu::glu`].
+///
+/// # Errors
+/// As [`crate::launch`].
+pub fn glu_backward(
+    device: &Device,
+    activation: Activation,
+    [gate, up, dh]: [&View; 3],
+    [dgate, dup]: [&View; 2],
+) -> Result<(), KernelError> {
+    launch::<GluBackward>(device, &Params::new(dh.len, activation), &[gate, up, dh], &[dgate, dup])
+}
+
+impl Kernel for GluBackward {
+    type Params = Params;
+    const NAME: &'static str = "glu_backward";
+    const WGSL: &'static str = mode_shaders::GLU_BACKWARD;
+    const INPUTS: &'static [&'static str] = &["gate", "up", "dh"];
+    const OUTPUTS: &'static [&'static str] = &["dgate", "dup"];
+
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        p.constants()
+    }
+
+    fn passes(p: &Params) -> Vec<Pass> {
+        vec![Pass::new("main", (p.count as usize).div_ceil(256))]
+    }
+
+    fn cpu(p: &Params, bindings: Bindings<f32>) {
+        fn apply(
+            [gate, up, dh]: [&[f32]; 3],
+            [dgate, dup]: [&mut [f32]; 2],
+            f: impl Fn(f32) -> f32 + Sync,
+            slope: impl Fn(f32) -> f32 + Sync,
+        ) {
+            let inputs = gate.par_chunks(TASK).zip(up.par_chunks(TASK)).zip(dh.par_chunks(TASK));
+            let outputs = dgate.par_chunks_mut(TASK).zip(dup.par_chunks_mut(TASK));
+            inputs.zip(outputs).for_each(|(((gate, up), dh), (dgate, dup))| {
+                let len = dh.len();
+                let (gate, up, dgate, dup) = (&gate[..len], &up[..len], &mut dgate[..len], &mut dup[..len]);
+                simd(|| {
+                    for i in 0..len {
+                        dgate[i] = dh[i] * up[i] * slope(gate[i]);
+                        dup[i] = dh[i] * f(gate[i]);
+                    }
+                });
+            });
+        }
+        let (inputs, outputs) = bindings.take();
+        match p.activation() {
+            Activation::Silu => apply(inputs, outputs, silu, silu_slope),
+            Activation::GeluTanh => apply(inputs, outputs, gelu_tanh, gelu_tanh_slope),
+            Activation::Gelu => apply(inputs, outputs, gelu, gelu_slope),
+            Activation::Relu => apply(inputs, outputs, relu, relu_slope),
+            Activation::Tanh => apply(inputs, outputs, tanh, tanh_slope),
+        }
+    }
+
+    fn reference(p: &Params, bindings: Bindings<f64>) {
+        let ([gate, up, dh], [dgate, dup]) = bindings.take();
+        for i in 0..p.count as usize {
+            dgate[i] = dh[i] * up[i] * p.activation().slope(gate[i]);
+            dup[i] = dh[i] * p.activation().value(gate[i]);
+        }
+    }
+
+    fn cost(p: &Params) -> Cost {
+        Cost { flop: 12.0 * f64::from(p.count), bytes: 20.0 * f64::from(p.count) }
+    }
+
+    fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
+        let case = |params: Params| {
+            let n = params.count as usize;
+            let contents = |seed: u32, scale: f32| Data::F32(fill(seed, n, scale));
+            Case {
+                params,
+                inputs: vec![contents(seed, 8.0), contents(seed + 1, 1.0), contents(seed + 2, 1.0)],
+                outputs: vec![Data::Out(n), Data::Out(n)],
+            }
+        };
+        Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // At gate 0: s = 1/2, dgate = dh up / 2, dup = 0.
+        let (mut dgate, mut dup) = ([0.0], [1.0]);
+        let bindings = Bindings::new(vec![&[0.0], &[3.0], &[4.0]], vec![&mut dgate, &mut dup]);
+        GluBackward::reference(&Params::new(1, Activation::Silu), bindings);
+        assert_eq!((dgate, dup), ([6.0], [0.0]));
+    }
+}

@@ -1,0 +1,40 @@
+//! Gemma (Mesnard et al., arXiv 2403.08295): Llama with scaled embeddings, norms that multiply by 1 + weight, GeGLU, and heads
+//! of a width of their own.
+
+use super::keys::name_of;
+use super::llama::{self, NAMES, base};
+use super::{Family, Keys};
+use crate::model::config::{Biases, Config, NormKind};
+use mode_tensor::Activation;
+use serde_json::{Value, json};
+
+pub(super) const GEMMA: Family =
+    Family { architecture: "GemmaForCausalLM", model_type: "gemma", read, write, names: NAMES };
+
+fn read(keys: &Keys) -> Result<Config, String> {
+    let mut config = of_gemma(keys, &GEMMA)?;
+    // "gelu" in the configurations of the first models means the approximation that they were trained with.
+    if keys.get("hidden_activation").is_none() && config.activation == Activation::Gelu {
+        config.activation = Activation::GeluTanh;
+    }
+    Ok(config)
+}
+
+/// What the Gemmas share.
+pub(super) fn of_gemma(keys: &Keys, family: &'static Family) -> Result<Config, String> {
+    let mut config = base(keys, family, Some(256))?;
+    let bias = keys.flag("attention_bias", false)?;
+    config.biases = Biases { inputs: bias, output: bias, feed_forward: false };
+    config.norm = NormKind::RmsPlusOne;
+    config.embedding_factor = (config.width as f64).sqrt();
+    config.tied = keys.flag("tie_word_embeddings", true)?;
+    let said = if keys.get("hidden_activation").is_some() { "hidden_activation" } else { "hidden_act" };
+    config.activation = keys.activation(said, Activation::GeluTanh)?;
+    Ok(config)
+}
+
+pub(super) fn write(config: &Config) -> Value {
+    let mut all = llama::plain(config);
+    all["hidden_activation"] = json!(name_of(config.activation));
+    all
+}

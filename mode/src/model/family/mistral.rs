@@ -1,0 +1,23 @@
+//! Mistral (Jiang et al., arXiv 2310.06825): Llama with a sliding window in every layer.
+
+use super::llama::{self, NAMES, base};
+use super::{Family, Keys};
+use crate::model::config::Config;
+use serde_json::{Value, json};
+
+pub(super) const MISTRAL: Family =
+    Family { architecture: "MistralForCausalLM", model_type: "mistral", read, write, names: NAMES };
+
+fn read(keys: &Keys) -> Result<Config, String> {
+    let mut config = base(keys, &MISTRAL, None)?;
+    // Without the key transformers takes 4,096; null says none.
+    let window = if keys.0.contains_key("sliding_window") { keys.maybe_size("sliding_window")? } else { Some(4_096) };
+    config.windows = keys.windows(config.layers, window, |_| true)?;
+    Ok(config)
+}
+
+fn write(config: &Config) -> Value {
+    let mut all = llama::plain(config);
+    all["sliding_window"] = json!(config.windows.iter().flatten().next());
+    all
+}

@@ -1,0 +1,208 @@
+//! Rotary positions (Su et al., arXiv 2104.09864): the frequency of each pair of a head's elements, f_i = theta^(-2 i / width), and
+//! the ways in which configurations stretch them to longer windows.
+//!
+//! - `linear`: f / factor (Chen et al., arXiv 2306.15595).
+//! - `llama3`: f / factor for wavelengths over original / low, f for those under original / high, between them a mixture
+//!   (Dubey et al., arXiv 2407.21783).
+//! - `yarn`: f / factor for pairs that turn fewer than beta_slow times in the original window, f for those that turn more than
+//!   beta_fast times, between them a ramp over i; and what is turned is made longer by 0.1 ln(factor) + 1 (Peng et al., arXiv
+//!   2309.00071).
+
+use super::family::Keys;
+use serde_json::{Map, Value, json};
+use std::f64::consts::TAU;
+
+/// Angles of one kind of layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// How they are stretched.
+    pub scaling: Scaling,
+}
+
+/// How frequencies are stretched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All by one factor.
+    Linear {
+        /// What frequencies are divided by.
+        factor: f64,
+    },
+    /// As Llama 3 does it.
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Waves longer than original / low are stretched.
+        low: f64,
+        /// Waves shorter than original / high are not.
+        high: f64,
+        /// Positions before stretching.
+        original: f64,
+    },
+    /// As YaRN does it.
+    Yarn {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Pairs that turn more often than this in the original window are not stretched.
+        fast: f64,
+        /// Pairs that turn more seldom are stretched whole.
+        slow: f64,
+        /// Positions before stretching.
+        original: f64,
+        /// What queries and keys are made longer by.
+        length: f64,
+        /// Whether the ramp begins and ends at whole pairs.
+        truncate: bool,
+    },
+}
+
+impl Rope {
+    /// Angles that are not stretched.
+    pub fn plain(theta: f64) -> Self {
+        Self { theta, scaling: Scaling::None }
+    }
+
+    /// From `rope_theta` and `rope_scaling`, or from `rope_parameters`, where transformers has put both since.
+    pub(crate) fn read(keys: &Keys, positions: usize) -> Result<Self, String> {
+        Self::read_or(keys, positions, 1e4)
+    }
+
+    /// The same with another base where none is given.
+    pub(crate) fn read_or(keys: &Keys, positions: usize, theta: f64) -> Result<Self, String> {
+        let mut rope = Self::plain(keys.number("rope_theta", theta)?);
+        for key in ["rope_scaling", "rope_parameters"] {
+            let Some(value) = keys.get(key) else { continue };
+            let table = value.as_object().ok_or_else(|| format!("{key} is no table of settings"))?;
+            let in_table = |what: String| format!("{key}: {what}");
+            let table = Keys(table.clone());
+            rope.theta = table.number("rope_theta", rope.theta).map_err(in_table)?;
+            match Scaling::read(&table, positions).map_err(in_table)? {
+                Some(scaling) => rope.scaling = scaling,
+                None if key == "rope_parameters" || table.0.is_empty() => {}
+                None => return Err(format!("{key} has no rope_type; give one, or null for no scaling")),
+            }
+        }
+        Ok(rope)
+    }
+
+    /// From one kind of layer's table in `rope_parameters`.
+    pub(crate) fn from_parameters(table: &Value, positions: usize) -> Result<Self, String> {
+        let table = table.as_object().cloned().ok_or("rope_parameters lacks a kind of layer")?;
+        Self::read_or(&Keys(Map::from_iter([("rope_parameters".into(), Value::Object(table))])), positions, 1e4)
+    }
+
+    /// The frequency of each pair of a head of `width`.
+    pub fn frequencies(&self, width: usize) -> Vec<f64> {
+        let plain = |i: usize| self.theta.powf(-2.0 * i as f64 / width as f64);
+        let stretched = |i: usize| {
+            let f = plain(i);
+            match self.scaling {
+                Scaling::None => f,
+                Scaling::Linear { factor } => f / factor,
+                Scaling::Llama3 { factor, low, high, original } => {
+                    let turns = original * f / TAU;
+                    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    (1.0 - kept) * f / factor + kept * f
+                }
+                Scaling::Yarn { factor, fast, slow, original, truncate, .. } => {
+                    // The pair that turns `n` times in the original window.
+                    let pair = |n: f64| width as f64 * (original / (n * TAU)).ln() / (2.0 * self.theta.ln());
+                    let (mut first, mut last) = (pair(fast), pair(slow));
+                    if truncate {
+                        (first, last) = (first.floor(), last.ceil());
+                    }
+                    let (first, last) = (first.max(0.0), last.min(width as f64 - 1.0));
+                    let span = if first == last { 0.001 } else { last - first };
+                    let ramp = ((i as f64 - first) / span).clamp(0.0, 1.0);
+                    ramp * f / factor + (1.0 - ramp) * f
+                }
+            }
+        };
+        (0..width / 2).map(stretched).collect()
+    }
+
+    /// What queries and keys are made longer by.
+    pub fn length(&self) -> f64 {
+        if let Scaling::Yarn { length, .. } = self.scaling { length } else { 1.0 }
+    }
+
+    /// `rope_scaling` as configurations say it.
+    pub(crate) fn scaling_json(&self) -> Value {
+        match self.scaling {
+            Scaling::None => Value::Null,
+            Scaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+            Scaling::Llama3 { factor, low, high, original } => json!({
+                "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+                "original_max_position_embeddings": original as u64,
+            }),
+            Scaling::Yarn { factor, fast, slow, original, length, truncate } => json!({
+                "rope_type": "yarn", "factor": factor, "beta_fast": fast, "beta_slow": slow,
+                "original_max_position_embeddings": original as u64, "attention_factor": length, "truncate": truncate,
+            }),
+        }
+    }
+
+    /// An error unless the numbers make sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !(self.theta.is_finite() && self.theta > 0.0) {
+            return Err(format!("rope_theta is {}; a positive number is wanted", self.theta));
+        }
+        let sound = match self.scaling {
+            Scaling::None => true,
+            Scaling::Linear { factor } => factor > 0.0,
+            Scaling::Llama3 { factor, low, high, original } => {
+                factor > 0.0 && 0.0 < low && low < high && original > 0.0
+            }
+            Scaling::Yarn { factor, fast, slow, original, length, .. } => {
+                factor > 0.0 && 0.0 < slow && slow < fast && original > 0.0 && length > 0.0 && self.theta > 1.0
+            }
+        };
+        if sound { Ok(()) } else { Err(format!("the rope scaling {} makes no sense", self.scaling_json())) }
+    }
+}
+
+impl Scaling {
+    /// From a table of settings; None if it names no kind.
+    fn read(table: &Keys, positions: usize) -> Result<Option<Self>, String> {
+        if table.number("partial_rotary_factor", 1.0)? != 1.0 {
+            return Err("partial_rotary_factor is not supported; heads are turned whole".into());
+        }
+        let Some(kind) = table.get("rope_type").or(table.get("type")) else { return Ok(None) };
+        let original = table.number("original_max_position_embeddings", positions as f64)?;
+        let factor = || table.maybe_number("factor")?.ok_or_else(|| "factor is missing".to_string());
+        Ok(Some(match kind.as_str() {
+            Some("default") => Self::None,
+            Some("linear") => Self::Linear { factor: factor()? },
+            Some("llama3") => Self::Llama3 {
+                factor: factor()?,
+                low: table.number("low_freq_factor", 1.0)?,
+                high: table.number("high_freq_factor", 4.0)?,
+                original,
+            },
+            Some("yarn") => Self::Yarn {
+                factor: factor()?,
+                fast: table.number("beta_fast", 32.0)?,
+                slow: table.number("beta_slow", 1.0)?,
+                original,
+                length: yarn_length(table, factor()?)?,
+                truncate: table.flag("truncate", true)?,
+            },
+            _ => return Err(format!("{kind} is not supported; default, linear, llama3 and yarn are")),
+        }))
+    }
+}
+
+/// What YaRN makes queries and keys longer by.
+fn yarn_length(table: &Keys, factor: f64) -> Result<f64, String> {
+    let mscale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+    if let Some(given) = table.maybe_number("attention_factor")? {
+        return Ok(given);
+    }
+    Ok(match (table.maybe_number("mscale")?, table.maybe_number("mscale_all_dim")?) {
+        (Some(one), Some(all)) if one != 0.0 && all != 0.0 => mscale(one) / mscale(all),
+        _ => mscale(1.0),
+    })
+}

@@ -1,0 +1,16 @@
+// h = f(x), element by element; f by shared/activation.wgsl.
+
+struct Params { count: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;          // [tokens, hidden], count in all
+@group(0) @binding(2) var<storage, read_write> h: array<f32>;    // [tokens, hidden]
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 256u + lane;
+    if i < params.count {
+        h[i] = activation(x[i]);
+    }
+}
