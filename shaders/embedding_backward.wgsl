@@ -1,8 +1,8 @@
 // dtable[id] += sum of dy[t] over the tokens t with ids[t] = id.
 // Deterministic without atomics: `order` lists the tokens sorted by id (equal ids in token order), and the workgroup at
-// the first token of an id adds up the whole run, in order.
+// the first token of an id adds up the whole run, in order. The padding id gets nothing.
 
-struct Params { tokens: u32, width: u32 }
+struct Params { tokens: u32, width: u32, padding: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;            // [tokens]
@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         return;
     }
     let id = ids[order[first]];
-    if first > 0u && ids[order[first - 1u]] == id {
+    if id == params.padding || first > 0u && ids[order[first - 1u]] == id {
         return;
     }
     for (var column = lane; column < params.width; column += 64u) {

@@ -231,7 +231,7 @@ fn composed_models_that_contradict_themselves_are_refused() {
         (info, json!({"format": 2}), "newer version"),
         (info, json!({"base": "gone"}), "its base model is gone"),
         (expert, json!({"name": "math"}), "is of 'math'"),
-        (expert, json!({"layers_per_block": 7}), "no tensor"),
+        (expert, json!({"layers_per_block": 7}), "tensors are missing ("),
         (expert, json!({"base_sha256": "00"}), "made for the base model"),
     ] {
         let copies = Copies::new();
@@ -245,12 +245,12 @@ fn composed_models_that_contradict_themselves_are_refused() {
 fn a_tensor_that_would_not_be_read_is_an_error() {
     let copies = Copies::new();
     set(&copies.path("tiny-random-llama/config.json"), json!({"num_hidden_layers": 5}));
-    copies.refused("tiny-random-llama", "'model.layers.5.input_layernorm.weight' has no place");
+    copies.refused("tiny-random-llama", "tensors are without a place (model.layers.5.input_layernorm.weight");
     let folder = copies.path("tiny-random-mode/code");
     set(&folder.join("expert.json"), json!({"blocks": 1}));
     let base = data("tiny-random-llama");
     let eval = ["eval", "--model", text(&base), "--ids", text(&copies.ids), "--expert", text(&folder)];
-    refused(&eval, "has no place");
+    refused(&eval, "is without a place");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn adapters_that_compute_something_else_are_refused() {
         (json!({"bias": "all"}), "bias"),
         (json!({"target_modules": ["q_proj", "up_proj"]}), "up_proj"),
         (json!({"target_modules": "all-linear"}), "target_modules"),
-        (json!({"target_modules": ["q_proj"]}), "has no place"),
+        (json!({"target_modules": ["q_proj"]}), "24 tensors are without a place"),
         (json!({"peft_type": "IA3"}), "IA3"),
         (json!({"r": 0}), "positive"),
         (json!({"r": 3}), "shape"),
@@ -343,13 +343,14 @@ fn sizes_beyond_reason_are_refused_and_leave_nothing() {
     let out = recipes.path("deep/in/x");
     // Two hundred billion parameters: no machine that runs this has 3 TB.
     let large =
-        "model={tokenizer='tokenizer.json', width=4096, hidden=4000000, layers=4, heads=2, kv_heads=1, positions=32}";
+        "model={tokenizer='tokenizer.json', width=4096, hidden=4000000, layers=4, heads=16, kv_heads=1, positions=32}";
     let large = large.replace("tokenizer.json", text(&recipes.path("tokenizer.json")));
     for (setting, says) in [
         (large.as_str(), "GB of memory"),
         ("model.layers=100000", "layers"),
         ("model.width=1000000000", "over 16777216"),
         ("model.width=16777216", "parameters"),
+        ("model.width=4096", "heads of width 2048; 256 is possible"),
         ("model.heads=0", "zero"),
         ("train.steps=9000000000000000000", "train.steps"),
         ("train.steps='many'", "train.steps: invalid type"),

@@ -74,10 +74,9 @@ fn layer_backward(trained: bool, meet: [Option<&'static str>; 2]) -> Vec<Launch>
         norm(meet[0]),
         linear_backward(trained, D, WQ),
         vec![("attention_backward", D)],
+        vec![("rotary", KV), ("rotary", D)],
         linear_backward(trained, D, WK),
-        vec![("rotary", KV)],
         linear_backward(trained, D, WK),
-        vec![("rotary", D)],
         linear_backward(trained, D, WQ),
         norm(meet[1]),
     ]

@@ -1,6 +1,6 @@
 //! What independent implementations compute on small models, reproduced on the CPU, and as WGSL where a GPU adapter is.
 //!
-//! `tests/data/tiny-random-llama.json` holds what transformers computes on the model beside it (losses, accuracies,
+//! `tests/data/tiny-random-llama.json` and those in `families` hold what transformers computes on the model beside it (losses, accuracies,
 //! gradient norms, continuations); `tiny-random-mode.json` what an f64 implementation computes on experts beside it.
 
 use mode::generate::generate;
@@ -9,6 +9,7 @@ use mode::train::{evaluate, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed};
 use mode_tensor::Device;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 mod common;
 use common::{data, devices};
@@ -36,11 +37,10 @@ fn check_norms(got: &std::collections::BTreeMap<String, f64>, want: &Value, all:
     }
 }
 
-#[test]
-fn llama_as_transformers_computes_it() {
-    let golden = golden("tiny-random-llama.json");
-    for device in devices() {
-        let model = open(&data("tiny-random-llama"), &device).expect("the model");
+/// A model against what transformers computes on it.
+fn check_model(folder: &Path, golden: &Value, devices: &[Device]) {
+    for device in devices {
+        let model = open(folder, device).unwrap_or_else(|e| panic!("{e}"));
         for window in golden["windows"].as_array().expect("windows") {
             let found = evaluate(&model, &[ids(&window["ids"])], true).expect("an evaluation");
             close(found.mean_nll, &window["mean_nll"], 1e-4, "loss");
@@ -50,12 +50,30 @@ fn llama_as_transformers_computes_it() {
         for prompt in golden["prompts"].as_array().expect("prompts") {
             let want = ids(&prompt["greedy"]);
             let made = generate(&model, &ids(&prompt["ids"]), want.len(), &[]).expect("a continuation");
-            assert_eq!(made.ids, want);
+            assert_eq!(made.ids, want, "{}", folder.display());
             for (got, want) in made.top.iter().zip(prompt["top5"].as_array().expect("five")) {
                 assert_eq!(u64::from(got.0), want[0].as_u64().expect("an id"));
                 close(got.1, &want[1], 1e-3, "log-probability");
             }
         }
+    }
+}
+
+#[test]
+fn llama_as_transformers_computes_it() {
+    check_model(&data("tiny-random-llama"), &golden("tiny-random-llama.json"), &devices());
+}
+
+/// Every family, with shapes that no tile divides, windows, stretched angles, tied and untied heads, single files and shards.
+#[test]
+fn families_as_transformers_computes_them() {
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(data("families")).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    names.retain(|path| path.extension().is_some_and(|end| end == "json"));
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names {
+        let text = std::fs::read_to_string(&name).expect("a golden file");
+        check_model(&name.with_extension(""), &serde_json::from_str(&text).expect("JSON"), &devices());
     }
 }
 

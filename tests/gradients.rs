@@ -93,7 +93,9 @@ fn attention() -> Checked {
 
 #[test]
 fn embedding() -> Checked {
-    check("embedding", &[&[4, 3]], |device, x| mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 2, 1])?, &x[0]))
+    check("embedding", &[&[4, 3]], |device, x| {
+        mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 2, 1])?, &x[0], None)
+    })
 }
 
 #[test]

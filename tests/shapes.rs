@@ -2,8 +2,8 @@
 //! are errors.
 
 use mode_autograd::{
-    AutogradError, Param, Tape, Var, add, attention, bias, center, columns, cross_entropy, embedding,
-    gate_merge, glu, linear, rms_norm, rotary, scale,
+    AutogradError, Param, Tape, Var, add, attention, bias, center, columns, cross_entropy, embedding, gate_merge, glu,
+    linear, rms_norm, rotary, scale,
 };
 use mode_kernels::fill_hash::{fill, ids};
 use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation, Tensor};
@@ -106,7 +106,7 @@ proptest! {
     #[test]
     fn embedding_agrees(seed in 1u32..1000, rows in 1usize..60, width in 1usize..40, tokens in 1usize..90) {
         agree(seed, &[vec![rows, width]], &|device, v| {
-            embedding(&Ids::new(device, &ids(seed, tokens, rows as u32))?, &v[0])
+            embedding(&Ids::new(device, &ids(seed, tokens, rows as u32))?, &v[0], None)
         })?;
     }
 
@@ -143,7 +143,7 @@ proptest! {
             all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0)),
             all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, &[1.0], 1.0)?, length)),
             all(&|device, v| Ok(cross_entropy(&v[0], &Ids::new(device, &[0, 1, 2])?)?.mean)),
-            all(&|device, v| embedding(&Ids::new(device, &[9])?, &v[0])),
+            all(&|device, v| embedding(&Ids::new(device, &[9])?, &v[0], None)),
         ];
         prop_assert!(others.iter().all(Result::is_err));
         prop_assert!(attended.is_err() || a[..] == b[..] || heads > 0);

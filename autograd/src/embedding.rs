@@ -1,4 +1,5 @@
-//! Rows of a table by id; the gradient is added to those rows.
+//! Rows of a table by id; the gradient is added to those rows, but for that of the padding id, which learns nothing from being
+//! looked up (as torch's `padding_idx`).
 
 use crate::{AutogradError, Var};
 use mode_tensor::{Ids, Target, Tensor, embedding_backward, fill};
@@ -7,7 +8,7 @@ use mode_tensor::{Ids, Target, Tensor, embedding_backward, fill};
 ///
 /// # Errors
 /// An id that the table does not have.
-pub fn embedding(ids: &Ids, table: &Var) -> Result<Var, AutogradError> {
+pub fn embedding(ids: &Ids, table: &Var, padding: Option<u32>) -> Result<Var, AutogradError> {
     let y = mode_tensor::embedding(ids, table.value())?;
     Var::record("embedding", y, &[table], |_| {
         let (ids, shape) = (ids.clone(), table.value().shape().to_vec());
@@ -21,7 +22,7 @@ pub fn embedding(ids: &Ids, table: &Var) -> Result<Var, AutogradError> {
                     }
                     Target::Add(sum) => sum.clone(),
                 };
-                embedding_backward(&ids, g, &dtable)?;
+                embedding_backward(&ids, padding, g, &dtable)?;
                 Ok(dtable)
             })
         })

@@ -1,7 +1,7 @@
 //! `dtable[id] +=` sum of dy_t over the tokens t with ids_t = id, in token order: deterministic without atomics.
 //!
 //! ids, order `[tokens]`, dy `[tokens, width]`, dtable `[rows, width]`. `order` lists the tokens sorted by id, equal ids in
-//! token order; whoever meets the first token of an id adds up the whole run. Moves 1 unit, and 2 of the rows touched.
+//! token order; whoever meets the first token of an id adds up the whole run. Tokens of the padding id send nothing. Moves 1 unit, and 2 of the rows touched.
 
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
@@ -14,8 +14,13 @@ crate::kernel::params! {
         pub tokens: u32,
         /// Elements a row.
         pub width: u32,
+        /// The id whose row gets nothing; [`NO_PADDING`] for none.
+        pub padding: u32,
     }
 }
+
+/// No id.
+pub const NO_PADDING: u32 = u32::MAX;
 
 /// The kernel.
 pub struct EmbeddingBackward;
@@ -27,19 +32,19 @@ pub fn order_by_id(ids: &[u32]) -> Vec<u32> {
     order
 }
 
-/// Adds each token's row of `dy` to its id's row of `dtable`.
+/// Adds each token's row of `dy` to its id's row of `dtable`, but for tokens of the padding id.
 ///
 /// # Errors
 /// As [`crate::launch`].
 pub fn embedding_backward(
     device: &Device,
-    width: usize,
+    [width, padding]: [u32; 2],
     ids: &View,
     order: &View,
     dy: &View,
     dtable: &View,
 ) -> Result<(), KernelError> {
-    let params = Params { tokens: ids.len as u32, width: width as u32 };
+    let params = Params { tokens: ids.len as u32, width, padding };
     launch::<EmbeddingBackward>(device, &params, &[ids, order, dy], &[dtable])
 }
 
@@ -57,7 +62,7 @@ impl Kernel for EmbeddingBackward {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([ids, order, dy], [dtable]) = bindings.take();
         let (ids, width) = (as_ids(ids), p.width as usize);
-        for &token in as_ids(order) {
+        for &token in as_ids(order).iter().filter(|&&token| ids[token as usize] != p.padding) {
             let row = &mut dtable[ids[token as usize] as usize * width..][..width];
             row.iter_mut().zip(&dy[token as usize * width..][..width]).for_each(|(sum, v)| *sum += v);
         }
@@ -66,7 +71,7 @@ impl Kernel for EmbeddingBackward {
     fn reference(p: &Params, bindings: Bindings<f64>) {
         let ([ids, _, dy], [dtable]) = bindings.take();
         let width = p.width as usize;
-        for token in 0..p.tokens as usize {
+        for token in (0..p.tokens as usize).filter(|&token| ids[token] != f64::from(p.padding)) {
             for i in 0..width {
                 dtable[ids[token] as usize * width + i] += dy[token * width + i];
             }
@@ -79,10 +84,10 @@ impl Kernel for EmbeddingBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(tokens, width, rows): (usize, usize, usize)| {
+        let case = |(tokens, width, rows, padding): (usize, usize, usize, u32)| {
             let tokens_ids = ids(seed, tokens, rows as u32);
             Case {
-                params: Params { tokens: tokens as u32, width: width as u32 },
+                params: Params { tokens: tokens as u32, width: width as u32, padding },
                 inputs: vec![
                     Data::U32(tokens_ids.clone()),
                     Data::U32(order_by_id(&tokens_ids)),
@@ -91,8 +96,8 @@ impl Kernel for EmbeddingBackward {
                 outputs: vec![Data::F32(fill(seed + 2, rows * width, 1.0))],
             }
         };
-        let odd = [(1, 1, 1), (7, 33, 5), (130, 65, 11), (64, 3, 200)];
-        sizes.pick(odd, [(66_000, 65, 999), (300, 3, 70_000)]).into_iter().map(case).collect()
+        let odd = [(1, 1, 1, NO_PADDING), (7, 33, 5, 0), (130, 65, 11, 10), (64, 3, 200, NO_PADDING)];
+        sizes.pick(odd, [(66_000, 65, 999, NO_PADDING), (300, 3, 70_000, 1)]).into_iter().map(case).collect()
     }
 }
 
@@ -104,8 +109,8 @@ mod tests {
     fn by_hand() {
         assert_eq!(order_by_id(&[5, 2, 5, 0]), [3, 1, 0, 2]);
         let mut dtable = [100.0, 200.0];
-        let bindings = Bindings::new(vec![&[1.0, 1.0], &[0.0, 1.0], &[3.0, 4.0]], vec![&mut dtable]);
-        EmbeddingBackward::reference(&Params { tokens: 2, width: 1 }, bindings);
+        let bindings = Bindings::new(vec![&[1.0, 0.0], &[1.0, 0.0], &[7.0, 4.0]], vec![&mut dtable]);
+        EmbeddingBackward::reference(&Params { tokens: 2, width: 1, padding: 0 }, bindings);
         assert_eq!(dtable, [100.0, 207.0]);
     }
 }

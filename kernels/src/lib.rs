@@ -38,6 +38,7 @@ mod gemm;
 mod gpu;
 mod kernel;
 mod memory;
+mod narrow;
 mod pool;
 mod profile;
 pub mod registry;

@@ -6,6 +6,7 @@
 
 use crate::dtype::as_halves;
 use crate::gemm::{Halves, Matrix, gemm, gemm_halves};
+use crate::narrow::{MOST_ROWS, Rows, narrow};
 use crate::{
     Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
@@ -103,7 +104,16 @@ impl Kernel for Matmul {
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
             let a = Matrix { data: &a[i * p.a_batch as usize..], row: p.a_row as usize, column: p.a_column as usize };
             let (start, row, column) = (i * p.b_batch as usize, p.b_row as usize, p.b_column as usize);
+            // Few rows, and both operands' lines contiguous: a bound of memory, not of arithmetic.
+            let narrow_fits = m <= MOST_ROWS && a.column == 1 && row == 1;
             match Dtype::from_code(p.dtype) {
+                Dtype::F32 if narrow_fits => {
+                    narrow([m, n, k], c, a, (Rows::F32(&b[start..]), column), p.alpha, p.accumulate != 0);
+                }
+                dtype if narrow_fits => {
+                    let rows = Rows::Halves(&as_halves(b)[start..], dtype);
+                    narrow([m, n, k], c, a, (rows, column), p.alpha, p.accumulate != 0);
+                }
                 Dtype::F32 => {
                     let b = Matrix { data: &b[start..], row, column };
                     gemm([m, n, k], c, n, a, b, p.alpha, p.accumulate != 0, true);
@@ -172,6 +182,10 @@ impl Kernel for Matmul {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
             cases.push(case((1, 65, 67, 33, ta, tb, false)));
             cases.push(case((3, 7, 130, 17, ta, tb, true)));
+        }
+        // The CPU's path for few rows, up to one past its end.
+        for (m, dtype) in [(1, Dtype::F32), (5, Dtype::BF16), (16, Dtype::F16), (17, Dtype::F32), (3, Dtype::F32)] {
+            cases.push(stored((2, m, 71, 100, false, true, m > 4), dtype));
         }
         for dtype in [Dtype::F16, Dtype::BF16] {
             for tb in [false, true] {

@@ -41,15 +41,23 @@ pub(crate) struct ModelArguments {
     /// Expert folder to put beside a plain model; several are composed, untrained
     #[arg(long)]
     expert: Vec<PathBuf>,
+    /// An expert that stays out, by name; the others share its weight. Several times for several
+    #[arg(long)]
+    without: Vec<String>,
 }
 
 impl ModelArguments {
     /// Opens the model on the device.
     pub(crate) fn open(&self, device: &mode_tensor::Device) -> Result<Model, Error> {
-        if self.expert.is_empty() {
-            return open(&self.model, device);
+        let model = match self.expert.as_slice() {
+            [] => open(&self.model, device)?,
+            experts => open_with_experts(&self.model, experts, gate_rule(), device)?,
+        };
+        if self.without.is_empty() {
+            return Ok(model);
         }
-        open_with_experts(&self.model, &self.expert, gate_rule(), device)
+        let rest = model.without(&self.without)?;
+        Ok(model.keep(rest))
     }
 
     /// The tokenizer beside the model or its base, if there is one.

@@ -1,29 +1,57 @@
 //! `mode generate`.
 
-use super::eval::{ModelArguments, read_windows};
+mod prompts;
+mod voice;
+
+use super::eval::ModelArguments;
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::generate::generate;
+use crate::generate::{Batch, Request, Sampling, Settings, generate_batch};
+use crate::model::{ExpertSet, Model};
+use prompts::{Prompt, one, read_prompts};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Instant;
+use voice::Voice;
 
-/// Greedy continuation of a prompt.
+/// Continuations of prompts.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// A text, for the model's tokenizer
-    #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
+    #[arg(long, conflicts_with_all = ["ids", "prompts"], required_unless_present_any = ["ids", "prompts"])]
     prompt: Option<String>,
     /// A JSON file of token ids
-    #[arg(long)]
+    #[arg(long, conflicts_with = "prompts")]
     ids: Option<PathBuf>,
+    /// A file of prompts, a JSON object a line: {"prompt": TEXT} or {"ids": [..]}, and which experts answer: {"experts": [NAMES]}
+    #[arg(long)]
+    prompts: Option<PathBuf>,
     /// New tokens
     #[arg(long, default_value_t = 32)]
     max_new: usize,
+    /// 0 takes the likeliest token; above, tokens are drawn, the more evenly the higher
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    temperature: f64,
+    /// Draw from the likeliest tokens that together have this probability
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    top_p: f64,
+    /// Draw from so many of the likeliest tokens
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// The same seed draws the same tokens
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A text that ends the answer, which is cut before it; several times for several
+    #[arg(long)]
+    stop: Vec<String>,
     /// End at the model's end token
     #[arg(long)]
     stop_at_eos: bool,
+    /// Print the text as it comes
+    #[arg(long, conflicts_with_all = ["json", "prompts"])]
+    stream: bool,
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -38,45 +66,156 @@ struct Answer {
     top: Vec<(u32, f64)>,
 }
 
+/// Seconds, and new tokens a second after the first ones.
+#[derive(Serialize)]
+struct Timing {
+    load_seconds: f64,
+    prompt_seconds: f64,
+    new_seconds: f64,
+    tokens_per_second: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct One {
+    #[serde(flatten)]
+    answer: Answer,
+    #[serde(flatten)]
+    timing: Timing,
+}
+
+#[derive(Serialize)]
+struct Many {
+    answers: Vec<Answer>,
+    #[serde(flatten)]
+    timing: Timing,
+}
+
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
-    let device = arguments.device.open()?;
-    let model = arguments.model.open(&device)?;
-    let tokenizer = match (arguments.model.tokenizer(), &arguments.ids) {
+    let settings = arguments.settings()?;
+    let tokenizer = match (arguments.model.tokenizer(), arguments.needs_tokenizer()) {
         (Ok(tokenizer), _) => tokenizer,
         // Ids need no tokenizer; without one the answer has no text.
-        (Err(error), Some(_)) => {
+        (Err(error), false) => {
             tell!("no text will be shown: {error}");
             None
         }
-        (Err(error), None) => return Err(error),
+        (Err(error), true) => return Err(error),
     };
-    let prompt = match (&arguments.ids, &arguments.prompt) {
-        (Some(file), _) => {
-            let mut windows = read_windows(file)?;
-            if windows.len() != 1 {
-                return Err(Error::content(file, "holds several windows; a prompt is one list of ids"));
+    let prompts = match (&arguments.prompts, &arguments.ids, &arguments.prompt) {
+        (Some(file), _, _) => read_prompts(file)?,
+        (_, Some(file), _) => vec![one(file)?],
+        (_, _, text) => vec![Prompt::text(text.clone().unwrap_or_default())],
+    };
+    let missing = || Error::content(&arguments.model.model, "has no tokenizer.json for texts; use --ids");
+    let device = arguments.device.open()?;
+    let start = Instant::now();
+    let model = arguments.model.open(&device)?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let settings = arguments.with_ends(settings, &model)?;
+    if !arguments.stop.is_empty() && tokenizer.is_none() {
+        return Err(missing());
+    }
+    let (sets, numbers) = expert_sets(&model, &prompts)?;
+    let requests = prompts
+        .into_iter()
+        .zip(numbers)
+        .map(|(prompt, set)| Ok(Request { prompt: prompt.ids(tokenizer.as_ref(), missing)?, set }))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let voice = |_| Voice::new(tokenizer.as_ref(), &arguments.stop, arguments.stream);
+    let mut voices: Vec<Voice> = requests.iter().map(voice).collect();
+    let mut failed = None;
+    let batch = generate_batch(&model, &sets, &requests, &settings, &mut |number, id| {
+        voices[number].hear(id).unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let texts = voices.iter_mut().map(Voice::finish).collect::<Result<Vec<_>, _>>()?;
+    arguments.print(batch, texts, load_seconds)
+}
+
+impl Arguments {
+    fn needs_tokenizer(&self) -> bool {
+        self.prompt.is_some() || !self.stop.is_empty()
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        let drawn = self.top_k.is_some() || self.top_p != 1.0;
+        if self.temperature == 0.0 && drawn {
+            let what = "--top-k and --top-p draw at random, and a temperature of 0 doesn't; give --temperature 1";
+            return Err(Error::Setting(what.into()));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::Setting("--stop is empty; give a text".into()));
+        }
+        let (temperature, top_k, top_p, seed) = (self.temperature, self.top_k, self.top_p, self.seed);
+        let sampling =
+            if temperature == 0.0 { Sampling::Greedy } else { Sampling::Random { temperature, top_k, top_p, seed } };
+        Ok(Settings { count: self.max_new, sampling, stop: Vec::new() })
+    }
+
+    /// The settings with the tokens that end an answer.
+    fn with_ends(&self, settings: Settings, model: &Model) -> Result<Settings, Error> {
+        let stop = if self.stop_at_eos { model.backbone.config.eos.clone() } else { Vec::new() };
+        if self.stop_at_eos && stop.is_empty() {
+            let what = "its config.json has no eos_token_id for --stop-at-eos";
+            return Err(Error::content(&self.model.model, what));
+        }
+        Ok(Settings { stop, ..settings })
+    }
+
+    fn print(&self, batch: Batch, texts: Vec<Option<String>>, load_seconds: f64) -> Result<(), Error> {
+        let later: usize = batch.answers.iter().map(|answer| answer.ids.len().saturating_sub(1)).sum();
+        let timing = Timing {
+            load_seconds,
+            prompt_seconds: batch.prompt_seconds,
+            new_seconds: batch.new_seconds,
+            tokens_per_second: (later > 0).then(|| later as f64 / batch.new_seconds),
+        };
+        let answers = batch.answers.into_iter().zip(texts);
+        let mut answers: Vec<Answer> =
+            answers.map(|(made, text)| Answer { new_ids: made.ids, text, top: made.top }).collect();
+        if self.json {
+            return match self.prompts {
+                Some(_) => print_json(&Many { answers, timing }),
+                None => print_json(&One { answer: answers.remove(0), timing }),
+            };
+        }
+        if self.stream {
+            say!("");
+            return Ok(());
+        }
+        let several = answers.len() > 1;
+        for (i, Answer { text, new_ids, .. }) in answers.into_iter().enumerate() {
+            if several {
+                say!("[{}]", i + 1);
             }
-            windows.remove(0)
+            match text {
+                Some(text) => say!("{text}"),
+                None => say!("{new_ids:?}"),
+            }
         }
-        (None, Some(text)) => {
-            let missing = || Error::content(&arguments.model.model, "has no tokenizer.json for --prompt; use --ids");
-            tokenizer.as_ref().ok_or_else(missing)?.encode(text, true)?
+        Ok(())
+    }
+}
+
+/// The sets of experts that the prompts ask for, each once, and each prompt's number among them.
+fn expert_sets(model: &Model, prompts: &[Prompt]) -> Result<(Vec<ExpertSet>, Vec<usize>), Error> {
+    let mut known: Vec<&Option<Vec<String>>> = Vec::new();
+    let (mut sets, mut numbers) = (Vec::new(), Vec::new());
+    for prompt in prompts {
+        let number = known.iter().position(|names| *names == &prompt.experts).unwrap_or(known.len());
+        if number == known.len() {
+            known.push(&prompt.experts);
+            sets.push(match &prompt.experts {
+                None => model.without(&[])?,
+                Some(names) => model.only(names)?,
+            });
         }
-        (None, None) => return Err(Error::Setting("give --prompt TEXT or --ids FILE.json".into())),
-    };
-    let stop = if arguments.stop_at_eos { model.backbone.config.eos.as_slice() } else { &[] };
-    if arguments.stop_at_eos && stop.is_empty() {
-        let what = "its config.json has no eos_token_id for --stop-at-eos";
-        return Err(Error::content(&arguments.model.model, what));
+        numbers.push(number);
     }
-    let made = generate(&model, &prompt, arguments.max_new, stop)?;
-    let text = tokenizer.as_ref().map(|tokenizer| tokenizer.decode(&made.ids, true)).transpose()?;
-    if arguments.json {
-        return print_json(&Answer { new_ids: made.ids, text, top: made.top });
-    }
-    match text {
-        Some(text) => say!("{text}"),
-        None => say!("{:?}", made.ids),
-    }
-    Ok(())
+    Ok((sets, numbers))
 }

@@ -53,7 +53,7 @@ enum Command {
     Compose(run::Arguments),
     /// Loss, next-token accuracy, gate weights and gradient norms on text or tokens
     Eval(eval::Arguments),
-    /// Continue a prompt, greedily
+    /// Continue a prompt, or many at once
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
@@ -106,11 +106,10 @@ impl DeviceArguments {
 
     /// Opens the device and says which in one line on stderr.
     fn open(&self) -> Result<Device, Error> {
-        if let Some(threads) = self.threads {
-            self.check_threads()?;
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-            pool.map_err(|e| Error::Setting(format!("--threads {threads}: {e}; give fewer")))?;
-        }
+        self.check_threads()?;
+        // This thread is one of the pool's, or each small kernel would wait for another to wake up.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
+        pool.build_global().map_err(|e| Error::Setting(format!("--threads: {e}; give fewer")))?;
         let device = Device::choose(self.device.as_deref())?;
         tell!("device: {}", device.name());
         Ok(device)
@@ -172,8 +171,13 @@ fn print_note(line: &str) {
 
 /// See `say!`.
 fn print_line(line: &str) {
+    print_text(&format!("{line}\n"));
+}
+
+/// Prints a piece of text on stdout.
+fn print_text(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

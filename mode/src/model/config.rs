@@ -88,6 +88,8 @@ pub struct Config {
     pub logit_cap: Option<f64>,
     /// True if the head is the embedding.
     pub tied: bool,
+    /// The token whose embedding learns nothing from being looked up.
+    pub padding: Option<u32>,
     /// Tokens that end a document; the first is the one that is written.
     pub eos: Vec<u32>,
     /// What else a file said, which is written back.
@@ -119,6 +121,7 @@ impl Default for Config {
             score_cap: None,
             logit_cap: None,
             tied: false,
+            padding: None,
             eos: Vec::new(),
             more: Map::new(),
         }
@@ -158,9 +161,6 @@ impl Config {
         if !self.ropes.is_empty() && !self.head_width.is_multiple_of(2) {
             return Err(format!("rotary positions need heads of even width, not {}", self.head_width));
         }
-        if self.head_width > MOST_HEAD {
-            return Err(format!("heads of width {}; {MOST_HEAD} is possible", self.head_width));
-        }
         if !self.windows.is_empty() && self.windows.len() != self.layers {
             return Err(format!("{} windows for {} layers", self.windows.len(), self.layers));
         }
@@ -175,6 +175,9 @@ impl Config {
         }
         if self.parameters() > MOST_PARAMETERS {
             return Err(format!("a model of {} parameters; {MOST_PARAMETERS} are possible", self.parameters()));
+        }
+        if self.head_width > MOST_HEAD {
+            return Err(format!("heads of width {}; {MOST_HEAD} is possible", self.head_width));
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
             return Err(format!(

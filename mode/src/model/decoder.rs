@@ -167,7 +167,7 @@ impl Model {
     fn embed(&self, context: &Context, ids: &Ids) -> Result<Var, AutogradError> {
         let (backbone, tape) = (&self.backbone, context.tape);
         backbone.device().at(|| "the embedding".into());
-        let mut x = embedding(ids, &tape.param(&backbone.embedding))?;
+        let mut x = embedding(ids, &tape.param(&backbone.embedding), backbone.config.padding)?;
         if backbone.config.embedding_factor != 1.0 {
             x = scale(&x, backbone.config.embedding_factor as f32)?;
         }
@@ -177,7 +177,7 @@ impl Model {
             spans => spans.iter().flat_map(|span| (0..span.tokens).map(|i| (span.cache.past() + i) as u32)).collect(),
         };
         let positions = Ids::new(backbone.device(), &positions)?;
-        add(&x, &embedding(&positions, &tape.param(table))?)
+        add(&x, &embedding(&positions, &tape.param(table), None)?)
     }
 
     /// Block i: all branches read x, and the gate merges them.

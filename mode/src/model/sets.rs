@@ -87,23 +87,18 @@ impl Model {
     }
 
     /// The model with only a set's experts; the others leave the device.
-    ///
-    /// # Errors
-    /// Never, for a set of this model.
-    pub fn keep(mut self, set: ExpertSet) -> Result<Self, Error> {
-        let mut number = 0;
-        self.experts.retain(|_| {
-            number += 1;
-            set.experts.contains(&(number - 1))
-        });
-        if let Some(StageOneGates { gates, .. }) = &mut self.stage_one {
-            let mut number = 0;
-            gates.retain(|_| {
-                number += 1;
-                set.experts.contains(&(number - 1))
-            });
+    pub fn keep(mut self, set: ExpertSet) -> Self {
+        let kept = |number: usize| set.experts.contains(&number);
+        self.experts = only(self.experts, kept);
+        if let Some(stage_one) = self.stage_one.take() {
+            self.stage_one = Some(StageOneGates { gates: only(stage_one.gates, kept), ..stage_one });
         }
         self.gates = set.gates;
-        Ok(self)
+        self
     }
+}
+
+/// Those of `all` whose numbers are kept.
+fn only<T>(all: Vec<T>, kept: impl Fn(usize) -> bool) -> Vec<T> {
+    all.into_iter().enumerate().filter(|(number, _)| kept(*number)).map(|(_, one)| one).collect()
 }

@@ -44,9 +44,11 @@ pub(super) fn base(keys: &Keys, family: &'static Family, head_width: Option<usiz
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     let positions = keys.size("max_position_embeddings")?;
     let own = head_width.unwrap_or(width / heads.max(1));
+    let vocabulary = keys.size("vocab_size")?;
     Ok(Config {
         family,
-        vocabulary: keys.size("vocab_size")?,
+        vocabulary,
+        padding: padding(keys, vocabulary)?,
         width,
         hidden: keys.size("intermediate_size")?,
         layers: keys.size("num_hidden_layers")?,
@@ -60,6 +62,17 @@ pub(super) fn base(keys: &Keys, family: &'static Family, head_width: Option<usiz
         tied: keys.flag("tie_word_embeddings", false)?,
         ..Config::default()
     })
+}
+
+/// The padding token, counted from the end if it is negative, as torch does.
+fn padding(keys: &Keys, vocabulary: usize) -> Result<Option<u32>, String> {
+    let Some(id) = keys.maybe_number("pad_token_id")? else { return Ok(None) };
+    let id = if id < 0.0 { id + vocabulary as f64 } else { id };
+    if id.fract() != 0.0 || id < 0.0 {
+        return Err(format!("pad_token_id is {id}, no token id"));
+    }
+    // One that the table lacks is no row of it.
+    Ok((id < vocabulary as f64).then_some(id as u32))
 }
 
 /// What Llama and its followers write.
@@ -79,6 +92,9 @@ pub(super) fn plain(config: &Config) -> Value {
         "hidden_act": name_of(config.activation),
         "tie_word_embeddings": config.tied,
     });
+    if let Some(padding) = config.padding {
+        all["pad_token_id"] = json!(padding);
+    }
     if let Some(rope) = config.ropes.first() {
         all["rope_theta"] = json!(rope.theta);
         all["rope_scaling"] = rope.scaling_json();
