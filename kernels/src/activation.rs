@@ -69,7 +69,7 @@ fn normal64(x: f64) -> f64 {
 }
 
 /// 2 sqrt(2 / pi).
-const TWICE: f32 = 1.595_769_1;
+const TWICE: f32 = 1.595_769_2;
 
 #[inline(always)]
 pub(crate) fn silu(x: f32) -> f32 {

@@ -5,7 +5,7 @@ use super::init::{Random, Start};
 use super::layer::Layer;
 use super::norm::Norm;
 use super::rope::Rope;
-use super::weights::{self, Maker, Rule, Weights};
+use super::weights::{self, Maker, Rule, Source, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, Dtype, Rotation, SafeTensors};
@@ -79,25 +79,30 @@ impl Backbone {
         }
         let config = Config::read(&folder.join("config.json"))?;
         let files = weight_files(folder)?;
-        let tensors = SafeTensors::open(&files)?;
+        Self::from_source(config, &SafeTensors::open(&files)?, &files[0], device)
+    }
+
+    /// A decoder of the tensors of `path`, which must be those of the configuration.
+    fn from_source(config: Config, tensors: &dyn Source, path: &Path, device: &Device) -> Result<Self, Error> {
         let names = &config.family.names;
         let mut wanted = Vec::new();
         Self::build(&config, &Device::dry(), Weights::Listed(&mut wanted, names))?;
         // Files of bare decoders, without a head, leave the body's name out.
+        let has = |name: &str| tensors.names().contains(&name);
         let (body, first) = (names.body, format!("{}.weight", names.embedding));
-        let bare = tensors.has(&first) && !tensors.has(&format!("{body}{first}"));
+        let bare = has(&first) && !has(&format!("{body}{first}"));
         let file_name = |name: &str| name.strip_prefix(body).filter(|_| bare).unwrap_or(name).to_string();
         wanted.iter_mut().for_each(|(name, _)| *name = file_name(name));
         let head = format!("{}.weight", names.head);
-        let stored_head = config.tied && tensors.has(&head);
+        let stored_head = config.tied && has(&head);
         let harmless = |name: &str| names.is_buffer(name) || stored_head && name == head;
-        weights::check(&tensors, &files[0], &wanted, harmless)?;
+        weights::check(tensors, path, &wanted, harmless)?;
         let embedding = file_name(&format!("{body}{first}"));
         if stored_head && !tensors.same(&head, &embedding)? {
             let what = format!("its {head} is not {embedding}, though the configuration beside it ties the two");
-            return Err(Error::content(&files[0], what + "; set tie_word_embeddings to false there"));
+            return Err(Error::content(path, what + "; set tie_word_embeddings to false there"));
         }
-        Self::build(&config, device, Weights::File { tensors: &tensors, file_name: &file_name, names })?.turning(config)
+        Self::build(&config, device, Weights::File { tensors, file_name: &file_name, names })?.turning(config)
     }
 
     /// A decoder of random weights: matrices normal with deviation 1/sqrt(in), those that write to the stream smaller by

@@ -8,10 +8,47 @@ use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use std::collections::HashSet;
 use std::path::Path;
 
+/// A file's tensors, or several files', under the names and in the shapes that the model's family has for them.
+pub(crate) trait Source {
+    /// Sorted.
+    fn names(&self) -> Vec<&str>;
+    /// Of a tensor that is there.
+    fn shape(&self, name: &str) -> Result<Vec<usize>, Error>;
+    /// The elements as f32.
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error>;
+    /// On a device, as stored if the device computes with that.
+    fn load(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error>;
+    /// A matrix that is stored the other way round; `shape` is the model's.
+    fn load_transposed(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error>;
+    /// True if two tensors are stored in the same shape, type and bits.
+    fn same(&self, one: &str, other: &str) -> Result<bool, Error>;
+}
+
+impl Source for SafeTensors {
+    fn names(&self) -> Vec<&str> {
+        self.names().collect()
+    }
+    fn shape(&self, name: &str) -> Result<Vec<usize>, Error> {
+        Ok(self.shape(name)?)
+    }
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        Ok(self.read(name, shape)?)
+    }
+    fn load(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        Ok(self.load(device, name, shape)?)
+    }
+    fn load_transposed(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        Ok(self.load_transposed(device, name, shape)?)
+    }
+    fn same(&self, one: &str, other: &str) -> Result<bool, Error> {
+        Ok(self.same(one, other)?)
+    }
+}
+
 /// Gives each parameter its first values.
 pub(crate) enum Weights<'a> {
     /// From a file, by the name that it has there.
-    File { tensors: &'a SafeTensors, file_name: &'a dyn Fn(&str) -> String, names: &'a Names },
+    File { tensors: &'a dyn Source, file_name: &'a dyn Fn(&str) -> String, names: &'a Names },
     /// At random.
     Random(&'a mut Random),
     /// By a rule: the values of the parameter of this name and shape.
@@ -42,7 +79,7 @@ impl Maker<'_> {
                 } else if shape.len() > 1 {
                     tensors.load(device, &file, shape)
                 } else {
-                    tensors.read(&file, shape).and_then(|values| Tensor::from_slice(device, &values, shape))
+                    tensors.read(&file, shape).and_then(|values| Ok(Tensor::from_slice(device, &values, shape)?))
                 };
                 return Ok(Param::new(name, tensor?));
             }
@@ -67,24 +104,26 @@ const NAMED: usize = 4;
 /// An error that lists the tensors that a file lacks, those whose shape is another, and those that have no place, which would
 /// silently not count. `wanted` are names and shapes as the file has them; `harmless` tells which others carry nothing.
 pub(crate) fn check(
-    tensors: &SafeTensors,
+    tensors: &dyn Source,
     path: &Path,
     wanted: &[(String, Vec<usize>)],
     harmless: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    let found: HashSet<&str> = tensors.names().into_iter().collect();
     for (name, shape) in wanted {
-        if !tensors.has(name) {
+        if !found.contains(name.as_str()) {
             missing.push(name.clone());
             continue;
         }
-        let found = tensors.shape(name)?;
-        if found != *shape {
-            misshapen.push(format!("{name} {found:?} for {shape:?}"));
+        let stored = tensors.shape(name)?;
+        if stored != *shape {
+            misshapen.push(format!("{name} {stored:?} for {shape:?}"));
         }
     }
     let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
-    let surplus = tensors.names().filter(|name| !known.contains(name) && !harmless(name)).map(String::from).collect();
+    let surplus =
+        tensors.names().into_iter().filter(|name| !known.contains(name) && !harmless(name)).map(String::from).collect();
     let mut wrong = Vec::new();
     for (list, what) in [(missing, "missing"), (misshapen, "of another shape"), (surplus, "without a place")] {
         if !list.is_empty() {
