@@ -229,7 +229,7 @@ fn composed_models_that_contradict_themselves_are_refused() {
         (info, json!({"blocks": "two"}), "blocks"),
         (info, json!({"format": 0}), "make it again"),
         (info, json!({"format": 2}), "newer version"),
-        (info, json!({"base": "gone"}), "its base model is gone"),
+        (info, json!({"base": "gone"}), "its base model is not there"),
         (expert, json!({"name": "math"}), "is of 'math'"),
         (expert, json!({"layers_per_block": 7}), "tensors are missing ("),
         (expert, json!({"base_sha256": "00"}), "made for the base model"),
@@ -250,7 +250,7 @@ fn a_tensor_that_would_not_be_read_is_an_error() {
     set(&folder.join("expert.json"), json!({"blocks": 1}));
     let base = data("tiny-random-llama");
     let eval = ["eval", "--model", text(&base), "--ids", text(&copies.ids), "--expert", text(&folder)];
-    refused(&eval, "is without a place");
+    refused(&eval, "are without a place");
 }
 
 #[test]

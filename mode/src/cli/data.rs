@@ -73,7 +73,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     }
 }
 
-fn is_tokens(path: &Path) -> bool {
+pub(super) fn is_tokens(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tokens")
 }
 

@@ -1,8 +1,9 @@
 //! `mode eval`.
 
+use super::data::is_tokens;
 use super::{DeviceArguments, print_json};
-use crate::data::Tokenizer;
-use crate::model::{Model, base_of, open, open_with_experts};
+use crate::data::{Tokenizer, Tokens};
+use crate::model::{Model, base_of, open_on, open_with_experts};
 use crate::train::{Evaluation, evaluate, gate_rule};
 use crate::{Error, files};
 use serde_json::Value;
@@ -16,12 +17,15 @@ const WINDOW: usize = 1_024;
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// A JSON file of token ids: a list, or a list of lists
+    /// A JSON file of token ids, a list or a list of lists; or a file of tokens, as `mode data prepare` makes it
     #[arg(long, conflicts_with = "text", required_unless_present = "text")]
     ids: Option<PathBuf>,
     /// A text file, for the model's tokenizer
     #[arg(long)]
     text: Option<PathBuf>,
+    /// Take no more than so many tokens, of a text or a file of tokens
+    #[arg(long)]
+    limit: Option<usize>,
     /// Also the norm of each parameter's gradient
     #[arg(long)]
     grad_norms: bool,
@@ -38,6 +42,9 @@ pub(crate) struct ModelArguments {
     /// Folder of a model: plain, composed or with a LoRA
     #[arg(long)]
     pub(crate) model: PathBuf,
+    /// Folder of the base model of a composed model or a LoRA, in place of the one that it names
+    #[arg(long, conflicts_with = "expert")]
+    base: Option<PathBuf>,
     /// Expert folder to put beside a plain model; several are composed, untrained
     #[arg(long)]
     expert: Vec<PathBuf>,
@@ -50,7 +57,7 @@ impl ModelArguments {
     /// Opens the model on the device.
     pub(crate) fn open(&self, device: &mode_tensor::Device) -> Result<Model, Error> {
         let model = match self.expert.as_slice() {
-            [] => open(&self.model, device)?,
+            [] => open_on(&self.model, self.base.as_deref(), device)?,
             experts => open_with_experts(&self.model, experts, gate_rule(), device)?,
         };
         if self.without.is_empty() {
@@ -62,13 +69,13 @@ impl ModelArguments {
 
     /// The tokenizer beside the model or its base, if there is one.
     pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Error> {
-        tokenizer_of(&self.model)
+        tokenizer_of(&self.model, self.base.as_deref())
     }
 }
 
 /// The tokenizer beside a model or its base, if there is one.
-pub(crate) fn tokenizer_of(model: &Path) -> Result<Option<Tokenizer>, Error> {
-    for folder in [model.to_path_buf(), base_of(model)?] {
+pub(crate) fn tokenizer_of(model: &Path, base: Option<&Path>) -> Result<Option<Tokenizer>, Error> {
+    for folder in [model.to_path_buf(), base_of(model, base)?] {
         let file = folder.join("tokenizer.json");
         if file.exists() {
             return Ok(Some(Tokenizer::open(&file)?));
@@ -79,18 +86,28 @@ pub(crate) fn tokenizer_of(model: &Path) -> Result<Option<Tokenizer>, Error> {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let device = arguments.device.open()?;
-    let windows = match (&arguments.ids, &arguments.text) {
-        (Some(file), _) => read_windows(file)?,
-        (None, Some(file)) => text_windows(&arguments.model, file)?,
-        (None, None) => return Err(Error::Setting("give --ids FILE.json or --text FILE".into())),
+    let tokens = match (&arguments.ids, &arguments.text) {
+        (Some(file), _) if is_tokens(file) => Some(Tokens::read(file)?.ids),
+        (Some(_), _) => None,
+        (None, Some(file)) => Some(text_ids(&arguments.model, file)?),
+        (None, None) => return Err(Error::Setting("give --ids FILE or --text FILE".into())),
+    };
+    let windows = match (&tokens, &arguments.ids) {
+        (None, Some(file)) => read_windows(file)?,
+        _ => Vec::new(),
     };
     let model = arguments.model.open(&device)?;
-    let windows: Vec<Vec<u32>> = match arguments.text {
-        // A text's last window may hold one token, which predicts nothing.
-        Some(_) => {
-            let text = windows.concat();
-            let cut = text.chunks(model.positions().min(WINDOW));
+    let windows: Vec<Vec<u32>> = match tokens {
+        Some(mut tokens) => {
+            tokens.truncate(arguments.limit.unwrap_or(usize::MAX));
+            let cut = tokens.chunks(model.positions().min(WINDOW));
+            // The last window may hold one token, which predicts nothing.
             cut.filter(|window| window.len() > 1).map(<[u32]>::to_vec).collect()
+        }
+        None if arguments.limit.is_some() => {
+            return Err(Error::Setting(
+                "--limit cuts a text or a file of tokens; the windows of --ids are whole".into(),
+            ));
         }
         None => {
             windows.iter().try_for_each(|window| model.fits(window.len()))?;
@@ -115,11 +132,11 @@ fn print(evaluation: &Evaluation) -> Result<(), Error> {
     Ok(())
 }
 
-fn text_windows(model: &ModelArguments, file: &Path) -> Result<Vec<Vec<u32>>, Error> {
+fn text_ids(model: &ModelArguments, file: &Path) -> Result<Vec<u32>, Error> {
     let text = files::read_text(file)?;
     let missing = || Error::content(&model.model, "has no tokenizer.json for --text; use --ids");
     let tokenizer = model.tokenizer()?.ok_or_else(missing)?;
-    Ok(vec![tokenizer.encode(&text, true)?])
+    Ok(tokenizer.encode(&text, true)?)
 }
 
 /// Token ids of a JSON file: a list of ids, or a list of lists.

@@ -35,7 +35,12 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         return show_gates(&arguments);
     }
     let found = inspect(&arguments.path)?;
-    if arguments.json { print_json(&as_json(&found)) } else { print(&found, arguments.tensors) }
+    show(&found, arguments.tensors, arguments.json)
+}
+
+/// Prints what was found.
+pub(super) fn show(found: &Inspection, tensors: bool, json: bool) -> Result<(), Error> {
+    if json { print_json(&as_json(found)) } else { print(found, tensors) }
 }
 
 fn as_json(found: &Inspection) -> Value {
@@ -72,7 +77,7 @@ fn show_gates(arguments: &Arguments) -> Result<(), Error> {
         experts => open_with_experts(&arguments.path, experts, gate_rule(), &device)?,
     };
     let missing = || Error::content(&arguments.path, "has no tokenizer.json for --gates");
-    let tokenizer = tokenizer_of(&arguments.path)?.ok_or_else(missing)?;
+    let tokenizer = tokenizer_of(&arguments.path, None)?.ok_or_else(missing)?;
     let branches: Vec<&str> =
         std::iter::once("backbone").chain(model.experts.iter().map(|expert| expert.info.name.as_str())).collect();
     let mut all = Vec::new();

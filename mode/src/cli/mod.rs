@@ -19,6 +19,7 @@ mod data;
 mod demo;
 mod devices;
 mod eval;
+mod expert;
 mod export;
 mod generate;
 mod init;
@@ -57,6 +58,8 @@ enum Command {
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
+    /// Experts in their folders: list, show, verify, switch
+    Expert(expert::Arguments),
     /// One page on several runs, or on demos of several seeds
     Report(report::Arguments),
     /// What a text holds, and files of tokens made of it
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Profile(arguments) => profile::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Expert(arguments) => expert::main(arguments),
         Command::Report(arguments) => report::main(arguments),
         Command::Data(arguments) => data::main(arguments),
         Command::Export(arguments) => export::main(arguments),

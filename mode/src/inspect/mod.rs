@@ -57,7 +57,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
 fn model(folder: &Path) -> Result<Inspection, Error> {
     let model = open(folder, &Device::cpu())?;
     let config = &model.backbone.config;
-    let base = base_of(folder)?;
+    let base = base_of(folder, None)?;
     model.set_trained(model.adapted());
     let (adapted, rest) = (count(&model, true), count(&model, false));
     let mut facts = vec![

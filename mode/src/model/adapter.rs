@@ -92,22 +92,24 @@ fn attach(backbone: &mut Backbone, rank: usize, alpha: f64, targets: &[String], 
     Ok(())
 }
 
-/// Settings of PEFT that change what an adapter computes; anything but unset is refused.
-const UNSUPPORTED: [&str; 14] = [
-    "use_rslora",
-    "use_dora",
-    "use_qalora",
-    "lora_bias",
-    "alpha_pattern",
-    "rank_pattern",
-    "layers_to_transform",
-    "layers_pattern",
-    "layer_replication",
-    "exclude_modules",
-    "modules_to_save",
-    "trainable_token_indices",
-    "target_parameters",
-    "alora_invocation_tokens",
+/// Settings of PEFT that change nothing of what a finished adapter computes. Any other that is set is refused.
+const HARMLESS: [&str; 16] = [
+    "auto_mapping",
+    "bias",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "fan_in_fan_out",
+    "inference_mode",
+    "init_lora_weights",
+    "loftq_config",
+    "lora_dropout",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
 ];
 
 /// Reads `adapter_config.json`.
@@ -135,7 +137,8 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
         Value::Object(map) => map.is_empty(),
         _ => false,
     };
-    if let Some(key) = UNSUPPORTED.iter().find(|key| info.more.get(**key).is_some_and(|value| !unset(value))) {
+    let strange = |(key, value): &(&String, &Value)| !HARMLESS.contains(&key.as_str()) && !unset(value);
+    if let Some((key, _)) = info.more.iter().find(strange) {
         return refuse(format!("{key} is set and not supported; plain LoRA of one rank in all layers is"));
     }
     if info.more.get("bias").is_some_and(|bias| bias != "none" && !bias.is_null()) {
@@ -192,7 +195,12 @@ pub(crate) fn save(
         lora_alpha: alpha,
         target_modules: attention_targets(backbone.config.family),
         task_type: Some("CAUSAL_LM".into()),
-        more: Map::from_iter([("fan_in_fan_out".into(), Value::Bool(!names.transposed.is_empty()))]),
+        more: Map::from_iter([
+            ("bias".into(), "none".into()),
+            ("fan_in_fan_out".into(), Value::Bool(!names.transposed.is_empty())),
+            ("inference_mode".into(), Value::Bool(true)),
+            ("lora_dropout".into(), 0.0.into()),
+        ]),
     };
     let params = backbone.layers.iter().flat_map(Layer::lora_params);
     weights::write(&folder.join(WEIGHTS), params, |name| format!("{PREFIX}{name}"), names)?;

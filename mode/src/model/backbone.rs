@@ -58,6 +58,12 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
+/// Bytes of a model folder's weights.
+pub(crate) fn weight_bytes(folder: &Path) -> Result<u64, Error> {
+    let bytes = |file: &PathBuf| Ok(std::fs::metadata(file).map_err(Error::file(file))?.len());
+    weight_files(folder)?.iter().map(bytes).sum()
+}
+
 /// Hash of a model folder's weights: of the file, or of shards the hash of their hex hashes joined in order.
 pub(crate) fn base_sha256(folder: &Path) -> Result<String, Error> {
     let hashes = weight_files(folder)?.iter().map(|file| files::sha256(file)).collect::<Result<Vec<_>, _>>()?;

@@ -8,6 +8,7 @@ use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
 use super::layer::Layer;
 use super::sets::{Group, StageOneGates};
+use super::switch::Base;
 use crate::Error;
 use mode_autograd::{AutogradError, Param, Tape, Var, activation, add, embedding, linear, scale};
 use mode_tensor::{Activation, Ids, Tensor, copy_block, copy_rows};
@@ -25,6 +26,8 @@ pub struct Model {
     pub recompute: bool,
     /// The gates that stage 1 left beside each expert, if the model's were composed of them as it was opened.
     pub(crate) stage_one: Option<StageOneGates>,
+    /// Where the backbone came from, if from a folder.
+    pub(crate) base: Option<Base>,
 }
 
 /// Which parameters are trained.
@@ -53,7 +56,7 @@ pub struct Output {
 impl Model {
     /// A plain model.
     pub fn plain(backbone: Backbone) -> Self {
-        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false, stage_one: None }
+        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false, stage_one: None, base: None }
     }
 
     /// A backbone with experts beside it and a gate for each block.
@@ -62,14 +65,24 @@ impl Model {
     /// No experts, experts of other blocks than the first's or with parameters of the same names, or gates that are not
     /// one of experts + 1 ways a block.
     pub fn with_experts(backbone: Backbone, experts: Vec<Expert>, gates: Vec<Gate>) -> Result<Self, Error> {
+        if experts.is_empty() {
+            return Err(Error::Setting("there is no expert; compose one or more".into()));
+        }
+        let mut model = Self::plain(backbone);
+        model.set_experts(experts, gates)?;
+        Ok(model)
+    }
+
+    /// Puts experts and gates in place of those that are there; none of both for a plain model.
+    pub(crate) fn set_experts(&mut self, experts: Vec<Expert>, gates: Vec<Gate>) -> Result<(), Error> {
         let misfit = |what: String| Err(Error::Setting(what));
-        let Some(first) = experts.first() else {
-            return misfit("there is no expert; compose one or more".into());
-        };
-        check_blocks(&backbone.config, first.info.blocks, first.info.layers_per_block).map_err(Error::Setting)?;
+        let (blocks, layers) = experts.first().map_or((0, 0), |e| (e.info.blocks, e.info.layers_per_block));
+        if !experts.is_empty() {
+            check_blocks(&self.backbone.config, blocks, layers).map_err(Error::Setting)?;
+        }
         for expert in &experts {
-            if (expert.info.blocks, expert.info.layers_per_block) != (first.info.blocks, first.info.layers_per_block) {
-                let (name, first) = (&expert.info.name, &first.info.name);
+            if (expert.info.blocks, expert.info.layers_per_block) != (blocks, layers) {
+                let (name, first) = (&expert.info.name, &experts[0].info.name);
                 return misfit(format!("expert {name} has other blocks or layers a block than {first}"));
             }
         }
@@ -78,11 +91,12 @@ impl Model {
         if (1..experts.len()).any(|i| experts[..i].iter().any(|other| names(other) == names(&experts[i]))) {
             return misfit("two experts' parameters have the same names; open them with open_with_experts".into());
         }
-        let gate = [experts.len() + 1, backbone.config.width];
-        if gates.len() != first.info.blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
-            return misfit(format!("{} gates of shape {gate:?} are wanted, one a block", first.info.blocks));
+        let gate = [experts.len() + 1, self.backbone.config.width];
+        if gates.len() != blocks || gates.iter().any(|g| g.weight.value().shape() != gate) {
+            return misfit(format!("{blocks} gates of shape {gate:?} are wanted, one a block"));
         }
-        Ok(Self { backbone, experts, gates, recompute: false, stage_one: None })
+        (self.experts, self.gates, self.stage_one) = (experts, gates, None);
+        Ok(())
     }
 
     /// The stream `[tokens, width]` of `ids`, windows of `length` one after the other.

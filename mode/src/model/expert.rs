@@ -232,6 +232,14 @@ impl Expert {
     }
 }
 
+/// Bytes of the files that opening an expert reads.
+pub(crate) fn bytes(folder: &Path) -> Result<u64, Error> {
+    [INFO, WEIGHTS].iter().try_fold(0, |sum, name| {
+        let path = folder.join(name);
+        Ok(sum + std::fs::metadata(&path).map_err(Error::file(&path))?.len())
+    })
+}
+
 /// Writes an expert folder, which exists, with `gates` if it has its own.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
     let params = expert.params().chain(gates.iter().flat_map(Gate::params));

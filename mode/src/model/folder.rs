@@ -3,9 +3,9 @@
 use super::adapter;
 use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
-use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
+use super::expert::{self, Expert, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
-use super::sets::StageOneGates;
+use super::switch::Base;
 use super::weights;
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -35,16 +35,18 @@ pub(crate) struct ComposedInfo {
     pub more: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The base model's folder of a model's folder: itself, or what its file names.
-pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
+/// The base model's folder of a model's folder: itself, or `given`, or what its file names.
+pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Error> {
     let (named, file) = if folder.join(COMPOSED).exists() {
         (files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base, COMPOSED)
     } else if folder.join(adapter::CONFIG).exists() {
         (adapter::read_info(folder)?.base_model_name_or_path.into(), adapter::CONFIG)
+    } else if given.is_some() {
+        return Err(Error::content(folder, "is a plain model, which has no base; leave --base out"));
     } else {
         return Ok(folder.to_path_buf());
     };
-    let base = folder.join(named);
+    let base = given.map_or_else(|| folder.join(named), Path::to_path_buf);
     if [COMPOSED, adapter::CONFIG, expert::INFO].iter().any(|file| base.join(file).exists()) {
         let what = format!("{} is no plain model; name in {file} the one that it was made of", base.display());
         return Err(Error::content(folder, what));
@@ -54,7 +56,7 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
     }
     Err(Error::content(
         folder,
-        format!("its base model is gone: {} is no folder; put it there, or name its place in {}", base.display(), file),
+        format!("its base model is not there: {} is no folder; give its place as --base, or in {file}", base.display()),
     ))
 }
 
@@ -63,12 +65,20 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf, Error> {
 /// # Errors
 /// A file that is missing, broken or does not fit, or a base model that is gone or another.
 pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
+    open_on(folder, None, device)
+}
+
+/// The same with the base model's folder given, in place of the one that a composed model or a LoRA names.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Model, Error> {
     if folder.join(COMPOSED).exists() {
-        return open_composed(folder, device);
+        return open_composed(folder, base, device);
     }
     if folder.join(adapter::CONFIG).exists() {
         let info = adapter::read_info(folder)?;
-        let base = base_of(folder)?;
+        let base = base_of(folder, base)?;
         if let Some(wanted) = &info.base_sha256 {
             check_base(folder, wanted, &base)?;
         }
@@ -80,7 +90,10 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
         let what = "is an expert, not a model; give it as --expert beside --model with its base";
         return Err(Error::content(folder, what));
     }
-    Ok(Model::plain(Backbone::open(folder, device)?))
+    let base = base_of(folder, base)?;
+    let mut model = Model::plain(Backbone::open(&base, device)?);
+    model.base = Some(Base::new(&base));
+    Ok(model)
 }
 
 /// Opens a plain model with experts beside it: one as stage 1 left it, several composed by `rule`.
@@ -94,41 +107,13 @@ pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, devic
             "is no plain model; experts are put beside the plain one that it was made of",
         ));
     }
-    let backbone = Backbone::open(base, device)?;
-    let found = base_sha256(base)?;
-    let infos = experts.iter().map(|folder| ExpertInfo::read(folder)).collect::<Result<Vec<_>, _>>()?;
-    for (folder, info) in experts.iter().zip(&infos) {
-        if info.base_sha256 != found {
-            let (adapter, base, wanted) = (folder.clone(), base.into(), info.base_sha256.clone());
-            return Err(Error::OtherBase { adapter, base, wanted, found });
-        }
-        if (info.blocks, info.layers_per_block) != (infos[0].blocks, infos[0].layers_per_block) {
-            let what = format!("its blocks or layers a block are not those of {}", infos[0].name);
-            return Err(Error::content(folder, format!("{what}; experts of one model share both")));
-        }
-        if infos.iter().filter(|other| other.name == info.name).count() > 1 {
-            let what = format!("two experts are named '{}'; rename one in its expert.json", info.name);
-            return Err(Error::content(folder, what));
-        }
-    }
-    let config = &backbone.config;
-    let mut opened = Vec::new();
-    let mut gates = Vec::new();
-    for (folder, info) in experts.iter().zip(&infos) {
-        let prefix = if experts.len() == 1 { String::new() } else { format!("experts.{}.", info.name) };
-        opened.push(Expert::open(folder, config, device, &prefix)?);
-        gates.push(Expert::open_gates(folder, info, config.width, device)?);
-    }
-    let blocks = infos.first().map_or(0, |info| info.blocks);
-    let composed = (0..blocks)
-        .map(|i| Gate::compose(&gates.iter().map(|gates| &gates[i]).collect::<Vec<_>>(), i, rule))
-        .collect::<Result<_, _>>()?;
-    let mut model = Model::with_experts(backbone, opened, composed)?;
-    model.stage_one = Some(StageOneGates { rule, gates });
+    let mut model = Model::plain(Backbone::open(base, device)?);
+    model.base = Some(Base::new(base));
+    model.switch(experts, rule)?;
     Ok(model)
 }
 
-fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
+fn open_composed(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Model, Error> {
     let path = folder.join(COMPOSED);
     let info: ComposedInfo = files::read_json(&path)?;
     if info.format != FORMAT {
@@ -144,7 +129,7 @@ fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
             return Err(Error::content(&path, what));
         }
     }
-    let base = base_of(folder)?;
+    let base = base_of(folder, base)?;
     check_base(folder, &info.base_sha256, &base)?;
     let backbone = Backbone::open(&base, device)?;
     let mut experts = Vec::new();
@@ -174,7 +159,9 @@ fn open_composed(folder: &Path, device: &Device) -> Result<Model, Error> {
     let wanted: Vec<_> = (0..info.blocks).flat_map(shapes).collect();
     weights::check(&tensors, &path, &wanted, |_| false)?;
     let gates = Gate::read_all(&tensors, info.blocks, branches, width, device)?;
-    Model::with_experts(backbone, experts, gates)
+    let mut model = Model::with_experts(backbone, experts, gates)?;
+    model.base = Some(Base::new(&base));
+    Ok(model)
 }
 
 fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {

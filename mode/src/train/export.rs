@@ -1,7 +1,8 @@
-//! A checkpoint made into what its run would have made: a model, an expert, a LoRA.
+//! A checkpoint made into what its run would have made: a model, an expert, a LoRA; and a LoRA and its base made into one model.
 
 use super::recipe::Recipe;
 use super::{checkpoint, method, record};
+use crate::model::{base_of, merge_lora, open_on};
 use crate::{Error, files};
 use mode_tensor::{Device, Tensor};
 use std::path::Path;
@@ -32,4 +33,25 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
         folders.remove_empty();
     }
     made.map(|()| header.step)
+}
+
+/// Writes the base of the LoRA in `folder` with the LoRA folded in as a plain model into the new folder `out`, with what lies
+/// beside the base; the number of projections that changed.
+///
+/// # Errors
+/// A folder without a LoRA, one that does not fit its base, or a file that can't be written.
+pub fn merge(folder: &Path, base: Option<&Path>, out: &Path) -> Result<usize, Error> {
+    files::refuse_existing_folder(out)?;
+    let mut model = open_on(folder, base, &Device::cpu())?;
+    if !model.has_lora() {
+        return Err(Error::content(folder, "holds no LoRA; --merge folds one into its base"));
+    }
+    let base = base_of(folder, base)?;
+    let merged = merge_lora(&mut model.backbone)?;
+    let folders = files::create_folder(out)?;
+    let made = model.backbone.save(out).and_then(|()| method::carry_beside(&base, out));
+    if made.is_err() {
+        folders.remove_empty();
+    }
+    made.map(|()| merged)
 }

@@ -92,14 +92,10 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
             if tokenizer.exists() {
                 carry(&tokenizer, &out.join("tokenizer.json"))?;
             }
-            // What other programs read beside it.
-            for name in ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
-                let from = tokenizer.with_file_name(name);
-                if matches!(task, Task::Full { .. }) && from.exists() {
-                    carry(&from, &out.join(name))?;
-                }
+            match task {
+                Task::Full { base } => carry_beside(base, out),
+                _ => Ok(()),
             }
-            Ok(())
         }
         Task::Lora { base, lora } => {
             let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
@@ -111,6 +107,17 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         }
         Task::Compose { base, .. } => save_composed(model, out, relative(out, base)?, &base_sha256(base)?),
     }
+}
+
+/// Copies what programs read beside a model's weights.
+pub(super) fn carry_beside(from: &Path, to: &Path) -> Result<(), Error> {
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
+        let file = from.join(name);
+        if file.exists() {
+            carry(&file, &to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a file as it is.

@@ -25,7 +25,7 @@ pub(crate) use checkpoint::{
 };
 pub use dry_run::{DryRun, dry_run};
 pub use eval::{Evaluation, evaluate};
-pub use export::export;
+pub use export::{export, merge};
 pub(crate) use frozen::count;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use profile::profile_steps;

@@ -1,0 +1,28 @@
+//! A LoRA folded into its base: W <- W + (alpha / rank) B A, after which the model is a plain one.
+
+use super::backbone::Backbone;
+use super::layer::Layer;
+use crate::Error;
+use mode_tensor::{Dtype, Product, Tensor, matmul};
+
+/// Folds the LoRAs beside a backbone's projections into these, which keep the type that they are stored in; the projections
+/// that changed.
+///
+/// # Errors
+/// What the device reports.
+pub fn merge_lora(backbone: &mut Backbone) -> Result<usize, Error> {
+    let mut merged = 0;
+    for projection in backbone.layers.iter_mut().flat_map(Layer::projections_mut) {
+        let Some(lora) = projection.lora.take() else { continue };
+        let weight = projection.weight.value();
+        let added = matmul(Product::new(&lora.b.value(), &lora.a.value()).alpha(lora.factor))?.to_vec()?;
+        let sum: Vec<f32> = weight.to_vec()?.into_iter().zip(added).map(|(w, added)| w + added).collect();
+        let (device, shape) = (weight.device(), weight.shape());
+        projection.weight.set_value(match weight.dtype() {
+            Dtype::F32 => Tensor::from_slice(device, &sum, shape)?,
+            halves => Tensor::from_halves(device, halves, &halves.encode(&sum), shape)?,
+        })?;
+        merged += 1;
+    }
+    Ok(merged)
+}

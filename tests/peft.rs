@@ -1,0 +1,105 @@
+//! LoRAs in PEFT's own format: adapters that PEFT made give here what they give there, before and after they are folded into
+//! their base; and adapters that were made here give it there, where a Python with `peft` is at hand (`MODE_PYTHON` names it).
+
+use mode::model::open_on;
+use mode::train::evaluate;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+mod common;
+use common::{Recipes, data, devices, refused, run, text};
+
+fn golden(name: &str) -> Value {
+    let text = std::fs::read_to_string(data("peft").join(name).with_extension("json")).expect("a golden file");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn ids(golden: &Value) -> Vec<u32> {
+    serde_json::from_value(golden["ids"].clone()).expect("ids")
+}
+
+/// The mean loss that the program finds on a file of ids.
+fn loss(arguments: &[&str]) -> f64 {
+    let (stdout, stderr, code) = run(&[&["eval", "--json"], arguments].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let found: Value = serde_json::from_str(stdout.trim()).expect("JSON");
+    found["mean_nll"].as_f64().expect("a number")
+}
+
+#[test]
+fn adapters_of_peft_give_what_they_give_there() {
+    for name in ["llama", "gpt2"] {
+        let golden = golden(name);
+        let (adapter, base) = (data("peft").join(name), data(golden["base"].as_str().expect("a folder")));
+        for device in devices() {
+            let model = open_on(&adapter, Some(&base), &device).expect("a model");
+            assert!(model.has_lora());
+            let found = evaluate(&model, &[ids(&golden)], true).expect("an evaluation");
+            let want = golden["mean_nll"].as_f64().expect("a number");
+            assert!((found.mean_nll - want).abs() < 1e-4, "{name}: {} and {want}", found.mean_nll);
+            assert!(found.grad_l2.expect("norms").keys().all(|name| name.contains(".lora_")));
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ids.json");
+        std::fs::write(&file, "[1, 2]").expect("a file");
+        refused(&["eval", "--model", text(&adapter), "--ids", text(&file)], "give its place as --base");
+    }
+}
+
+#[test]
+fn a_merged_model_gives_what_base_and_adapter_give() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["llama", "gpt2"] {
+        let golden = golden(name);
+        let (adapter, base) = (data("peft").join(name), data(golden["base"].as_str().expect("a folder")));
+        let (out, file) = (folder.path().join(name), folder.path().join("ids.json"));
+        std::fs::write(&file, golden["ids"].to_string()).expect("a file");
+        let merge = ["export", text(&adapter), "--merge", "--base", text(&base), "--out", text(&out)];
+        let output = common::mode().args(merge).output().expect("the program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found = loss(&["--model", text(&out), "--ids", text(&file)]);
+        let want = golden["merged_nll"].as_f64().expect("a number");
+        assert!((found - want).abs() < 1e-4, "{name}: {found} and {want}");
+        for (again, says) in [
+            (&merge[..], "--out"),
+            (&["export", text(&base), "--merge", "--out", "elsewhere"], "holds no LoRA"),
+            (&["export", text(&adapter), "--merge", "--out", "elsewhere"], "give its place as --base"),
+            (&["export", text(&adapter), "--base", text(&base), "--out", "elsewhere"], "--merge"),
+        ] {
+            let output = common::mode().args(again).output().expect("the program");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(2) && said.contains(says), "{again:?}: {said}");
+        }
+        assert!(!Path::new("elsewhere").exists());
+    }
+}
+
+#[test]
+fn adapters_made_here_give_what_they_give_in_peft() {
+    let python = std::env::var("MODE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let there = Command::new(&python).args(["-c", "import peft, torch, transformers"]).output();
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    recipes.run("train", "lora", "method = 'lora'\n[lora]\nrank = 2\nalpha = 4");
+    let (adapter, base) = (recipes.path("lora"), recipes.path("base"));
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(adapter.join("adapter_config.json")).expect("a file")).expect("JSON");
+    assert_eq!(config["target_modules"], serde_json::json!(["q_proj", "k_proj", "v_proj", "o_proj"]));
+    let file = recipes.path("ids.json");
+    std::fs::write(&file, "[1, 5, 9, 200, 33, 7, 250, 4]").expect("a file");
+    let here = loss(&["--model", text(&adapter), "--ids", text(&file)]);
+    let plain = loss(&["--model", text(&base), "--ids", text(&file)]);
+    assert!((here - plain).abs() > 1e-4, "four steps must have changed something: {here} and {plain}");
+    if !there.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("MODE_REQUIRE_PEFT").is_none(), "{python} has no peft");
+        return;
+    }
+    let script = data("peft/make.py");
+    let output =
+        Command::new(&python).args([text(&script), "--check", text(&adapter), text(&base), text(&file)]).output();
+    let output = output.expect("python");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let found: f64 = said.trim().lines().last().expect("a line").parse().expect("a number");
+    assert!((found - here).abs() < 1e-4, "{found} in PEFT, {here} here");
+}
