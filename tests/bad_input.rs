@@ -2,7 +2,9 @@
 
 mod common;
 
+use ::mode::model::{Backbone, Config, Random};
 use common::{Recipes, changed, data, mode, refused, run, text};
+use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -387,4 +389,100 @@ fn a_refused_demo_leaves_nothing() {
     }
     std::fs::create_dir_all(&out).expect("a folder");
     refused(&["demo", "--out", text(&out)], "--force");
+}
+
+#[test]
+fn broken_shards_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ids = folder.path().join("ids.json");
+    std::fs::write(&ids, "[1, 2, 3]").expect("a file");
+    let whole = data("families/mistral");
+    let copy = |name: &str| {
+        let copy = folder.path().join(name);
+        std::fs::create_dir(&copy).expect("a folder");
+        for entry in std::fs::read_dir(&whole).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            std::fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a file");
+        }
+        copy
+    };
+    let eval = |model: &Path, says: &str| refused(&["eval", "--model", text(model), "--ids", text(&ids)], says);
+    let index = "model.safetensors.index.json";
+    let lost = copy("lost");
+    std::fs::remove_file(lost.join("model-00002-of-00002.safetensors")).expect("a shard");
+    eval(&lost, "model-00002-of-00002.safetensors: the index beside it names this shard");
+    let cut = copy("cut");
+    let whole_index = std::fs::read(whole.join(index)).expect("a file");
+    std::fs::write(cut.join(index), &whole_index[..whole_index.len() / 2]).expect("a file");
+    eval(&cut, index);
+    // An index that forgets a shard: the tensors that were there are listed.
+    let short = copy("short");
+    let shard = String::from_utf8(whole_index.clone()).expect("text").replace("model-00002-of", "model-00001-of");
+    std::fs::write(short.join(index), shard).expect("a file");
+    eval(&short, "tensors are missing (");
+    let outside = copy("outside");
+    let shard = String::from_utf8(whole_index).expect("text").replace("model-00002-of", "../model-00002-of");
+    std::fs::write(outside.join(index), shard).expect("a file");
+    eval(&outside, "a shard lies outside the folder");
+}
+
+#[test]
+fn a_tied_head_that_is_stored_must_be_the_embedding() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ids = folder.path().join("ids.json");
+    std::fs::write(&ids, "[1, 2, 3]").expect("a file");
+    // tiny-random-llama's head is its own; a configuration that ties it contradicts the file.
+    let tied = changed(folder.path(), "config.json", |bytes| {
+        let text = String::from_utf8(bytes).expect("text");
+        text.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true").into_bytes()
+    });
+    refused(&["eval", "--model", text(&tied), "--ids", text(&ids)], "set tie_word_embeddings to false");
+    // One that is the embedding again is accepted.
+    let source = data("families/llama");
+    let tensors = SafeTensors::open(&[source.join("model.safetensors")]).expect("a file");
+    let device = Device::cpu();
+    let mut all = std::collections::BTreeMap::new();
+    for name in tensors.names() {
+        let shape = tensors.shape(name).expect("a tensor");
+        all.insert(name.to_string(), tensors.load(&device, name, &shape).expect("a tensor"));
+    }
+    let embedding = all["model.embed_tokens.weight"].clone();
+    all.insert("lm_head.weight".into(), embedding);
+    // What old files of this family hold besides.
+    all.insert(
+        "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
+        Tensor::full(&device, &[5], 1.0).expect("memory"),
+    );
+    let copy = folder.path().join("copy");
+    std::fs::create_dir(&copy).expect("a folder");
+    std::fs::copy(source.join("config.json"), copy.join("config.json")).expect("a file");
+    write_safetensors(&copy.join("model.safetensors"), &all, |_| false, &[]).expect("written");
+    let losses = [&source, &copy].map(|model| {
+        let (stdout, stderr, code) = run(&["eval", "--model", text(model), "--ids", text(&ids), "--json"]);
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    });
+    assert_eq!(losses[0], losses[1]);
+}
+
+#[test]
+fn a_tensor_past_a_gpus_binding_limit_is_refused_by_name() {
+    let Some(gpu) = common::gpu() else { return };
+    let config = Config {
+        vocabulary: 600_000,
+        width: 64,
+        hidden: 8,
+        layers: 1,
+        heads: 1,
+        kv_heads: 1,
+        head_width: 64,
+        positions: 8,
+        tied: true,
+        ..Config::default()
+    };
+    // 154 MB; software Vulkan binds 134 MB at once, as WebGPU's default is.
+    if let Err(error) = Backbone::random(config, &gpu, &mut Random::new(1)) {
+        let said = error.to_string();
+        assert!(said.contains("model.embed_tokens.weight [600000, 64]"), "{said}");
+    }
 }

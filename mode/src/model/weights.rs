@@ -4,7 +4,8 @@ use super::family::Names;
 use super::init::{Random, Start};
 use crate::{Error, files};
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
+use mode_kernels::KernelError;
+use mode_tensor::{Device, SafeTensors, Tensor, TensorError, write_safetensors};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -81,7 +82,7 @@ impl Maker<'_> {
                 } else {
                     tensors.read(&file, shape).and_then(|values| Ok(Tensor::from_slice(device, &values, shape)?))
                 };
-                return Ok(Param::new(name, tensor?));
+                return Ok(Param::new(name, tensor.map_err(|error| too_large(error, name, shape))?));
             }
             Weights::Listed(list, names) => {
                 let mut stored = shape.to_vec();
@@ -94,7 +95,18 @@ impl Maker<'_> {
             Weights::Random(random) => random.values(shape.iter().product(), start),
             Weights::Rule(rule) => rule(name, shape),
         };
-        Ok(Param::new(name, Tensor::from_slice(device, &values, shape)?))
+        let tensor = Tensor::from_slice(device, &values, shape).map_err(|error| too_large(error.into(), name, shape));
+        Ok(Param::new(name, tensor?))
+    }
+}
+
+/// Says which tensor it was that a device did not take.
+fn too_large(error: Error, name: &str, shape: &[usize]) -> Error {
+    match error {
+        Error::Tensor(TensorError::Kernel(KernelError::Memory { .. } | KernelError::Limit { .. })) => {
+            Error::Setting(format!("{name} {shape:?}: {error}"))
+        }
+        other => other,
     }
 }
 
