@@ -1,9 +1,10 @@
-//! Products of few rows with a large matrix, as in decoding: each weight is read once and meets all the rows while it is in a
-//! register, so that the memory's bandwidth is the bound. Halves are widened there, not in memory.
+//! Products of few rows with a large matrix, as in decoding: each weight is read from memory once and meets all the rows, so that
+//! the memory's bandwidth is the bound. Halves are widened a row at a time, in the processor's cache.
 
 use crate::Dtype;
 use crate::gemm::Matrix;
-use pulp::WithSimd;
+use crate::simd::simd;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Rows of `a` at the most: beyond, widening in parts and packing pay.
@@ -11,9 +12,6 @@ pub(crate) const MOST_ROWS: usize = 16;
 
 /// Rows of `a` that meet a weight at once: their sums stay in registers.
 const AT_ONCE: usize = 4;
-
-/// Partial sums of a product of rows; fixed, so that bits do not depend on the machine's vector width.
-const LANES: usize = 16;
 
 /// Weights that one task reads: enough to be worth a task.
 const TASK: usize = 1 << 16;
@@ -38,19 +36,17 @@ pub(crate) fn narrow(
     let lines = (TASK / k.max(1)).max(1);
     let mut columns = vec![0.0f32; n * m];
     columns.par_chunks_mut(lines * m).enumerate().for_each(|(task, columns)| {
-        let (arch, mut wide) = (pulp::Arch::new(), Vec::new());
+        let (arch, mut wide) = (pulp::Arch::new(), vec![0.0; k]);
         for (i, sums) in columns.chunks_exact_mut(m).enumerate() {
             let at = (task * lines + i) * stride;
-            match b {
-                Rows::F32(b) => arch.dispatch(Products { rows: &rows, sums, weights: &b[at..at + k] }),
-                Rows::Halves(b, Dtype::BF16) => arch.dispatch(Products { rows: &rows, sums, weights: &b[at..at + k] }),
-                // The processor's own conversion of f16 is not to be had by the compiler's vectors.
+            let weights = match b {
+                Rows::F32(b) => &b[at..at + k],
                 Rows::Halves(b, dtype) => {
-                    wide.resize(k, 0.0f32);
-                    dtype.decode(&b[at..at + k], &mut wide);
-                    arch.dispatch(Products { rows: &rows, sums, weights: &wide });
+                    widen(dtype, &b[at..at + k], &mut wide);
+                    &wide[..]
                 }
-            }
+            };
+            arch.dispatch(Products { rows: &rows, sums, weights });
         }
     });
     for (j, sums) in columns.chunks_exact(m).enumerate() {
@@ -61,82 +57,70 @@ pub(crate) fn narrow(
     }
 }
 
-/// A weight as it is stored.
-trait Weight: Copy {
-    fn wide(self) -> f32;
-}
-
-impl Weight for f32 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        self
-    }
-}
-
-/// bf16, the upper half of an f32.
-impl Weight for u16 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self) << 16)
+/// Halves as f32, in the processor's cache.
+fn widen(dtype: Dtype, halves: &[u16], wide: &mut [f32]) {
+    match dtype {
+        // The upper half of an f32, which the compiler's vectors do at once.
+        Dtype::BF16 => simd(|| wide.iter_mut().zip(halves).for_each(|(w, &h)| *w = f32::from_bits(u32::from(h) << 16))),
+        dtype => dtype.decode(halves, wide),
     }
 }
 
 /// The products of each of `rows` with one row of weights.
-struct Products<'a, W> {
+struct Products<'a> {
     rows: &'a [&'a [f32]],
     sums: &'a mut [f32],
-    weights: &'a [W],
+    weights: &'a [f32],
 }
 
 // A type of its own, for a closure of this size would not be compiled into each instruction set's function.
-impl<W: Weight> WithSimd for Products<'_, W> {
+impl WithSimd for Products<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { rows, sums, weights } = self;
         for (rows, sums) in rows.chunks(AT_ONCE).zip(sums.chunks_mut(AT_ONCE)) {
             match (rows, sums) {
-                (&[a], [p]) => [*p] = dots([a], weights),
-                (&[a, b], [p, q]) => [*p, *q] = dots([a, b], weights),
-                (&[a, b, c], [p, q, r]) => [*p, *q, *r] = dots([a, b, c], weights),
-                (&[a, b, c, d], [p, q, r, s]) => [*p, *q, *r, *s] = dots([a, b, c, d], weights),
+                (&[a], [p]) => [*p] = dots::<S, 1, 4>(simd, [a], weights),
+                (&[a, b], [p, q]) => [*p, *q] = dots::<S, 2, 2>(simd, [a, b], weights),
+                (&[a, b, c], [p, q, r]) => [*p, *q, *r] = dots::<S, 3, 2>(simd, [a, b, c], weights),
+                (&[a, b, c, d], [p, q, r, s]) => [*p, *q, *r, *s] = dots::<S, 4, 2>(simd, [a, b, c, d], weights),
                 _ => {}
             }
         }
     }
 }
 
+/// The products of M rows with the weights, in U vectors of partial sums each, which keep the processor's adders busy.
 #[inline(always)]
-fn dots<W: Weight, const M: usize>(rows: [&[f32]; M], weights: &[W]) -> [f32; M] {
-    let rows = rows.map(|row| &row[..weights.len()]);
-    let mut sums = [[0.0f32; LANES]; M];
-    let whole = weights.len() / LANES * LANES;
+fn dots<S: Simd, const M: usize, const U: usize>(simd: S, rows: [&[f32]; M], weights: &[f32]) -> [f32; M] {
+    let (w, w_rest) = S::as_simd_f32s(weights);
+    let rows = rows.map(|row| S::as_simd_f32s(&row[..weights.len()]));
+    let mut sums = [[simd.splat_f32s(0.0); U]; M];
+    let whole = w.len() / U * U;
     let mut at = 0;
     while at < whole {
-        let mut wide = [0.0f32; LANES];
-        wide.iter_mut().zip(&weights[at..at + LANES]).for_each(|(wide, weight)| *wide = weight.wide());
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            let row = &row[at..at + LANES];
-            for lane in 0..LANES {
-                sums[lane] += row[lane] * wide[lane];
+        for (sums, (row, _)) in sums.iter_mut().zip(&rows) {
+            for (u, sum) in sums.iter_mut().enumerate() {
+                *sum = simd.mul_add_f32s(row[at + u], w[at + u], *sum);
             }
         }
-        at += LANES;
+        at += U;
     }
-    for (lane, at) in (whole..weights.len()).enumerate() {
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            sums[lane] += row[at] * weights[at].wide();
+    for at in whole..w.len() {
+        for (sums, (row, _)) in sums.iter_mut().zip(&rows) {
+            sums[0] = simd.mul_add_f32s(row[at], w[at], sums[0]);
         }
     }
-    sums.map(|mut sums| {
-        let mut width = LANES / 2;
-        while width > 0 {
-            for lane in 0..width {
-                sums[lane] += sums[lane + width];
-            }
-            width /= 2;
+    let mut products = [0.0; M];
+    for (product, (sums, (_, rest))) in products.iter_mut().zip(sums.iter().zip(&rows)) {
+        let mut sum = sums[0];
+        for more in &sums[1..] {
+            sum = simd.add_f32s(sum, *more);
         }
-        sums[0]
-    })
+        let rest: f32 = rest.iter().zip(w_rest).map(|(x, w)| x * w).sum();
+        *product = simd.reduce_sum_f32s(sum) + rest;
+    }
+    products
 }
