@@ -11,7 +11,7 @@ mod common;
 use common::{Recipes, data, devices, refused, run, text};
 
 fn settings(count: usize) -> Settings {
-    Settings { count, sampling: Sampling::Greedy, stop: Vec::new() }
+    Settings { count, sampling: Sampling::Greedy, stop: Vec::new(), at_once: 4 }
 }
 
 fn experts(names: &[&str]) -> Vec<PathBuf> {
@@ -98,7 +98,7 @@ fn a_seed_draws_the_same_tokens_again() {
     let everyone = [model.without(&[]).expect("a set")];
     let draw = |seed, temperature| {
         let sampling = Sampling::Random { temperature, top_k: Some(40), top_p: 0.95, seed };
-        let settings = Settings { count: 20, sampling, stop: Vec::new() };
+        let settings = Settings { count: 20, sampling, stop: Vec::new(), at_once: 1 };
         let request = [Request { prompt: vec![1, 2, 3], set: 0 }];
         generate_batch(&model, &everyone, &request, &settings, &mut |_, _| true)
             .expect("an answer")

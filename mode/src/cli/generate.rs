@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// A file of prompts, a JSON object a line: {"prompt": TEXT} or {"ids": [..]}, and which experts answer: {"experts": [NAMES]}
     #[arg(long)]
     prompts: Option<PathBuf>,
+    /// Prompts of a file that are answered at once
+    #[arg(long, default_value_t = 16, requires = "prompts")]
+    batch: usize,
     /// New tokens
     #[arg(long, default_value_t = 32)]
     max_new: usize,
@@ -154,7 +157,10 @@ impl Arguments {
         let (temperature, top_k, top_p, seed) = (self.temperature, self.top_k, self.top_p, self.seed);
         let sampling =
             if temperature == 0.0 { Sampling::Greedy } else { Sampling::Random { temperature, top_k, top_p, seed } };
-        Ok(Settings { count: self.max_new, sampling, stop: Vec::new() })
+        if self.batch == 0 {
+            return Err(Error::Setting("--batch is 0; give 1 or more".into()));
+        }
+        Ok(Settings { count: self.max_new, sampling, stop: Vec::new(), at_once: self.batch })
     }
 
     /// The settings with the tokens that end an answer.

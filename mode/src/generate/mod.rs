@@ -29,6 +29,8 @@ pub struct Settings {
     pub sampling: Sampling,
     /// Tokens that end a sequence.
     pub stop: Vec<u32>,
+    /// Sequences that are answered in one pass; each has a cache of its own for as long.
+    pub at_once: usize,
 }
 
 /// A sequence to go on with.
@@ -56,12 +58,12 @@ pub struct Batch {
 /// As [`generate_batch`].
 pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Result<Generated, Error> {
     let request = Request { prompt: prompt.to_vec(), set: 0 };
-    let settings = Settings { count, sampling: Sampling::Greedy, stop: stop.to_vec() };
+    let settings = Settings { count, sampling: Sampling::Greedy, stop: stop.to_vec(), at_once: 1 };
     let mut batch = generate_batch(model, &[model.without(&[])?], &[request], &settings, &mut |_, _| true)?;
     Ok(batch.answers.remove(0))
 }
 
-/// Goes on with each request's sequence, answered by its set of experts. `heard` is told each new token with its request's
+/// Goes on with each request's sequence, answered by its set of experts, some at once. `heard` is told each new token with its request's
 /// number, and says whether that sequence goes on.
 ///
 /// # Errors
@@ -75,6 +77,25 @@ pub fn generate_batch(
     heard: &mut dyn FnMut(usize, u32) -> bool,
 ) -> Result<Batch, Error> {
     check(model, sets, requests, settings)?;
+    let mut all = Batch { answers: Vec::new(), prompt_seconds: 0.0, new_seconds: 0.0 };
+    for part in requests.chunks(settings.at_once) {
+        let first = all.answers.len();
+        let made = together(model, sets, part, settings, &mut |number, id| heard(first + number, id))?;
+        all.answers.extend(made.answers);
+        all.prompt_seconds += made.prompt_seconds;
+        all.new_seconds += made.new_seconds;
+    }
+    Ok(all)
+}
+
+/// The same for requests that are answered in one pass.
+fn together(
+    model: &Model,
+    sets: &[ExpertSet],
+    requests: &[Request],
+    settings: &Settings,
+    heard: &mut dyn FnMut(usize, u32) -> bool,
+) -> Result<Batch, Error> {
     let mut sequences: Vec<Sequence> = requests.iter().map(|request| Sequence::new(request, settings)).collect();
     // Sequences of one set lie side by side.
     let mut open: Vec<usize> = (0..requests.len()).filter(|_| settings.count > 0).collect();
@@ -117,8 +138,8 @@ pub fn generate_batch(
 
 fn check(model: &Model, sets: &[ExpertSet], requests: &[Request], settings: &Settings) -> Result<(), Error> {
     settings.sampling.check()?;
-    if requests.is_empty() {
-        return Err(Error::Setting("there is no prompt; give at least one".into()));
+    if requests.is_empty() || settings.at_once == 0 {
+        return Err(Error::Setting("there is no prompt, or none is to be answered at once; give at least one".into()));
     }
     for Request { prompt, set } in requests {
         if prompt.is_empty() {

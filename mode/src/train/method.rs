@@ -101,9 +101,9 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
             let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
             save_adapter(&model.backbone, out, &text, &base_sha256(base)?, lora.rank, lora.alpha)
         }
-        Task::Expert { expert, .. } => {
+        Task::Expert { base, expert } => {
             save_expert(&model.experts[0], out, &model.gates)?;
-            files::write(&out.join("README.md"), card(recipe, expert))
+            files::write(&out.join("README.md"), card(recipe, base, expert))
         }
         Task::Compose { base, .. } => save_composed(model, out, relative(out, base)?, &base_sha256(base)?),
     }
@@ -132,20 +132,18 @@ fn relative(from: &Path, to: &Path) -> Result<PathBuf, Error> {
     Ok(pathdiff::diff_paths(&to, &from).unwrap_or(to))
 }
 
-/// An expert's model card.
-fn card(recipe: &Recipe, expert: &ExpertSettings) -> String {
+/// An expert's model card, with the header that model hubs read.
+fn card(recipe: &Recipe, base: &Path, expert: &ExpertSettings) -> String {
     let sources: Vec<String> = recipe.data.iter().map(|data| format!("- {}: {}", data.name, data.source)).collect();
+    let base = base.file_name().map_or_else(|| "base".into(), |name| name.to_string_lossy());
+    let ExpertSettings { name, domain, blocks, layers_per_block, .. } = expert;
+    let (steps, batch, length) = (recipe.train.steps, recipe.train.batch, recipe.train.length);
+    let sources = sources.join("\n");
     format!(
-        "# Expert {}\n\nA Modular Domain Expert (arXiv 2410.10181) for {}: {} blocks of {} layers, with the gates that were \
-         trained beside it. It fits the base model whose hash is in `expert.json`.\n\nTrained for {} steps of {} windows \
-         of {} tokens on\n\n{}\n\n`recipe.toml` makes it again; `mode compose` joins it with others.\n",
-        expert.name,
-        expert.domain,
-        expert.blocks,
-        expert.layers_per_block,
-        recipe.train.steps,
-        recipe.train.batch,
-        recipe.train.length,
-        sources.join("\n")
+        "---\nlibrary_name: mode\nbase_model: {base}\ntags: [modular-domain-expert, {domain}]\n---\n\n# Expert {name}\n\n\
+         A Modular Domain Expert (arXiv 2410.10181) for {domain}: {blocks} blocks of {layers_per_block} layers, with the gates \
+         that were trained beside it. It fits the base model whose hash is in `expert.json`.\n\n    mode generate --model \
+         BASE --expert {name} --prompt TEXT\n\nTrained for {steps} steps of {batch} windows of {length} tokens on\n\n\
+         {sources}\n\n`recipe.toml` makes it again; `mode compose` joins it with others.\n"
     )
 }
