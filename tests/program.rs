@@ -273,3 +273,12 @@ fn devices_are_listed() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     assert!(found["cpu"]["threads"].as_u64() >= Some(1) && found["gpus"].is_array(), "{found}");
 }
+
+#[test]
+#[cfg(not(feature = "hub"))]
+fn fetching_says_how_to_build_it() {
+    let output = common::mode().args(["fetch", "org/name", "--json"]).output().expect("the program");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && output.stdout.is_empty() && stderr.lines().count() == 1, "{stderr}");
+    assert!(stderr.contains("cargo build --release --features hub"), "{stderr}");
+}

@@ -23,6 +23,10 @@ pub enum Error {
     /// The report.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
+    /// The Hugging Face hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// A file or folder that can't be read or written.
     #[error("{}: {source}; check the path, its permissions and the free space", .path.display())]
     File {
@@ -133,6 +137,8 @@ impl Error {
     /// 1 for a run or check that failed, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
+            #[cfg(feature = "hub")]
+            Self::Hub(error) => error.exit_code(),
             Self::Interrupted { .. } => 130,
             Self::NotFinite { .. }
             | Self::FirstNotFinite { .. }

@@ -84,7 +84,7 @@ impl Drop for Staged {
 }
 
 /// Makes a rename in a folder last. Only Unix lets a folder be opened for that.
-fn sync_folder(folder: Option<&Path>) -> Result<(), Error> {
+pub(crate) fn sync_folder(folder: Option<&Path>) -> Result<(), Error> {
     let Some(folder) = folder.filter(|_| cfg!(unix)) else { return Ok(()) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder).and_then(|file| file.sync_all()).map_err(Error::file(folder))

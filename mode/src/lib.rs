@@ -43,6 +43,8 @@ pub mod demo;
 mod error;
 mod files;
 pub mod generate;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inspect;
 mod memory;
 pub mod model;

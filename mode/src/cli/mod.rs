@@ -21,6 +21,7 @@ mod devices;
 mod eval;
 mod expert;
 mod export;
+mod fetch;
 mod generate;
 mod init;
 mod inspect;
@@ -66,6 +67,8 @@ enum Command {
     Data(data::Arguments),
     /// Make a checkpoint into what its run would have made
     Export(export::Arguments),
+    /// Fetch a model from the Hugging Face hub
+    Fetch(fetch::Arguments),
     /// Write a commented recipe to begin with
     Init(init::Arguments),
     /// Compare every kernel of a device with its f64 reference
@@ -123,7 +126,7 @@ impl DeviceArguments {
 pub fn main() -> ExitCode {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !crate::data::is_calling_library() {
+        if !crate::data::is_calling_library() && !fetch::is_calling_library() {
             print(panic);
         }
     }));
@@ -153,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::main(arguments),
         Command::Data(arguments) => data::main(arguments),
         Command::Export(arguments) => export::main(arguments),
+        Command::Fetch(arguments) => fetch::main(arguments),
         Command::Init(arguments) => init::main(arguments),
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),
