@@ -1,7 +1,7 @@
 //! A block of columns of x `[rows, width]`: its gradient is added to the same columns of dx.
 
 use crate::{AutogradError, Var};
-use mode_tensor::{Target, Tensor, add_columns, fill};
+use mode_tensor::add_columns;
 
 /// Columns `first` and on of x, `count` of them.
 ///
@@ -13,14 +13,7 @@ pub fn columns(x: &Var, first: usize, count: usize) -> Result<Var, AutogradError
         let shape = x.value().shape().to_vec();
         Box::new(move |g, sink| {
             sink.compute(0, |target| {
-                let dx = match target {
-                    Target::New => Tensor::full(g.device(), &shape, 0.0)?,
-                    Target::Overwrite(place) => {
-                        fill(place, 0.0)?;
-                        place.clone()
-                    }
-                    Target::Add(sum) => sum.clone(),
-                };
+                let dx = target.to_add_to(g.device(), &shape)?;
                 add_columns(g, &dx, first)?;
                 Ok(dx)
             })

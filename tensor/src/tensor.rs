@@ -30,6 +30,23 @@ pub enum Target<'a> {
     Add(&'a Tensor),
 }
 
+impl Target<'_> {
+    /// The memory to add to: zeros of `shape`, unless it holds what came before.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn to_add_to(self, device: &Device, shape: &[usize]) -> Result<Tensor, TensorError> {
+        match self {
+            Self::New => Tensor::full(device, shape, 0.0),
+            Self::Overwrite(place) => {
+                crate::fill(place, 0.0)?;
+                Ok(place.clone())
+            }
+            Self::Add(sum) => Ok(sum.clone()),
+        }
+    }
+}
+
 impl Tensor {
     /// Memory for a tensor, contents undefined.
     ///

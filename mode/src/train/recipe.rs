@@ -196,3 +196,26 @@ pub(crate) fn kebab(method: Method) -> &'static str {
         Method::Compose => "compose",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// The recipes in a folder and in those inside it.
+    fn recipes(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let of = |path: PathBuf| if path.is_dir() { recipes(&path) } else { vec![path] };
+        entries.flat_map(of).filter(|path| path.extension().is_some_and(|end| end == "toml")).collect()
+    }
+
+    #[test]
+    fn the_examples_are_recipes() {
+        let all = recipes(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/recipes")));
+        assert!(all.len() >= 10, "{all:?}");
+        for path in all {
+            let recipe = Recipe::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+            assert!(recipe.task().is_ok(), "{}", path.display());
+        }
+    }
+}
