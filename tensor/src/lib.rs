@@ -19,6 +19,7 @@
 
 mod error;
 mod ids;
+mod mapped;
 mod safetensors;
 mod tensor;
 
@@ -57,6 +58,7 @@ pub use fill::fill;
 pub use gate_merge::{GateGradients, Merged, Wanted, gate_merge, gate_merge_backward};
 pub use glu::{glu, glu_backward};
 pub use ids::Ids;
+pub use mapped::Mapped;
 pub use matmul::{Product, matmul, matmul_into};
 pub use mode_kernels::{Activation, Counters, Device, Dtype};
 pub use rms_norm::{rms_norm, rms_norm_dw, rms_norm_dx};

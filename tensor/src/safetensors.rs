@@ -1,6 +1,6 @@
 //! Weights in safetensors files, one file or several shards: F32, F16 or BF16, read as f32 or as they are stored.
 
-use crate::{Device, Dtype, Tensor, TensorError};
+use crate::{Device, Dtype, Mapped, Tensor, TensorError};
 use ::safetensors::tensor::{Dtype as Stored, Metadata, SafeTensors as Parsed, TensorInfo, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Open safetensors files whose headers have been checked against their sizes.
 pub struct SafeTensors {
-    files: Vec<(PathBuf, memmap2::Mmap)>,
+    files: Vec<Mapped>,
     /// Tensor name to the number of its file.
     names: BTreeMap<String, usize>,
 }
@@ -22,21 +22,17 @@ impl SafeTensors {
     pub fn open(paths: &[PathBuf]) -> Result<Self, TensorError> {
         let mut all = Self { files: Vec::new(), names: BTreeMap::new() };
         for path in paths {
-            let fail = |source| TensorError::File { path: path.clone(), source };
-            let file = File::open(path).map_err(fail)?;
-            if file.metadata().map_err(fail)?.len() == 0 {
+            let file = Mapped::open(path)?;
+            if file.bytes().is_empty() {
                 return Err(TensorError::Format { path: path.clone(), why: "it is empty".into() });
             }
-            // SAFETY: the map is only read; a file that another process truncates meanwhile can end this one by a
-            // signal, but never make it read memory that is not the file's.
-            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(fail)?;
-            for name in parse(path, &map)?.names() {
+            for name in parse(&file)?.names() {
                 if all.names.insert(name.to_string(), all.files.len()).is_some() {
                     let why = format!("tensor '{name}' is in another shard too; fetch the model again");
                     return Err(TensorError::Format { path: path.clone(), why });
                 }
             }
-            all.files.push((path.clone(), map));
+            all.files.push(file);
         }
         Ok(all)
     }
@@ -57,14 +53,14 @@ impl SafeTensors {
         with: impl FnOnce(&Path, &TensorView) -> Result<T, TensorError>,
     ) -> Result<T, TensorError> {
         let missing = || {
-            let path = self.files.first().map(|(path, _)| path.clone()).unwrap_or_default();
+            let path = self.files.first().map(|file| file.path().to_path_buf()).unwrap_or_default();
             TensorError::Missing { path, name: name.into() }
         };
-        let (path, map) = &self.files[*self.names.get(name).ok_or_else(missing)?];
-        let parsed = parse(path, map)?;
-        let view = parsed.tensor(name).map_err(|e| format_error(path, e))?;
-        let result = with(path, &view);
-        forget(map, view.data());
+        let file = &self.files[*self.names.get(name).ok_or_else(missing)?];
+        let parsed = parse(file)?;
+        let view = parsed.tensor(name).map_err(|e| format_error(file.path(), e))?;
+        let result = with(file.path(), &view);
+        file.forget(view.data());
         result
     }
 
@@ -73,8 +69,8 @@ impl SafeTensors {
     /// # Errors
     /// A file that is no longer what it was when it was opened.
     pub fn note(&self, key: &str) -> Result<Option<String>, TensorError> {
-        for (path, map) in &self.files {
-            let (_, header) = Parsed::read_metadata(map).map_err(|e| format_error(path, e))?;
+        for file in &self.files {
+            let (_, header) = Parsed::read_metadata(file.bytes()).map_err(|e| format_error(file.path(), e))?;
             if let Some(note) = header.metadata().as_ref().and_then(|notes| notes.get(key)) {
                 return Ok(Some(note.clone()));
             }
@@ -179,24 +175,12 @@ fn transpose<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     (0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect()
 }
 
-/// Lets go of the pages that a tensor's bytes have taken up in main memory, which would else stay until all of the file is there.
-#[cfg(unix)]
-fn forget(map: &memmap2::Mmap, read: &[u8]) {
-    let start = read.as_ptr() as usize - map.as_ptr() as usize;
-    // SAFETY: the map is of a file and only read, so that whoever reads these bytes again gets them from the file.
-    // That it may not work is of no interest: the bytes are the same either way.
-    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, read.len()) };
-}
-
-#[cfg(not(unix))]
-fn forget(_: &memmap2::Mmap, _: &[u8]) {}
-
 fn format_error(path: &Path, error: impl std::fmt::Display) -> TensorError {
     TensorError::Format { path: path.into(), why: error.to_string() }
 }
 
-fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<Parsed<'a>, TensorError> {
-    Parsed::deserialize(map).map_err(|e| format_error(path, e))
+fn parse(file: &Mapped) -> Result<Parsed<'_>, TensorError> {
+    Parsed::deserialize(file.bytes()).map_err(|e| format_error(file.path(), e))
 }
 
 /// Writes tensors as they are stored, f32 before halves so that all lie at multiples of their size, each in the order of names,
