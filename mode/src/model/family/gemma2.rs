@@ -42,10 +42,16 @@ pub(super) fn sandwich(
 
 pub(super) fn write(config: &Config) -> Value {
     let mut all = gemma::write(config);
-    all["query_pre_attn_scalar"] = json!(config.score_scale.map(|scale| scale.powi(-2)));
+    all["query_pre_attn_scalar"] = json!(config.score_scale.map(|scale| whole(scale.powi(-2))));
     all["sliding_window"] = json!(config.windows.iter().flatten().next());
     all["layer_types"] = layer_types(&config.windows);
     all["attn_logit_softcapping"] = json!(config.score_cap);
     all["final_logit_softcapping"] = json!(config.logit_cap);
     all
+}
+
+/// A whole number as one, as which alone transformers takes it.
+fn whole(number: f64) -> Value {
+    let near = number.round();
+    if (number - near).abs() < 1e-9 * near { json!(near as u64) } else { json!(number) }
 }
