@@ -189,7 +189,7 @@ impl Config {
         if factors.into_iter().flatten().any(|factor| !(factor.is_finite() && factor > 0.0)) {
             return Err("a factor or bound of embeddings, scores or logits is no positive number".into());
         }
-        self.ropes.iter().try_for_each(Rope::check)
+        self.ropes.iter().try_for_each(|rope| rope.check(self.head_width))
     }
 
     /// The tokens that layer number `layer` sees; all if none.

@@ -7,6 +7,8 @@
 //! - `yarn`: f / factor for pairs that turn fewer than beta_slow times in the original window, f for those that turn more than
 //!   beta_fast times, between them a ramp over i; and what is turned is made longer by 0.1 ln(factor) + 1 (Peng et al., arXiv
 //!   2309.00071).
+//! - `longrope`: f / factor_i, each pair by its own (Ding et al., arXiv 2402.13753); of its two lists of factors, for short and for
+//!   long windows, only where they are one.
 
 use super::family::Keys;
 use serde_json::{Map, Value, json};
@@ -41,6 +43,13 @@ pub enum Scaling {
         high: f64,
         /// Positions before stretching.
         original: f64,
+    },
+    /// Each pair's by a factor of its own.
+    Factors {
+        /// What frequencies are divided by.
+        factors: Vec<f64>,
+        /// What queries and keys are made longer by.
+        length: f64,
     },
     /// As YaRN does it.
     Yarn {
@@ -107,6 +116,7 @@ impl Rope {
                     let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                     (1.0 - kept) * f / factor + kept * f
                 }
+                Scaling::Factors { ref factors, .. } => f / factors.get(i).copied().unwrap_or(1.0),
                 Scaling::Yarn { factor, fast, slow, original, truncate, .. } => {
                     // The pair that turns `n` times in the original window.
                     let pair = |n: f64| width as f64 * (original / (n * TAU)).ln() / (2.0 * self.theta.ln());
@@ -126,7 +136,10 @@ impl Rope {
 
     /// What queries and keys are made longer by.
     pub fn length(&self) -> f64 {
-        if let Scaling::Yarn { length, .. } = self.scaling { length } else { 1.0 }
+        match self.scaling {
+            Scaling::Yarn { length, .. } | Scaling::Factors { length, .. } => length,
+            _ => 1.0,
+        }
     }
 
     /// `rope_scaling` as configurations say it.
@@ -138,6 +151,10 @@ impl Rope {
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
                 "original_max_position_embeddings": original as u64,
             }),
+            Scaling::Factors { ref factors, length } => json!({
+                "rope_type": "longrope", "factor": 1.0, "short_factor": factors, "long_factor": factors,
+                "attention_factor": length,
+            }),
             Scaling::Yarn { factor, fast, slow, original, length, truncate } => json!({
                 "rope_type": "yarn", "factor": factor, "beta_fast": fast, "beta_slow": slow,
                 "original_max_position_embeddings": original as u64, "attention_factor": length, "truncate": truncate,
@@ -145,8 +162,8 @@ impl Rope {
         }
     }
 
-    /// An error unless the numbers make sense.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// An error unless the numbers make sense, for heads of `width`.
+    pub(crate) fn check(&self, width: usize) -> Result<(), String> {
         if !(self.theta.is_finite() && self.theta > 0.0) {
             return Err(format!("rope_theta is {}; a positive number is wanted", self.theta));
         }
@@ -155,6 +172,9 @@ impl Rope {
             Scaling::Linear { factor } => factor > 0.0,
             Scaling::Llama3 { factor, low, high, original } => {
                 factor > 0.0 && 0.0 < low && low < high && original > 0.0
+            }
+            Scaling::Factors { ref factors, length } => {
+                factors.len() == width / 2 && factors.iter().all(|factor| *factor > 0.0) && length > 0.0
             }
             Scaling::Yarn { factor, fast, slow, original, length, .. } => {
                 factor > 0.0 && 0.0 < slow && slow < fast && original > 0.0 && length > 0.0 && self.theta > 1.0
@@ -190,9 +210,21 @@ impl Scaling {
                 length: yarn_length(table, factor()?)?,
                 truncate: table.flag("truncate", true)?,
             },
-            _ => return Err(format!("{kind} is not supported; default, linear, llama3 and yarn are")),
+            Some("longrope") => Self::Factors {
+                factors: factors(table)?,
+                length: table.maybe_number("attention_factor")?.ok_or("attention_factor is missing")?,
+            },
+            _ => return Err(format!("{kind} is not supported; default, linear, llama3, longrope and yarn are")),
         }))
     }
+}
+
+/// The factors of LongRoPE, which are to be one list.
+fn factors(table: &Keys) -> Result<Vec<f64>, String> {
+    let (short, long) = (table.get("short_factor"), table.get("long_factor"));
+    let list = short.filter(|_| short == long).and_then(Value::as_array);
+    let factors = list.and_then(|list| list.iter().map(Value::as_f64).collect());
+    factors.ok_or_else(|| "short_factor and long_factor are not one list of numbers, which alone is supported".into())
 }
 
 /// What YaRN makes queries and keys longer by.
