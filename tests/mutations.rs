@@ -6,7 +6,7 @@ mod common;
 
 use common::{Recipes, data, text};
 use mode::data::Tokenizer;
-use mode::model::{GateRule, Model, open, open_with_experts};
+use mode::model::{GateRule, Model, open, open_tokenizer, open_with_experts};
 use mode::train::{Recipe, evaluate};
 use mode_kernels::fill_hash::hash;
 use mode_tensor::Device;
@@ -144,6 +144,19 @@ fn altered_files_are_refused_or_sound() {
     let size = std::fs::metadata(llama.join("model.safetensors")).expect("a file").len() as usize;
     for file in ["model.safetensors", "config.json"] {
         campaign(file, &llama.join(file), ROOM + 6 * size, &|| sound(open(&llama, &device)));
+    }
+
+    // Blocks of half a byte a number become f32, and a list's byte a value of the metadata's.
+    for name in ["llama-q4_0.gguf", "gpt2-q8_0.gguf"] {
+        let file = folder.path().join(name);
+        std::fs::copy(data("gguf").join(name), &file).expect("a file");
+        let size = std::fs::metadata(&file).expect("a file").len() as usize;
+        campaign(name, &file, ROOM + 32 * size, &|| {
+            sound(open(&file, &device))?;
+            let tokenizer = open_tokenizer(&file).map_err(|e| e.to_string())?;
+            let ids = tokenizer.encode("river stone, lantern.", true).map_err(|e| e.to_string())?;
+            tokenizer.decode(&ids, false).map(drop).map_err(|e| e.to_string())
+        });
     }
 
     let recipes = Recipes::new();

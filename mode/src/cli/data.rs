@@ -1,7 +1,8 @@
 //! `mode data`: texts as the trainer sees them, and files of tokens made of them.
 
 use super::print_json;
-use crate::data::{Corpus, Source, Split, Tokenizer, Tokens};
+use crate::data::{Corpus, Source, Split, Tokens};
+use crate::model::open_tokenizer;
 use crate::{Error, files};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ enum Command {
 struct Stats {
     /// A text file, a folder, FILE.jsonl:field[,field], or a file of tokens
     source: String,
-    /// A Hugging Face tokenizer.json
+    /// A Hugging Face tokenizer.json, or a .gguf file that holds one
     #[arg(long)]
     tokenizer: Option<PathBuf>,
     /// One JSON object on stdout
@@ -38,7 +39,7 @@ struct Stats {
 struct Prepare {
     /// A text file, a folder, or FILE.jsonl:field[,field]
     source: String,
-    /// A Hugging Face tokenizer.json
+    /// A Hugging Face tokenizer.json, or a .gguf file that holds one
     #[arg(long)]
     tokenizer: PathBuf,
     /// File to make; its name ends in .tokens
@@ -87,7 +88,7 @@ fn stats(arguments: &Stats) -> Result<(), Error> {
         return show(&found, arguments.json);
     }
     let corpus = Corpus::open("text", &arguments.source.parse::<Source>()?)?;
-    let tokenizer = arguments.tokenizer.as_deref().map(Tokenizer::open).transpose()?;
+    let tokenizer = arguments.tokenizer.as_deref().map(open_tokenizer).transpose()?;
     let mut found = serde_json::Map::new();
     found.insert("documents".into(), json!(corpus.documents.len()));
     found.insert("bytes".into(), json!(corpus.bytes()));
@@ -131,7 +132,7 @@ fn prepare(arguments: &Prepare) -> Result<(), Error> {
     }
     files::refuse_existing_file(out)?;
     let corpus = Corpus::open("text", &arguments.source.parse::<Source>()?)?;
-    let tokenizer = Tokenizer::open(&arguments.tokenizer)?;
+    let tokenizer = open_tokenizer(&arguments.tokenizer)?;
     let name = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let mut tokens = Tokens::encode(&name, &tokenizer, corpus.texts(arguments.split.split()))?;
     tokens.tokenizer = files::digest(&arguments.tokenizer)?;

@@ -3,7 +3,7 @@
 use super::data::is_tokens;
 use super::{DeviceArguments, print_json};
 use crate::data::{Tokenizer, Tokens};
-use crate::model::{Model, base_of, open_on, open_with_experts};
+use crate::model::{Model, base_of, open_on, open_tokenizer, open_with_experts, tokenizer_file};
 use crate::train::{Evaluation, evaluate, gate_rule};
 use crate::{Error, files};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 /// Which model.
 #[derive(clap::Args)]
 pub(crate) struct ModelArguments {
-    /// Folder of a model: plain, composed or with a LoRA
+    /// Folder of a model: plain, composed or with a LoRA; or a .gguf file
     #[arg(long)]
     pub(crate) model: PathBuf,
     /// Folder of the base model of a composed model or a LoRA, in place of the one that it names
@@ -73,12 +73,12 @@ impl ModelArguments {
     }
 }
 
-/// The tokenizer beside a model or its base, if there is one.
+/// The tokenizer beside a model or its base, or in it, if there is one.
 pub(crate) fn tokenizer_of(model: &Path, base: Option<&Path>) -> Result<Option<Tokenizer>, Error> {
     for folder in [model.to_path_buf(), base_of(model, base)?] {
-        let file = folder.join("tokenizer.json");
+        let file = tokenizer_file(&folder);
         if file.exists() {
-            return Ok(Some(Tokenizer::open(&file)?));
+            return Ok(Some(open_tokenizer(&file)?));
         }
     }
     Ok(None)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// What a model, an expert, a checkpoint, a run or a file of tokens holds.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A folder, a checkpoint's file or a file of tokens
+    /// A folder, a .gguf file, a checkpoint's file or a file of tokens
     path: PathBuf,
     /// Show where the gates open on a text, or on that of @FILE; may be given several times
     #[arg(long, value_name = "TEXT")]

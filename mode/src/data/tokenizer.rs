@@ -79,7 +79,11 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Missing`], [`DataError::Read`] or [`DataError::TokenizerFile`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let bytes = read_bytes(path)?;
+        Self::from_json(path, read_bytes(path)?)
+    }
+
+    /// From what a `tokenizer.json` would say; `path` is where that comes from.
+    pub(crate) fn from_json(path: &Path, bytes: Vec<u8>) -> Result<Self, DataError> {
         let broken =
             |error: tokenizers::Error| DataError::TokenizerFile { path: path.into(), reason: error.to_string() };
         let mut inner = library(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(broken)?;

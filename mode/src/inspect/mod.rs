@@ -7,7 +7,7 @@ pub use gates::{BlockGates, TextGates, gates};
 pub use runs::report;
 
 use crate::data::Tokens;
-use crate::model::{ExpertInfo, Trained, base_of, base_sha256, open};
+use crate::model::{ExpertInfo, Trained, base_of, base_sha256, is_gguf, open};
 use crate::train::{checkpoint_header, checkpoint_is_intact, checkpoints, count, is_run, read_run};
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -35,7 +35,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
         return match path.extension().and_then(|extension| extension.to_str()) {
             Some("tokens") => tokens(path),
             Some("safetensors") => checkpoint(path),
-            _ => Err(Error::content(path, "is neither a folder, nor a checkpoint, nor a file of tokens")),
+            _ if is_gguf(path) => model(path),
+            _ => Err(Error::content(path, "is neither a folder, nor a .gguf file, a checkpoint or a file of tokens")),
         };
     }
     if !path.exists() {

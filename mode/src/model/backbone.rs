@@ -1,6 +1,7 @@
 //! The pre-trained decoder: embedding, layers, final norm and head. Read from and written to a Hugging Face folder.
 
 use super::config::Config;
+use super::gguf::{Gguf, is_gguf};
 use super::init::{Random, Start};
 use super::layer::Layer;
 use super::norm::Norm;
@@ -35,8 +36,11 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The weight files of a folder: `model.safetensors`, or the shards that its index names, in order.
+/// The weight files of a model: a GGUF file itself, of a folder `model.safetensors`, or the shards that its index names, in order.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    if is_gguf(folder) {
+        return Ok(vec![folder.to_path_buf()]);
+    }
     let index = folder.join("model.safetensors.index.json");
     if folder.join("model.safetensors").exists() || !index.exists() {
         return Ok(vec![folder.join("model.safetensors")]);
@@ -58,13 +62,13 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// Bytes of a model folder's weights.
+/// Bytes of a model's weight files.
 pub(crate) fn weight_bytes(folder: &Path) -> Result<u64, Error> {
     let bytes = |file: &PathBuf| Ok(std::fs::metadata(file).map_err(Error::file(file))?.len());
     weight_files(folder)?.iter().map(bytes).sum()
 }
 
-/// Hash of a model folder's weights: of the file, or of shards the hash of their hex hashes joined in order.
+/// Hash of a model's weights: of the file, or of shards the hash of their hex hashes joined in order.
 pub(crate) fn base_sha256(folder: &Path) -> Result<String, Error> {
     let hashes = weight_files(folder)?.iter().map(|file| files::sha256(file)).collect::<Result<Vec<_>, _>>()?;
     match hashes.as_slice() {
@@ -74,14 +78,19 @@ pub(crate) fn base_sha256(folder: &Path) -> Result<String, Error> {
 }
 
 impl Backbone {
-    /// Reads a Hugging Face folder onto a device.
+    /// Reads a Hugging Face folder, or a GGUF file, onto a device.
     ///
     /// # Errors
     /// A file that is missing or broken, or tensors that are not those of the configuration.
     pub fn open(folder: &Path, device: &Device) -> Result<Self, Error> {
+        if is_gguf(folder) {
+            let (file, config) = Gguf::open(folder)?;
+            return Self::from_source(config, &file, folder, device);
+        }
         if !folder.is_dir() {
-            let what = if folder.exists() { "is a file; a model is a folder" } else { "no such folder" };
-            return Err(Error::content(folder, format!("{what} with config.json and model.safetensors")));
+            let what = if folder.exists() { "is a file; a model is" } else { "no such folder; a model is" };
+            let what = format!("{what} a .gguf file, or a folder with config.json and model.safetensors");
+            return Err(Error::content(folder, what));
         }
         let config = Config::read(&folder.join("config.json"))?;
         let files = weight_files(folder)?;

@@ -5,6 +5,7 @@ use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
 use super::expert::{self, Expert, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
+use super::gguf::is_gguf;
 use super::switch::Base;
 use super::weights;
 use crate::{Error, files};
@@ -20,7 +21,7 @@ const GATES: &str = "gates.safetensors";
 pub(crate) struct ComposedInfo {
     /// Version of the format, 1.
     pub format: u32,
-    /// The base model's folder, relative to this one.
+    /// The base model's folder or GGUF file, relative to this folder.
     pub base: PathBuf,
     /// Hash of the base model's weights.
     pub base_sha256: String,
@@ -35,7 +36,7 @@ pub(crate) struct ComposedInfo {
     pub more: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The base model's folder of a model's folder: itself, or `given`, or what its file names.
+/// The base model of a model: itself, or `given`, or what its folder's file names.
 pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Error> {
     let (named, file) = if folder.join(COMPOSED).exists() {
         (files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base, COMPOSED)
@@ -51,16 +52,19 @@ pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Er
         let what = format!("{} is no plain model; name in {file} the one that it was made of", base.display());
         return Err(Error::content(folder, what));
     }
-    if base.is_dir() {
+    if base.is_dir() || base.is_file() && is_gguf(&base) {
         return Ok(base);
     }
     Err(Error::content(
         folder,
-        format!("its base model is not there: {} is no folder; give its place as --base, or in {file}", base.display()),
+        format!(
+            "its base model is not there: {} is no folder and no .gguf file; give its place as --base, or in {file}",
+            base.display()
+        ),
     ))
 }
 
-/// Opens any model's folder.
+/// Opens any model: a folder, or a GGUF file.
 ///
 /// # Errors
 /// A file that is missing, broken or does not fit, or a base model that is gone or another.

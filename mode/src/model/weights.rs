@@ -145,7 +145,7 @@ pub(crate) fn check(
     if wrong.is_empty() {
         return Ok(());
     }
-    let what = format!("does not fit the configuration beside it: {}", wrong.join(", "));
+    let what = format!("does not fit its configuration: {}", wrong.join(", "));
     Err(Error::content(path, what + "; take the two from one source"))
 }
 

@@ -3,6 +3,7 @@
 use super::recipe::Recipe;
 use super::settings::DataSource;
 use crate::data::{Corpus, Source, Split, Tokenizer, Tokens};
+use crate::model::{is_gguf, open_tokenizer};
 use crate::{Error, files};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -29,7 +30,9 @@ impl RunData {
                     return Err(Error::content(path, what));
                 }
                 let tokens = Tokens::read(path)?;
-                if tokens.tokenizer != [0; 32] && tokenizer.exists() && tokens.tokenizer != files::digest(tokenizer)? {
+                // What a GGUF file holds may be what another file holds as well.
+                let told = tokens.tokenizer != [0; 32] && tokenizer.exists() && !is_gguf(tokenizer);
+                if told && tokens.tokenizer != files::digest(tokenizer)? {
                     let what = format!("was made with another tokenizer than {}", tokenizer.display());
                     return Err(Error::content(path, what + "; make it again with `mode data prepare` and that one"));
                 }
@@ -84,5 +87,5 @@ fn open(data: &DataSource, tokenizer: &Path) -> Result<(Tokenizer, Corpus), Erro
         let source = &data.source;
         return Err(Error::Setting(format!("data.source {source}: the base model has no tokenizer.json for text")));
     }
-    Ok((Tokenizer::open(tokenizer)?, Corpus::open(&data.name, &data.source.parse::<Source>()?)?))
+    Ok((open_tokenizer(tokenizer)?, Corpus::open(&data.name, &data.source.parse::<Source>()?)?))
 }

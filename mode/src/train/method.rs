@@ -4,8 +4,8 @@ use super::recipe::{Recipe, Task};
 use super::settings::{ComposeSettings, ExpertSettings, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
-    BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, open,
-    open_with_experts, save_adapter, save_composed, save_expert,
+    BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, is_gguf,
+    open, open_tokenizer, open_with_experts, save_adapter, save_composed, save_expert, tokenizer_file,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -89,11 +89,9 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         Task::Pretrain(_) | Task::Full { .. } => {
             model.backbone.save(out)?;
             let tokenizer = task.tokenizer();
-            if tokenizer.exists() {
-                carry(&tokenizer, &out.join("tokenizer.json"))?;
-            }
             match task {
                 Task::Full { base } => carry_beside(base, out),
+                _ if tokenizer.exists() => carry(&tokenizer, &out.join("tokenizer.json")),
                 _ => Ok(()),
             }
         }
@@ -111,8 +109,14 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
 
 /// Copies what programs read beside a model's weights.
 pub(super) fn carry_beside(from: &Path, to: &Path) -> Result<(), Error> {
+    let tokenizer = tokenizer_file(from);
+    if is_gguf(&tokenizer) {
+        // One that isn't read was not needed either.
+        let Ok(tokenizer) = open_tokenizer(&tokenizer) else { return Ok(()) };
+        return files::write(&to.join("tokenizer.json"), tokenizer.to_json()?);
+    }
     for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
-        let file = from.join(name);
+        let file = tokenizer.with_file_name(name);
         if file.exists() {
             carry(&file, &to.join(name))?;
         }

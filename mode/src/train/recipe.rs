@@ -4,6 +4,7 @@ use super::set::{apply, from_table, located};
 use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, ModelShape, TrainSettings,
 };
+use crate::model::tokenizer_file;
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub struct Recipe {
     /// Seed of weights and of the order of the data.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Folder of the base model; for every method but pretrain.
+    /// Folder or GGUF file of the base model; for every method but pretrain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Shape of a new model; for pretrain.
@@ -85,7 +86,7 @@ impl Task<'_> {
         match self {
             Self::Pretrain(shape) => shape.tokenizer.clone(),
             Self::Full { base } | Self::Lora { base, .. } | Self::Expert { base, .. } | Self::Compose { base, .. } => {
-                base.join("tokenizer.json")
+                tokenizer_file(base)
             }
         }
     }
@@ -122,7 +123,7 @@ impl Recipe {
     /// The table or the folder that the recipe lacks.
     pub(crate) fn task(&self) -> Result<Task<'_>, String> {
         let lacks = |what: &str| format!("method \"{}\" needs {what}", kebab(self.method));
-        let base = || self.base.as_deref().ok_or_else(|| lacks("base, the folder of the base model"));
+        let base = || self.base.as_deref().ok_or_else(|| lacks("base, the base model's folder or .gguf file"));
         match self.method {
             Method::Pretrain => self.model.as_ref().map(Task::Pretrain).ok_or_else(|| lacks("a [model] table")),
             Method::Full => Ok(Task::Full { base: base()? }),
