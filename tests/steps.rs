@@ -63,7 +63,8 @@ fn assert_close(a: &[[f32; 2]], b: &[[f32; 2]]) {
 
 #[test]
 fn a_batch_in_parts_is_the_same_batch() {
-    let device = Device::cpu();
+    // In f64: f32 rounds sums over other numbers of rows otherwise, and AdamW's first steps make much of little gradients.
+    let device = Device::reference();
     for model in [base, staged] {
         let whole = steps(&model(&device), 1, 20);
         assert!(whole[19][0] < whole[0][0], "the loss falls: {whole:?}");
