@@ -269,6 +269,10 @@ impl Config {
         let mut all = self.more.clone();
         // Two names for one thing: transformers has renamed it.
         all.remove("dtype");
+        // What of it is said as rope_theta and rope_scaling would be said twice; a table a kind of layer says more.
+        if all.get("rope_parameters").is_some_and(|table| table.get("full_attention").is_none()) {
+            all.remove("rope_parameters");
+        }
         for ours in [rest, (self.family.write)(self)] {
             all.extend(ours.as_object().cloned().unwrap_or_default());
         }

@@ -82,14 +82,19 @@ impl Rope {
     /// The same with another base where none is given.
     pub(crate) fn read_or(keys: &Keys, positions: usize, theta: f64) -> Result<Self, String> {
         let mut rope = Self::plain(keys.number("rope_theta", theta)?);
+        let original = keys.maybe_size("original_max_position_embeddings")?.unwrap_or(positions);
+        // Where both are there, transformers takes the older one.
         for key in ["rope_scaling", "rope_parameters"] {
             let Some(value) = keys.get(key) else { continue };
             let table = value.as_object().ok_or_else(|| format!("{key} is no table of settings"))?;
             let in_table = |what: String| format!("{key}: {what}");
             let table = Keys(table.clone());
             rope.theta = table.number("rope_theta", rope.theta).map_err(in_table)?;
-            match Scaling::read(&table, positions).map_err(in_table)? {
-                Some(scaling) => rope.scaling = scaling,
+            match Scaling::read(&table, original).map_err(in_table)? {
+                Some(scaling) => {
+                    rope.scaling = scaling;
+                    break;
+                }
                 None if key == "rope_parameters" || table.0.is_empty() => {}
                 None => return Err(format!("{key} has no rope_type; give one, or null for no scaling")),
             }

@@ -23,6 +23,9 @@ fn read(keys: &Keys) -> Result<Config, String> {
 /// What the Gemmas share.
 pub(super) fn of_gemma(keys: &Keys, family: &'static Family) -> Result<Config, String> {
     let mut config = base(keys, family, Some(256))?;
+    if !keys.0.contains_key("pad_token_id") {
+        config.padding = Some(0);
+    }
     let bias = keys.flag("attention_bias", false)?;
     config.biases = Biases { inputs: bias, output: bias, feed_forward: false };
     config.norm = NormKind::RmsPlusOne;
