@@ -5,7 +5,8 @@
 //! tanh, which also bends logits.
 
 use crate::add::TASK;
-use crate::simd::{exp, sigmoid, simd, tanh};
+pub(crate) use crate::simd::tanh;
+use crate::simd::{exp, sigmoid, simd};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -129,6 +130,37 @@ pub(crate) fn tanh_slope(x: f32) -> f32 {
     1.0 - t * t
 }
 
+/// `$body` with `$f` and `$slope` the functions of an [`Activation`], each compiled into its own loop.
+macro_rules! with_functions {
+    ($activation:expr, |$f:pat_param, $slope:pat_param| $body:expr) => {{
+        use $crate::activation as all;
+        use $crate::activation::Activation;
+        match $activation {
+            Activation::Silu => {
+                let ($f, $slope) = (all::silu, all::silu_slope);
+                $body
+            }
+            Activation::GeluTanh => {
+                let ($f, $slope) = (all::gelu_tanh, all::gelu_tanh_slope);
+                $body
+            }
+            Activation::Gelu => {
+                let ($f, $slope) = (all::gelu, all::gelu_slope);
+                $body
+            }
+            Activation::Relu => {
+                let ($f, $slope) = (all::relu, all::relu_slope);
+                $body
+            }
+            Activation::Tanh => {
+                let ($f, $slope) = (all::tanh, all::tanh_slope);
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_functions;
+
 crate::kernel::params! {
     /// Parameters of the kernels that have an activation.
     pub struct Params {
@@ -195,13 +227,7 @@ impl Kernel for Activate {
             });
         }
         let ([x], [h]) = bindings.take();
-        match p.activation() {
-            Activation::Silu => apply(x, h, silu),
-            Activation::GeluTanh => apply(x, h, gelu_tanh),
-            Activation::Gelu => apply(x, h, gelu),
-            Activation::Relu => apply(x, h, relu),
-            Activation::Tanh => apply(x, h, tanh),
-        }
+        with_functions!(p.activation(), |f, _| apply(x, h, f))
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {

@@ -1,6 +1,6 @@
 //! dx = dh f'(x), f an [activation](crate::activation); all `[tokens, hidden]`. Moves 3 units.
 
-use crate::activation::{Activation, Params, gelu_slope, gelu_tanh_slope, relu_slope, silu_slope, tanh_slope};
+use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
@@ -45,13 +45,7 @@ impl Kernel for ActivationBackward {
             });
         }
         let ([x, dh], [dx]) = bindings.take();
-        match p.activation() {
-            Activation::Silu => apply(x, dh, dx, silu_slope),
-            Activation::GeluTanh => apply(x, dh, dx, gelu_tanh_slope),
-            Activation::Gelu => apply(x, dh, dx, gelu_slope),
-            Activation::Relu => apply(x, dh, dx, relu_slope),
-            Activation::Tanh => apply(x, dh, dx, tanh_slope),
-        }
+        with_functions!(p.activation(), |_, slope| apply(x, dh, dx, slope))
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {

@@ -1,9 +1,9 @@
 //! h = f(gate) * up, f an [activation](crate::activation): gated linear units (Shazeer, arXiv 2002.05202), SwiGLU with SiLU and
 //! GeGLU with GELU; all `[tokens, hidden]`. Moves 3 units.
 
-use crate::activation::{Activation, gelu, gelu_tanh, relu, silu};
+use crate::activation::{Activation, with_functions};
 use crate::add::TASK;
-use crate::simd::{simd, tanh};
+use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -42,13 +42,7 @@ impl Kernel for Glu {
             });
         }
         let ([gate, up], [h]) = bindings.take();
-        match p.activation() {
-            Activation::Silu => apply(gate, up, h, silu),
-            Activation::GeluTanh => apply(gate, up, h, gelu_tanh),
-            Activation::Gelu => apply(gate, up, h, gelu),
-            Activation::Relu => apply(gate, up, h, relu),
-            Activation::Tanh => apply(gate, up, h, tanh),
-        }
+        with_functions!(p.activation(), |f, _| apply(gate, up, h, f))
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {

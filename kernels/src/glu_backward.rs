@@ -1,10 +1,8 @@
 //! dgate = dh * up * f'(gate), dup = dh * f(gate), f an [activation](crate::activation); all `[tokens, hidden]`. Moves 5 units.
 
-use crate::activation::{
-    Activation, Params, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, relu, relu_slope, silu, silu_slope, tanh_slope,
-};
+use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
-use crate::simd::{simd, tanh};
+use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -60,13 +58,7 @@ impl Kernel for GluBackward {
             });
         }
         let (inputs, outputs) = bindings.take();
-        match p.activation() {
-            Activation::Silu => apply(inputs, outputs, silu, silu_slope),
-            Activation::GeluTanh => apply(inputs, outputs, gelu_tanh, gelu_tanh_slope),
-            Activation::Gelu => apply(inputs, outputs, gelu, gelu_slope),
-            Activation::Relu => apply(inputs, outputs, relu, relu_slope),
-            Activation::Tanh => apply(inputs, outputs, tanh, tanh_slope),
-        }
+        with_functions!(p.activation(), |f, slope| apply(inputs, outputs, f, slope))
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {

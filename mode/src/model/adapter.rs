@@ -9,7 +9,7 @@ use super::lora::Lora;
 use super::projection::Projection;
 use super::weights::{self, Maker, Weights};
 use crate::{Error, files, memory};
-use mode_tensor::SafeTensors;
+use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -56,7 +56,8 @@ pub fn add_lora(backbone: &mut Backbone, rank: usize, alpha: f64, random: &mut R
     let numbers = (widths as u64).saturating_mul(rank as u64);
     memory::require(backbone.device(), numbers, &format!("a LoRA of rank {rank}"))?;
     let targets = attention_targets(backbone.config.family);
-    attach(backbone, rank, alpha, &targets, Weights::Random(random))
+    let device = backbone.device().clone();
+    attach(backbone, &device, rank, alpha, &targets, Weights::Random(random))
 }
 
 /// The attention's projections, as PEFT names its targets.
@@ -78,9 +79,16 @@ fn is_target(module: &str, targets: &[String]) -> bool {
     targets.iter().any(meant)
 }
 
-fn attach(backbone: &mut Backbone, rank: usize, alpha: f64, targets: &[String], weights: Weights) -> Result<(), Error> {
-    let device = backbone.device().clone();
-    let mut maker = Maker { device: &device, weights };
+/// Puts factors on `device` beside the projections that the targets mean, in place of those that are there.
+fn attach(
+    backbone: &mut Backbone,
+    device: &Device,
+    rank: usize,
+    alpha: f64,
+    targets: &[String],
+    weights: Weights,
+) -> Result<(), Error> {
+    let mut maker = Maker { device, weights };
     let projections = backbone.layers.iter_mut().flat_map(Layer::projections_mut);
     for projection in projections.filter(|projection| is_target(module(projection), targets)) {
         let (at, shape) = (module(projection).to_string(), projection.weight.value().shape().to_vec());
@@ -161,20 +169,14 @@ pub(crate) fn load(backbone: &mut Backbone, folder: &Path, info: &LoraInfo) -> R
     let path = folder.join(WEIGHTS);
     let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
     let file_name = |name: &str| format!("{PREFIX}{name}");
-    let projections = backbone.layers.iter().flat_map(Layer::projections);
-    let wanted: Vec<(String, Vec<usize>)> = projections
-        .filter(|projection| is_target(module(projection), &info.target_modules))
-        .flat_map(|projection| {
-            let (at, shape) = (file_name(module(projection)), projection.weight.value().shape().to_vec());
-            [
-                (format!("{at}.lora_A.weight"), vec![info.r, shape[1]]),
-                (format!("{at}.lora_B.weight"), vec![shape[0], info.r]),
-            ]
-        })
-        .collect();
+    let mut wanted = Vec::new();
+    let list = Weights::Listed(&mut wanted, names);
+    attach(backbone, &Device::dry(), info.r, info.lora_alpha, &info.target_modules, list)?;
+    wanted.iter_mut().for_each(|(name, _)| *name = file_name(name));
     weights::check(&tensors, &path, &wanted, |_| false)?;
     let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
-    attach(backbone, info.r, info.lora_alpha, &info.target_modules, weights)
+    let device = backbone.device().clone();
+    attach(backbone, &device, info.r, info.lora_alpha, &info.target_modules, weights)
 }
 
 /// Writes an adapter's folder, which exists.
