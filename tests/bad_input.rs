@@ -45,7 +45,12 @@ fn broken_models_are_refused() {
         (changed(at, weights, |_| vec![7; 5_000]), "not a whole safetensors file"),
         (changed(at, weights, |_| Vec::new()), "empty"),
         (changed(at, weights, |b| [vec![255; 8], b[8..].to_vec()].concat()), "not a whole safetensors file"),
-        (changed(at, "config.json", |_| b"{".to_vec()), "config.json"),
+        (
+            changed(at, "config.json", |_| b"{".to_vec()),
+            "config.json: EOF while parsing an object at line 1 column 1: it is cut off",
+        ),
+        (changed(at, "config.json", |_| "{\"a\":".repeat(200).into_bytes()), "config.json: recursion limit exceeded"),
+        (changed(at, "config.json", |_| vec![255, 254, 0]), "config.json: is no UTF-8 text"),
         (changed(at, "config.json", replace("LlamaForCausalLM", "NoSuchForCausalLM")), "NoSuchForCausalLM"),
         (changed(at, "config.json", replace("\"hidden_size\": 48", "\"hidden_size\": 96")), "shape"),
         (at.join("none"), "no such folder"),
@@ -56,6 +61,7 @@ fn broken_models_are_refused() {
     let model = data("tiny-random-llama");
     let expert = data("tiny-random-mode/code");
     refused(&["eval", "--model", text(&model), "--ids", text(&ids), "--expert", text(at)], "no such expert");
+    refused(&["eval", "--model", "nowhere", "--base", text(&model), "--ids", text(&ids)], "nowhere: no such folder");
     let other = changed(at, weights, |mut bytes| {
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
@@ -273,7 +279,8 @@ fn adapters_that_compute_something_else_are_refused() {
         (json!({"layers_to_transform": [0]}), "layers_to_transform"),
         (json!({"bias": "all"}), "bias"),
         (json!({"target_modules": ["q_proj", "up_proj"]}), "up_proj"),
-        (json!({"target_modules": "all-linear"}), "target_modules"),
+        (json!({"target_modules": "all-linear"}), "the pattern \"all-linear\" is not supported"),
+        (json!({"target_modules": 3}), "3 is no list of names"),
         (json!({"target_modules": ["q_proj"]}), "24 tensors are without a place"),
         (json!({"peft_type": "IA3"}), "IA3"),
         (json!({"r": 0}), "positive"),

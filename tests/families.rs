@@ -109,6 +109,7 @@ fn every_family_is_trained_and_adapted() {
 #[test]
 fn experts_are_listed_shown_verified_and_switched() {
     let (base, experts) = (data("tiny-random-llama"), data("tiny-random-mode"));
+    let (code_dir, math_dir) = (experts.join("code"), experts.join("math"));
     let on = |arguments: &[&str]| {
         let output = common::mode().args(arguments).output().expect("the program");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -119,11 +120,15 @@ fn experts_are_listed_shown_verified_and_switched() {
     let shown = on(&["expert", "show", text(&experts.join("code")), "--json"]);
     let shown: serde_json::Value = serde_json::from_str(shown.trim()).expect("JSON");
     assert!(shown["name"] == "code" && shown["bytes"].as_u64().is_some_and(|bytes| bytes > 300_000));
+    let part = experts.join("composed/experts/math");
+    refused(&["expert", "verify", text(&part), "--model", text(&base)], "holds no gates");
+    for other in [&experts.join("composed"), &code_dir] {
+        refused(&["expert", "switch", "--model", text(other), "--expert", text(&code_dir)], "is no plain model");
+    }
     let (stdout, stderr, code) = run(&["expert", "verify", text(&experts.join("math")), "--model", text(&base)]);
     assert!(code == 0 && stdout.contains("all finite"), "{stderr}");
     let other = data("families/llama");
     refused(&["expert", "verify", text(&experts.join("math")), "--model", text(&other)], "made for the base model");
-    let (code_dir, math_dir) = (experts.join("code"), experts.join("math"));
     let arguments = [
         "expert",
         "switch",

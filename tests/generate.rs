@@ -113,6 +113,25 @@ fn a_seed_draws_the_same_tokens_again() {
 }
 
 #[test]
+fn each_prompt_of_a_batch_draws_for_itself() {
+    let model = with_experts(&[], &Device::cpu());
+    let everyone = [model.without(&[]).expect("a set")];
+    let requests = vec![Request { prompt: vec![1, 2, 3], set: 0 }; 3];
+    let draw = |requests: &[Request], seed, at_once| {
+        let sampling = Sampling::Random { temperature: 2.0, top_k: None, top_p: 1.0, seed };
+        let settings = Settings { count: 12, sampling, stop: Vec::new(), at_once };
+        let batch = generate_batch(&model, &everyone, requests, &settings, &mut |_, _| true).expect("answers");
+        batch.answers.into_iter().map(|answer| answer.ids).collect::<Vec<_>>()
+    };
+    let answers = draw(&requests, 5, 3);
+    assert!(answers[0] != answers[1] && answers[1] != answers[2]);
+    assert_eq!(draw(&requests, 5, 2), answers, "whatever else is in the batch");
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(draw(&requests[..1], 5 + number as u64, 1), std::slice::from_ref(answer));
+    }
+}
+
+#[test]
 fn the_program_answers_prompts_of_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("prompts.jsonl");
@@ -128,11 +147,13 @@ fn the_program_answers_prompts_of_a_file() {
     assert!(answers.len() == 3 && answers.iter().all(|a| a["new_ids"].as_array().is_some_and(|ids| ids.len() == 4)));
     assert!(answer["load_seconds"].is_number() && answer["tokens_per_second"].is_number());
     for (line, says) in [
-        (r#"{"ids": [1], "experts": ["nobody"]}"#, "no expert 'nobody'; it has code, math"),
+        (r#"{"ids": [1], "experts": ["nobody"]}"#, "line 1: the model has no expert 'nobody'; it has code, math"),
         (r#"{"ids": [1], "prompt": "a"}"#, "line 1: give either"),
         (r#"{"ids": [1], "expert": []}"#, "line 1: unknown field `expert`"),
-        (r#"{"ids": [99999]}"#, "out of range"),
-        (r#"{"prompt": "a"}"#, "no tokenizer.json"),
+        ("{\"ids\": [1]}\n\n{\"ids\": [99999]}", "line 3: token 99999 is out of range"),
+        ("{\"ids\": [1]}\n{\"ids\": []}", "line 2: the prompt is empty"),
+        ("{\"ids\": [1]}\n{\"prompt\": \"a\"}", "line 2: "),
+        (r#"{"prompt": "a"}"#, "has no tokenizer.json for texts; give token ids"),
         ("", "holds no prompt"),
     ] {
         std::fs::write(&file, line).expect("a file");

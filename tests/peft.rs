@@ -3,12 +3,13 @@
 
 use mode::model::open_on;
 use mode::train::evaluate;
+use mode_tensor::Dtype;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod common;
-use common::{Recipes, data, devices, refused, run, text};
+use common::{Recipes, as_halves, data, devices, refused, run, text};
 
 fn golden(name: &str) -> Value {
     let text = std::fs::read_to_string(data("peft").join(name).with_extension("json")).expect("a golden file");
@@ -73,6 +74,70 @@ fn a_merged_model_gives_what_base_and_adapter_give() {
         }
         assert!(!Path::new("elsewhere").exists());
     }
+}
+
+/// The adapter of PEFT's on the small Llama with one of its files changed.
+fn changed_adapter(folder: &Path, file: &str, change: impl FnOnce(&Path, &Path)) -> PathBuf {
+    std::fs::create_dir(folder).expect("a folder");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(data("peft/llama").join(name), folder.join(name)).expect("a file");
+    }
+    change(&data("peft/llama").join(file), &folder.join(file));
+    folder.into()
+}
+
+#[test]
+fn an_adapter_stored_as_halves_is_merged_and_one_that_overflows_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let golden = golden("llama");
+    let base = data(golden["base"].as_str().expect("a folder"));
+    let file = folder.path().join("ids.json");
+    std::fs::write(&file, golden["ids"].to_string()).expect("a file");
+    let merge = |adapter: &Path, out: &Path| {
+        let arguments = ["export", text(adapter), "--merge", "--base", text(&base), "--out", text(out)];
+        common::mode().args(arguments).output().expect("the program")
+    };
+    let weights = "adapter_model.safetensors";
+    let halves = changed_adapter(&folder.path().join("halves"), weights, |from, to| as_halves(from, to, Dtype::BF16));
+    let out = folder.path().join("merged");
+    let output = merge(&halves, &out);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let beside = loss(&["--model", text(&halves), "--base", text(&base), "--ids", text(&file)]);
+    let merged = loss(&["--model", text(&out), "--ids", text(&file)]);
+    assert!((beside - merged).abs() < 1e-5, "{beside} and {merged}");
+    let huge = changed_adapter(&folder.path().join("huge"), "adapter_config.json", |from, to| {
+        let mut config: Value = serde_json::from_slice(&std::fs::read(from).expect("a file")).expect("JSON");
+        config["lora_alpha"] = 1e39.into();
+        std::fs::write(to, config.to_string()).expect("a file");
+    });
+    let output = merge(&huge, &folder.path().join("nothing"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("once merged"), "{said}");
+    assert!(!folder.path().join("nothing").exists());
+}
+
+#[test]
+fn adapters_that_name_no_base_or_a_pattern_say_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = data(golden("llama")["base"].as_str().expect("a folder"));
+    let file = folder.path().join("ids.json");
+    std::fs::write(&file, "[1, 2, 3]").expect("a file");
+    let with = |name: &str, key: &str, value: Value| {
+        changed_adapter(&folder.path().join(name), "adapter_config.json", |from, to| {
+            let mut config: Value = serde_json::from_slice(&std::fs::read(from).expect("a file")).expect("JSON");
+            config[key] = value;
+            std::fs::write(to, config.to_string()).expect("a file");
+        })
+    };
+    let nameless = with("nameless", "base_model_name_or_path", Value::Null);
+    refused(&["eval", "--model", text(&nameless), "--ids", text(&file)], "names no base_model_name_or_path");
+    loss(&["--model", text(&nameless), "--base", text(&base), "--ids", text(&file)]);
+    let pattern = with("pattern", "target_modules", ".*q_proj".into());
+    let on_base = ["eval", "--base", text(&base), "--ids", text(&file), "--model"];
+    refused(&[&on_base[..], &[text(&pattern)]].concat(), "the pattern \".*q_proj\" is not supported");
+    let other = data("families/llama");
+    let wrong = ["eval", "--base", text(&other), "--ids", text(&file), "--model", text(&nameless)];
+    refused(&wrong, "does not fit adapter_config.json and the base model");
 }
 
 #[test]

@@ -178,6 +178,9 @@ fn texts_are_counted_and_encoded() {
     let prepare = ["data", "prepare", text(&source), "--tokenizer", text(&other), "--out", text(&others)];
     assert_eq!(call(&prepare).2, Some(0));
     refused(&["train", text(&train(&others, "others"))], "was made with another tokenizer than");
+    let base = recipes.path("base");
+    refused(&["eval", "--model", text(&base), "--ids", text(&others)], "was made with another tokenizer than");
+    assert_eq!(run(&["eval", "--model", text(&base), "--ids", text(&out), "--limit", "64"]).2, 0);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use crate::Error;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a text at the most: what reads for ever, such as a device, must not fill the memory.
@@ -14,7 +15,10 @@ const MOST_TEXT: u64 = 1 << 30;
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let file = File::open(path).map_err(Error::file(path))?;
-    file.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(Error::file(path))?;
+    file.take(MOST_TEXT + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => Error::content(path, "is no UTF-8 text; convert it, or give another file"),
+        _ => Error::file(path)(error),
+    })?;
     if text.len() as u64 > MOST_TEXT {
         return Err(Error::content(path, format!("is longer than {MOST_TEXT} bytes; give a part of it")));
     }
@@ -26,6 +30,9 @@ pub(crate) fn plain(text: &str) -> String {
     text.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
 
+/// A key's path in a message at the most; a longer one tells nobody anything.
+const LONGEST_PATH: usize = 100;
+
 /// A JSON file; what is wrong is said with the key that it is wrong at.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse_json(path, &read_text(path)?)
@@ -36,8 +43,13 @@ pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|e| {
         let at = e.path().to_string();
-        let what = e.into_inner().to_string();
-        Error::content(path, if at == "." { what } else { format!("{at}: {what}") })
+        let error = e.into_inner();
+        let what = match error.classify() {
+            Category::Eof => format!("{error}: it is cut off; take the whole file"),
+            _ => error.to_string(),
+        };
+        let named = at != "." && at.len() < LONGEST_PATH && error.is_data();
+        Error::content(path, if named { format!("{at}: {what}") } else { what })
     })?;
     parser.end().map_err(|source| Error::Json { path: path.into(), source })?;
     Ok(value)
@@ -188,6 +200,22 @@ pub(crate) fn create_folder(path: &Path) -> Result<NewFolders, Error> {
     Ok(made)
 }
 
+/// Makes a folder that is not there yet, with those above it: of two programs that ask for it one gets it.
+pub(crate) fn create_new_folder(path: &Path) -> Result<NewFolders, Error> {
+    let mut made = create_folder(path.parent().unwrap_or(Path::new("")))?;
+    match std::fs::create_dir(path) {
+        Ok(()) => {
+            made.0.insert(0, path.into());
+            Ok(made)
+        }
+        Err(error) => {
+            made.remove_empty();
+            refuse_existing_folder(path)?;
+            Err(Error::file(path)(error))
+        }
+    }
+}
+
 impl NewFolders {
     /// Takes them away again, as far as they are empty: whatever is in one stays.
     pub(crate) fn remove_empty(self) {
@@ -226,4 +254,22 @@ pub(crate) fn sha256_of(bytes: &[u8]) -> String {
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_make_a_folder_one_gets_it() -> Result<(), Error> {
+        let folder = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
+        let (above, new) = (folder.path().join("above"), folder.path().join("above/new"));
+        let made = create_new_folder(&new)?;
+        let said = create_new_folder(&new).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("exists already; choose another folder"), "{said}");
+        assert!(new.is_dir());
+        made.remove_empty();
+        assert!(!above.exists());
+        Ok(())
+    }
 }

@@ -28,7 +28,7 @@ impl SafeTensors {
             }
             for name in parse(&file)?.names() {
                 if all.names.insert(name.to_string(), all.files.len()).is_some() {
-                    let why = format!("tensor '{name}' is in another shard too; fetch the model again");
+                    let why = format!("tensor '{name}' is in another shard too");
                     return Err(TensorError::Format { path: path.clone(), why });
                 }
             }

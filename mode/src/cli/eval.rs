@@ -4,7 +4,7 @@ use super::data::is_tokens;
 use super::{DeviceArguments, print_json};
 use crate::data::{Tokenizer, Tokens};
 use crate::model::{Model, base_of, open_on, open_tokenizer, open_with_experts, tokenizer_file};
-use crate::train::{Evaluation, evaluate, gate_rule};
+use crate::train::{Evaluation, evaluate, gate_rule, same_tokenizer};
 use crate::{Error, files};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,15 @@ impl ModelArguments {
         Ok(model.keep(rest))
     }
 
+    /// A file of tokens, which the model's own tokenizer must have made.
+    fn tokens(&self, file: &Path) -> Result<Tokens, Error> {
+        let tokens = Tokens::read(file)?;
+        if let Some(tokenizer) = tokenizer_file_of(&self.model, self.base.as_deref())? {
+            same_tokenizer(&tokens, file, &tokenizer)?;
+        }
+        Ok(tokens)
+    }
+
     /// The tokenizer beside the model or its base, if there is one.
     pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, Error> {
         tokenizer_of(&self.model, self.base.as_deref())
@@ -75,19 +84,19 @@ impl ModelArguments {
 
 /// The tokenizer beside a model or its base, or in it, if there is one.
 pub(crate) fn tokenizer_of(model: &Path, base: Option<&Path>) -> Result<Option<Tokenizer>, Error> {
-    for folder in [model.to_path_buf(), base_of(model, base)?] {
-        let file = tokenizer_file(&folder);
-        if file.exists() {
-            return Ok(Some(open_tokenizer(&file)?));
-        }
-    }
-    Ok(None)
+    tokenizer_file_of(model, base)?.map(|file| open_tokenizer(&file)).transpose()
+}
+
+/// Its file.
+fn tokenizer_file_of(model: &Path, base: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    let files = [model, &base_of(model, base)?].map(tokenizer_file);
+    Ok(files.into_iter().find(|file| file.exists()))
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let device = arguments.device.open()?;
     let tokens = match (&arguments.ids, &arguments.text) {
-        (Some(file), _) if is_tokens(file) => Some(Tokens::read(file)?.ids),
+        (Some(file), _) if is_tokens(file) => Some(arguments.model.tokens(file)?.ids),
         (Some(_), _) => None,
         (None, Some(file)) => Some(text_ids(&arguments.model, file)?),
         (None, None) => return Err(Error::Setting("give --ids FILE or --text FILE".into())),

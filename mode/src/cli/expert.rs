@@ -2,7 +2,7 @@
 
 use super::inspect::show;
 use super::{DeviceArguments, print_json};
-use crate::model::{ExpertInfo, Model, open, open_with_experts};
+use crate::model::{ExpertInfo, Model, open_with_experts, weight_bytes};
 use crate::train::gate_rule;
 use crate::{Error, inspect};
 use serde::Serialize;
@@ -174,10 +174,9 @@ fn switch(arguments: &Switch) -> Result<(), Error> {
         Ok(Taken { what, milliseconds: 1e3 * start.elapsed().as_secs_f64(), bytes })
     };
     let mut model: Option<Model> = None;
-    let base = crate::model::weight_bytes(&arguments.model)?;
     let mut all = vec![timed(format!("the base model, {}", arguments.model.display()), &mut || {
-        model = Some(open(&arguments.model, &device)?);
-        Ok(base)
+        model = Some(open_with_experts(&arguments.model, &[], gate_rule(), &device)?);
+        weight_bytes(&arguments.model)
     })?];
     let Some(mut model) = model else { return Ok(()) };
     // Its hash is asked for once; that is no part of a switch.

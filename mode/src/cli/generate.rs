@@ -10,7 +10,7 @@ use crate::generate::{Batch, Request, Sampling, Settings, generate_batch};
 use crate::model::{ExpertSet, Model};
 use prompts::{Prompt, one, read_prompts};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use voice::Voice;
 
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Draw from so many of the likeliest tokens
     #[arg(long)]
     top_k: Option<usize>,
-    /// The same seed draws the same tokens
+    /// The same seed draws the same tokens; prompt number n of a file, from 0, draws with the seed plus n
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// A text that ends the answer, which is cut before it; several times for several
@@ -109,7 +109,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         (_, Some(file), _) => vec![one(file)?],
         (_, _, text) => vec![Prompt::text(text.clone().unwrap_or_default())],
     };
-    let missing = || Error::content(&arguments.model.model, "has no tokenizer.json for texts; use --ids");
+    let missing = || Error::content(&arguments.model.model, "has no tokenizer.json for texts; give token ids");
     let device = arguments.device.open()?;
     let start = Instant::now();
     let model = arguments.model.open(&device)?;
@@ -118,12 +118,17 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     if !arguments.stop.is_empty() && tokenizer.is_none() {
         return Err(missing());
     }
-    let (sets, numbers) = expert_sets(&model, &prompts)?;
-    let requests = prompts
-        .into_iter()
-        .zip(numbers)
-        .map(|(prompt, set)| Ok(Request { prompt: prompt.ids(tokenizer.as_ref(), missing)?, set }))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let file = arguments.prompts.as_deref();
+    let (sets, numbers) = expert_sets(&model, &prompts, file)?;
+    let request = |(prompt, set): (&Prompt, usize)| {
+        let request = prompt.ids(tokenizer.as_ref(), missing).map(|prompt| Request { prompt, set });
+        let checked = request.and_then(|request| {
+            request.check(&model, &settings)?;
+            Ok(request)
+        });
+        checked.map_err(|error| prompt.place(file, error))
+    };
+    let requests = prompts.iter().zip(numbers).map(request).collect::<Result<Vec<_>, _>>()?;
     let voice = |_| Voice::new(tokenizer.as_ref(), &arguments.stop, arguments.stream);
     let mut voices: Vec<Voice> = requests.iter().map(voice).collect();
     let mut failed = None;
@@ -209,17 +214,18 @@ impl Arguments {
 }
 
 /// The sets of experts that the prompts ask for, each once, and each prompt's number among them.
-fn expert_sets(model: &Model, prompts: &[Prompt]) -> Result<(Vec<ExpertSet>, Vec<usize>), Error> {
+fn expert_sets(model: &Model, prompts: &[Prompt], file: Option<&Path>) -> Result<(Vec<ExpertSet>, Vec<usize>), Error> {
     let mut known: Vec<&Option<Vec<String>>> = Vec::new();
     let (mut sets, mut numbers) = (Vec::new(), Vec::new());
     for prompt in prompts {
         let number = known.iter().position(|names| *names == &prompt.experts).unwrap_or(known.len());
         if number == known.len() {
             known.push(&prompt.experts);
-            sets.push(match &prompt.experts {
-                None => model.without(&[])?,
-                Some(names) => model.only(names)?,
-            });
+            let set = match &prompt.experts {
+                None => model.without(&[]),
+                Some(names) => model.only(names),
+            };
+            sets.push(set.map_err(|error| prompt.place(file, error))?);
         }
         numbers.push(number);
     }

@@ -166,7 +166,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            tell!("error: {}", line.join(" "));
+            // What files say, and errors repeat, is not to reach a terminal as commands.
+            let line = line.join(" ").replace(|c: char| c.is_control(), "?");
+            tell!("error: {line}");
             ExitCode::from(error.exit_code())
         }
     }

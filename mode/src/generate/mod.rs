@@ -63,7 +63,7 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Re
     Ok(batch.answers.remove(0))
 }
 
-/// Goes on with each request's sequence, answered by its set of experts, some at once. `heard` is told each new token with its request's
+/// Goes on with each request's sequence, answered by its set of experts, some at once; number n draws with the seed plus n. `heard` is told each new token with its request's
 /// number, and says whether that sequence goes on.
 ///
 /// # Errors
@@ -80,7 +80,7 @@ pub fn generate_batch(
     let mut all = Batch { answers: Vec::new(), prompt_seconds: 0.0, new_seconds: 0.0 };
     for part in requests.chunks(settings.at_once) {
         let first = all.answers.len();
-        let made = together(model, sets, part, settings, &mut |number, id| heard(first + number, id))?;
+        let made = together(model, sets, part, first, settings, &mut |number, id| heard(first + number, id))?;
         all.answers.extend(made.answers);
         all.prompt_seconds += made.prompt_seconds;
         all.new_seconds += made.new_seconds;
@@ -88,15 +88,17 @@ pub fn generate_batch(
     Ok(all)
 }
 
-/// The same for requests that are answered in one pass.
+/// The same for requests that are answered in one pass; `first` is the first one's number.
 fn together(
     model: &Model,
     sets: &[ExpertSet],
     requests: &[Request],
+    first: usize,
     settings: &Settings,
     heard: &mut dyn FnMut(usize, u32) -> bool,
 ) -> Result<Batch, Error> {
-    let mut sequences: Vec<Sequence> = requests.iter().map(|request| Sequence::new(request, settings)).collect();
+    let mut sequences: Vec<Sequence> =
+        (first..).zip(requests).map(|(number, request)| Sequence::new(request, number, settings)).collect();
     // Sequences of one set lie side by side.
     let mut open: Vec<usize> = (0..requests.len()).filter(|_| settings.count > 0).collect();
     open.sort_by_key(|&number| requests[number].set);
@@ -141,21 +143,28 @@ fn check(model: &Model, sets: &[ExpertSet], requests: &[Request], settings: &Set
     if requests.is_empty() || settings.at_once == 0 {
         return Err(Error::Setting("there is no prompt, or none is to be answered at once; give at least one".into()));
     }
-    for Request { prompt, set } in requests {
-        if prompt.is_empty() {
-            return Err(Error::Setting("the prompt is empty; give at least one token".into()));
+    for request in requests {
+        request.check(model, settings)?;
+        if request.set >= sets.len() {
+            return Err(Error::Setting(format!("set {} of {} sets of experts", request.set, sets.len())));
         }
-        if *set >= sets.len() {
-            return Err(Error::Setting(format!("set {set} of {} sets of experts", sets.len())));
-        }
-        // The last of the new tokens is only predicted.
-        let count = settings.count;
-        model.fits(prompt.len().saturating_add(count.saturating_sub(1))).map_err(|error| {
-            Error::Setting(format!("{error}: {} of the prompt and {count} new ones; lower --max-new", prompt.len()))
-        })?;
-        Ids::new(model.backbone.device(), prompt)?.check_range(model.backbone.config.vocabulary)?;
     }
     Ok(())
+}
+
+impl Request {
+    /// An error unless the model can go on with it.
+    pub(crate) fn check(&self, model: &Model, settings: &Settings) -> Result<(), Error> {
+        let (tokens, count) = (self.prompt.len(), settings.count);
+        if tokens == 0 {
+            return Err(Error::Setting("the prompt is empty; give at least one token".into()));
+        }
+        // The last of the new tokens is only predicted.
+        model.fits(tokens.saturating_add(count.saturating_sub(1))).map_err(|error| {
+            Error::Setting(format!("{error}: {tokens} of the prompt and {count} new ones; lower --max-new"))
+        })?;
+        Ok(Ids::new(model.backbone.device(), &self.prompt)?.check_range(model.backbone.config.vocabulary)?)
+    }
 }
 
 struct Sequence {
@@ -166,8 +175,10 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(request: &Request, settings: &Settings) -> Self {
+    fn new(request: &Request, number: usize, settings: &Settings) -> Self {
         let seed = if let Sampling::Random { seed, .. } = settings.sampling { seed } else { 0 };
+        // Each draws for itself, whatever else is in the batch.
+        let seed = seed.wrapping_add(number as u64);
         Self {
             ids: request.prompt.clone(),
             cache: Cache::new(request.prompt.len() + settings.count),

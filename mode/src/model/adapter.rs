@@ -10,7 +10,8 @@ use super::projection::Projection;
 use super::weights::{self, Maker, Weights};
 use crate::{Error, files, memory};
 use mode_tensor::{Device, SafeTensors};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -24,8 +25,9 @@ const PREFIX: &str = "base_model.model.";
 pub struct LoraInfo {
     /// Always "LORA".
     pub peft_type: String,
-    /// Path of the base model, relative to the adapter's folder.
-    pub base_model_name_or_path: String,
+    /// Path of the base model, relative to the adapter's folder; an adapter of PEFT's own may have none.
+    #[serde(default)]
+    pub base_model_name_or_path: Option<String>,
     /// Hash of the base model's weights; an adapter of PEFT's own has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_sha256: Option<String>,
@@ -34,6 +36,7 @@ pub struct LoraInfo {
     /// Factor of the product, times the rank.
     pub lora_alpha: f64,
     /// The matrices adapted.
+    #[serde(deserialize_with = "names")]
     pub target_modules: Vec<String>,
     /// Always "CAUSAL_LM".
     #[serde(default)]
@@ -41,6 +44,23 @@ pub struct LoraInfo {
     /// PEFT's other settings, which must be unset where they would change what is computed.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// A list of names; PEFT takes a pattern as well.
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Targets {
+        Names(Vec<String>),
+        Pattern(String),
+        Other(Value),
+    }
+    let advice = "list the names of the projections that the adapter's file has";
+    match Targets::deserialize(from)? {
+        Targets::Names(names) => Ok(names),
+        Targets::Pattern(text) => Err(D::Error::custom(format!("the pattern \"{text}\" is not supported; {advice}"))),
+        Targets::Other(other) => Err(D::Error::custom(format!("{other} is no list of names; {advice}"))),
+    }
 }
 
 /// Puts fresh factors of `rank` beside every attention projection of `backbone`.
@@ -173,7 +193,7 @@ pub(crate) fn load(backbone: &mut Backbone, folder: &Path, info: &LoraInfo) -> R
     let list = Weights::Listed(&mut wanted, names);
     attach(backbone, &Device::dry(), info.r, info.lora_alpha, &info.target_modules, list)?;
     wanted.iter_mut().for_each(|(name, _)| *name = file_name(name));
-    weights::check(&tensors, &path, &wanted, |_| false)?;
+    weights::check(&tensors, &path, "adapter_config.json and the base model", &wanted, |_| false)?;
     let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
     let device = backbone.device().clone();
     attach(backbone, &device, info.r, info.lora_alpha, &info.target_modules, weights)
@@ -191,7 +211,7 @@ pub(crate) fn save(
     let names = &backbone.config.family.names;
     let info = LoraInfo {
         peft_type: "LORA".into(),
-        base_model_name_or_path: base.into(),
+        base_model_name_or_path: Some(base.into()),
         base_sha256: Some(sha256.into()),
         r: rank,
         lora_alpha: alpha,

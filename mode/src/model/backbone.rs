@@ -111,7 +111,7 @@ impl Backbone {
         let head = format!("{}.weight", names.head);
         let stored_head = config.tied && has(&head);
         let harmless = |name: &str| names.is_buffer(name) || stored_head && name == head;
-        weights::check(tensors, path, &wanted, harmless)?;
+        weights::check(tensors, path, "its configuration", &wanted, harmless)?;
         let embedding = file_name(&format!("{body}{first}"));
         if stored_head && !tensors.same(&head, &embedding)? {
             let what = format!("its {head} is not {embedding}, though the configuration beside it ties the two");

@@ -140,8 +140,7 @@ impl Config {
     /// From the keys of a `config.json`.
     pub(crate) fn from_keys(more: Map<String, Value>) -> Result<Self, String> {
         let keys = Keys(more);
-        let named = keys.get("architectures").and_then(|names| names.get(0)).or(keys.get("model_type"));
-        let family = Family::of(named.and_then(Value::as_str).unwrap_or("missing"))?;
+        let family = Family::read(&keys)?;
         let mut config = (family.read)(&keys)?;
         config.eos = end_tokens(keys.get("eos_token_id"))?;
         config.more = keys.0;
@@ -269,10 +268,8 @@ impl Config {
         let mut all = self.more.clone();
         // Two names for one thing: transformers has renamed it.
         all.remove("dtype");
-        // What of it is said as rope_theta and rope_scaling would be said twice; a table a kind of layer says more.
-        if all.get("rope_parameters").is_some_and(|table| table.get("full_attention").is_none()) {
-            all.remove("rope_parameters");
-        }
+        // It says what rope_theta and rope_scaling say, or is written anew.
+        all.remove("rope_parameters");
         for ours in [rest, (self.family.write)(self)] {
             all.extend(ours.as_object().cloned().unwrap_or_default());
         }

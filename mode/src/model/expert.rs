@@ -48,7 +48,7 @@ impl ExpertInfo {
     /// # Errors
     /// A name that can't be a folder's.
     pub fn new(name: &str, domain: &str, base: &str, blocks: usize, layers_per_block: usize) -> Result<Self, Error> {
-        check_name(name).map_err(Error::Setting)?;
+        check_name(name).and_then(|()| check_domain(domain)).map_err(Error::Setting)?;
         let (name, domain, base_sha256) = (name.into(), domain.into(), base.into());
         Ok(Self { format: FORMAT, name, domain, base_sha256, blocks, layers_per_block, more: Default::default() })
     }
@@ -56,11 +56,14 @@ impl ExpertInfo {
     /// An error if the base's configuration, of which the hash of its weights knows nothing, was another when the expert was made.
     fn check_config(&self, config: &Config) -> Result<(), String> {
         let now = config.maths();
-        let Some(then) = self.more.get(BASE_CONFIG).and_then(Value::as_object) else { return Ok(()) };
-        match then.iter().find(|(key, was)| now.get(key).is_some_and(|is| is != *was)) {
+        let Some(then) = self.more.get(BASE_CONFIG) else { return Ok(()) };
+        // A key that one side lacks is as good as null: a later version may write more of them.
+        let keys = [then, &now].into_iter().filter_map(Value::as_object).flat_map(|map| map.keys());
+        let of = |map: &Value, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+        match keys.map(|key| (key, of(then, key), of(&now, key))).find(|(_, was, is)| was != is) {
             None => Ok(()),
-            Some((key, was)) => {
-                Err(format!("was made beside a base whose {key} is {was}; here it is {}: take that base", now[key]))
+            Some((key, was, is)) => {
+                Err(format!("was made beside a base whose {key} is {was}; here it is {is}: take that base"))
             }
         }
     }
@@ -78,7 +81,7 @@ impl ExpertInfo {
         if info.format != FORMAT {
             return Err(Error::content(&path, other_format(info.format)));
         }
-        check_name(&info.name).map_err(|what| Error::content(&path, what))?;
+        check_name(&info.name).and_then(|()| check_domain(&info.domain)).map_err(|what| Error::content(&path, what))?;
         Ok(info)
     }
 }
@@ -96,6 +99,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("the name '{name}' can't be a folder's; use letters, digits, _ and -"))
+}
+
+/// An error unless `domain` can be printed.
+fn check_domain(domain: &str) -> Result<(), String> {
+    if domain.chars().any(char::is_control) {
+        return Err(format!("the domain {domain:?} holds line ends or control characters; use a word"));
+    }
+    Ok(())
 }
 
 /// An error unless m blocks of l layers an expert fit a decoder.
@@ -180,7 +191,8 @@ impl Expert {
         Self::build(config, &Device::dry(), info.clone(), Weights::Listed(&mut wanted, names), start, "")?;
         let gates: Vec<[String; 2]> = (0..info.blocks).map(Gate::names).collect();
         let gate = |name: &str| gates.iter().flatten().any(|gate| gate == name);
-        weights::check(&tensors, &path, &wanted, |name| gate(name) || names.is_buffer(name))?;
+        let harmless = |name: &str| gate(name) || names.is_buffer(name);
+        weights::check(&tensors, &path, "expert.json and the base model", &wanted, harmless)?;
         let file_name = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_string();
         let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
         Self::build(config, device, info, weights, start, prefix)
@@ -199,6 +211,11 @@ impl Expert {
         device: &Device,
     ) -> Result<Vec<Gate>, Error> {
         let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
+        if !tensors.has(&Gate::names(0)[0]) {
+            let what =
+                "holds no gates, as an expert in a composed model does; open that model, or the expert of its stage 1";
+            return Err(Error::content(folder, what));
+        }
         Gate::read_all(&tensors, info.blocks, 2, width, device)
     }
 

@@ -41,14 +41,19 @@ pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Er
     let (named, file) = if folder.join(COMPOSED).exists() {
         (files::read_json::<ComposedInfo>(&folder.join(COMPOSED))?.base, COMPOSED)
     } else if folder.join(adapter::CONFIG).exists() {
-        (adapter::read_info(folder)?.base_model_name_or_path.into(), adapter::CONFIG)
-    } else if given.is_some() {
+        let named = adapter::read_info(folder)?.base_model_name_or_path;
+        if named.is_none() && given.is_none() {
+            let what = format!("its {} names no base_model_name_or_path; give its place as --base", adapter::CONFIG);
+            return Err(Error::content(folder, what));
+        }
+        (named.unwrap_or_default().into(), adapter::CONFIG)
+    } else if given.is_some() && folder.exists() {
         return Err(Error::content(folder, "is a plain model, which has no base; leave --base out"));
     } else {
         return Ok(folder.to_path_buf());
     };
     let base = given.map_or_else(|| folder.join(named), Path::to_path_buf);
-    if [COMPOSED, adapter::CONFIG, expert::INFO].iter().any(|file| base.join(file).exists()) {
+    if !is_plain(&base) {
         let what = format!("{} is no plain model; name in {file} the one that it was made of", base.display());
         return Err(Error::content(folder, what));
     }
@@ -62,6 +67,11 @@ pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Er
             base.display()
         ),
     ))
+}
+
+/// True unless a folder holds what stands beside another model.
+fn is_plain(folder: &Path) -> bool {
+    [COMPOSED, adapter::CONFIG, expert::INFO].iter().all(|file| !folder.join(file).exists())
 }
 
 /// Opens any model: a folder, or a GGUF file.
@@ -105,11 +115,9 @@ pub fn open_on(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Mo
 /// # Errors
 /// As [`open`]; experts of another base or of different shapes, or two of one name.
 pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, device: &Device) -> Result<Model, Error> {
-    if [COMPOSED, adapter::CONFIG].iter().any(|file| base.join(file).exists()) {
-        return Err(Error::content(
-            base,
-            "is no plain model; experts are put beside the plain one that it was made of",
-        ));
+    if !is_plain(base) {
+        let what = "is no plain model; experts are put beside the plain one that it was made of";
+        return Err(Error::content(base, what));
     }
     let mut model = Model::plain(Backbone::open(base, device)?);
     model.base = Some(Base::new(base));
@@ -161,7 +169,7 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device) -> Result<
     let (branches, width) = (experts.len() + 1, backbone.config.width);
     let shapes = |i: usize| Gate::names(i).into_iter().zip([vec![branches, width], vec![branches]]);
     let wanted: Vec<_> = (0..info.blocks).flat_map(shapes).collect();
-    weights::check(&tensors, &path, &wanted, |_| false)?;
+    weights::check(&tensors, &path, "mode.json and the base model", &wanted, |_| false)?;
     let gates = Gate::read_all(&tensors, info.blocks, branches, width, device)?;
     let mut model = Model::with_experts(backbone, experts, gates)?;
     model.base = Some(Base::new(&base));

@@ -76,21 +76,20 @@ impl Rope {
 
     /// From `rope_theta` and `rope_scaling`, or from `rope_parameters`, where transformers has put both since.
     pub(crate) fn read(keys: &Keys, positions: usize) -> Result<Self, String> {
-        Self::read_or(keys, positions, 1e4)
-    }
-
-    /// The same with another base where none is given.
-    pub(crate) fn read_or(keys: &Keys, positions: usize, theta: f64) -> Result<Self, String> {
-        let mut rope = Self::plain(keys.number("rope_theta", theta)?);
-        let original = keys.maybe_size("original_max_position_embeddings")?.unwrap_or(positions);
+        turned_whole(keys)?;
+        let mut rope = Self::plain(keys.number("rope_theta", 1e4)?);
+        let original = keys.maybe_number("original_max_position_embeddings")?;
         // Where both are there, transformers takes the older one.
         for key in ["rope_scaling", "rope_parameters"] {
             let Some(value) = keys.get(key) else { continue };
             let table = value.as_object().ok_or_else(|| format!("{key} is no table of settings"))?;
             let in_table = |what: String| format!("{key}: {what}");
+            if let Some((kind, _)) = table.iter().find(|(_, value)| value.is_object()) {
+                return Err(in_table(format!("a table of its own for {kind} is not supported in this family")));
+            }
             let table = Keys(table.clone());
             rope.theta = table.number("rope_theta", rope.theta).map_err(in_table)?;
-            match Scaling::read(&table, original).map_err(in_table)? {
+            match Scaling::read(&table, original, positions).map_err(in_table)? {
                 Some(scaling) => {
                     rope.scaling = scaling;
                     break;
@@ -102,10 +101,19 @@ impl Rope {
         Ok(rope)
     }
 
-    /// From one kind of layer's table in `rope_parameters`.
-    pub(crate) fn from_parameters(table: &Value, positions: usize) -> Result<Self, String> {
-        let table = table.as_object().cloned().ok_or("rope_parameters lacks a kind of layer")?;
-        Self::read_or(&Keys(Map::from_iter([("rope_parameters".into(), Value::Object(table))])), positions, 1e4)
+    /// From the table of one kind of layer in `rope_parameters`.
+    pub(crate) fn of_kind(table: Map<String, Value>, positions: usize) -> Result<Self, String> {
+        Self::read(&Keys(Map::from_iter([("rope_parameters".into(), Value::Object(table))])), positions)
+    }
+
+    /// The table that [`Rope::of_kind`] reads.
+    pub(crate) fn kind_json(&self) -> Value {
+        let mut table = match self.scaling_json() {
+            Value::Null => json!({"rope_type": "default"}),
+            stretched => stretched,
+        };
+        table["rope_theta"] = json!(self.theta);
+        table
     }
 
     /// The frequency of each pair of a head of `width`.
@@ -190,13 +198,12 @@ impl Rope {
 }
 
 impl Scaling {
-    /// From a table of settings; None if it names no kind.
-    fn read(table: &Keys, positions: usize) -> Result<Option<Self>, String> {
-        if table.number("partial_rotary_factor", 1.0)? != 1.0 {
-            return Err("partial_rotary_factor is not supported; heads are turned whole".into());
-        }
+    /// From a table of settings; None if it names no kind. `original` positions, where they are given outside the table, count.
+    fn read(table: &Keys, original: Option<f64>, positions: usize) -> Result<Option<Self>, String> {
+        turned_whole(table)?;
         let Some(kind) = table.get("rope_type").or(table.get("type")) else { return Ok(None) };
-        let original = table.number("original_max_position_embeddings", positions as f64)?;
+        let inside = table.number("original_max_position_embeddings", positions as f64)?;
+        let original = original.unwrap_or(inside);
         let factor = || table.maybe_number("factor")?.ok_or_else(|| "factor is missing".to_string());
         Ok(Some(match kind.as_str() {
             Some("default") => Self::None,
@@ -221,6 +228,14 @@ impl Scaling {
             },
             _ => return Err(format!("{kind} is not supported; default, linear, llama3, longrope and yarn are")),
         }))
+    }
+}
+
+/// An error if only a part of each head is to be turned.
+fn turned_whole(keys: &Keys) -> Result<(), String> {
+    match keys.number("partial_rotary_factor", 1.0)? {
+        1.0 => Ok(()),
+        part => Err(format!("partial_rotary_factor is {part}, which is not supported; heads are turned whole")),
     }
 }
 

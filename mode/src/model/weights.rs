@@ -114,10 +114,11 @@ fn too_large(error: Error, name: &str, shape: &[usize]) -> Error {
 const NAMED: usize = 4;
 
 /// An error that lists the tensors that a file lacks, those whose shape is another, and those that have no place, which would
-/// silently not count. `wanted` are names and shapes as the file has them; `harmless` tells which others carry nothing.
+/// silently not count. `asking` names what wants them, `wanted` are names and shapes as the file has them; `harmless` tells which others carry nothing.
 pub(crate) fn check(
     tensors: &dyn Source,
     path: &Path,
+    asking: &str,
     wanted: &[(String, Vec<usize>)],
     harmless: impl Fn(&str) -> bool,
 ) -> Result<(), Error> {
@@ -145,8 +146,8 @@ pub(crate) fn check(
     if wrong.is_empty() {
         return Ok(());
     }
-    let what = format!("does not fit its configuration: {}", wrong.join(", "));
-    Err(Error::content(path, what + "; take the two from one source"))
+    let what = format!("does not fit {asking}: {}; take all of them from one source", wrong.join(", "));
+    Err(Error::content(path, what))
 }
 
 fn counted(count: usize) -> String {

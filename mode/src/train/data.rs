@@ -30,12 +30,7 @@ impl RunData {
                     return Err(Error::content(path, what));
                 }
                 let tokens = Tokens::read(path)?;
-                // What a GGUF file holds may be what another file holds as well.
-                let told = tokens.tokenizer != [0; 32] && tokenizer.exists() && !is_gguf(tokenizer);
-                if told && tokens.tokenizer != files::digest(tokenizer)? {
-                    let what = format!("was made with another tokenizer than {}", tokenizer.display());
-                    return Err(Error::content(path, what + "; make it again with `mode data prepare` and that one"));
-                }
+                same_tokenizer(&tokens, path, tokenizer)?;
                 all.training.push((data.weight, tokens));
                 continue;
             }
@@ -80,6 +75,17 @@ impl RunData {
         }
         files::hex(&hasher.finalize())
     }
+}
+
+/// An error if the tokens of `path` are known to be made by another tokenizer.
+pub(crate) fn same_tokenizer(tokens: &Tokens, path: &Path, tokenizer: &Path) -> Result<(), Error> {
+    // What a GGUF file holds may be what another file holds as well.
+    let told = tokens.tokenizer != [0; 32] && tokenizer.exists() && !is_gguf(tokenizer);
+    if told && tokens.tokenizer != files::digest(tokenizer)? {
+        let what = format!("was made with another tokenizer than {}", tokenizer.display());
+        return Err(Error::content(path, what + "; make it again with `mode data prepare` and that one"));
+    }
+    Ok(())
 }
 
 fn open(data: &DataSource, tokenizer: &Path) -> Result<(Tokenizer, Corpus), Error> {

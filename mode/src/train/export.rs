@@ -27,7 +27,7 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
         let (name, shape) = (checkpoint::weight_name(param.name()), param.value().shape().to_vec());
         param.set_value(Tensor::from_slice(&device, &tensors.read(&name, &shape)?, &shape)?)?;
     }
-    let folders = files::create_folder(out)?;
+    let folders = files::create_new_folder(out)?;
     let made = method::save(&recipe, &task, &model).and_then(|()| recipe.write(&out.join(record::RECIPE)));
     if made.is_err() {
         folders.remove_empty();
@@ -48,7 +48,7 @@ pub fn merge(folder: &Path, base: Option<&Path>, out: &Path) -> Result<usize, Er
     }
     let base = base_of(folder, base)?;
     let merged = merge_lora(&mut model.backbone)?;
-    let folders = files::create_folder(out)?;
+    let folders = files::create_new_folder(out)?;
     let made = model.backbone.save(out).and_then(|()| method::carry_beside(&base, out));
     if made.is_err() {
         folders.remove_empty();

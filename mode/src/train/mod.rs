@@ -23,6 +23,7 @@ pub use checkpoint::Header as CheckpointHeader;
 pub(crate) use checkpoint::{
     files as checkpoints, is_intact as checkpoint_is_intact, read_header as checkpoint_header,
 };
+pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};

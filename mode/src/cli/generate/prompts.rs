@@ -17,18 +17,29 @@ pub(super) struct Prompt {
     /// Names of the experts that answer; all if none.
     #[serde(default)]
     pub(super) experts: Option<Vec<String>>,
+    /// Where it stands in a file of prompts, from 1.
+    #[serde(skip)]
+    line: Option<usize>,
 }
 
 impl Prompt {
     pub(super) fn text(text: String) -> Self {
-        Self { prompt: Some(text), ids: None, experts: None }
+        Self { prompt: Some(text), ids: None, experts: None, line: None }
+    }
+
+    /// The same of an error that is about it, with its place in `file`, if it came from one.
+    pub(super) fn place(&self, file: Option<&Path>, error: Error) -> Error {
+        match (file, self.line) {
+            (Some(file), Some(line)) => Error::content(file, format!("line {line}: {error}")),
+            _ => error,
+        }
     }
 
     /// Its ids.
-    pub(super) fn ids(self, tokenizer: Option<&Tokenizer>, missing: impl Fn() -> Error) -> Result<Vec<u32>, Error> {
-        match (self.prompt, self.ids) {
-            (Some(text), None) => Ok(tokenizer.ok_or_else(missing)?.encode(&text, true)?),
-            (None, Some(ids)) => Ok(ids),
+    pub(super) fn ids(&self, tokenizer: Option<&Tokenizer>, missing: impl Fn() -> Error) -> Result<Vec<u32>, Error> {
+        match (&self.prompt, &self.ids) {
+            (Some(text), None) => Ok(tokenizer.ok_or_else(missing)?.encode(text, true)?),
+            (None, Some(ids)) => Ok(ids.clone()),
             _ => Err(Error::Setting("a prompt has either a text (\"prompt\") or \"ids\"".into())),
         }
     }
@@ -40,22 +51,21 @@ pub(super) fn one(file: &Path) -> Result<Prompt, Error> {
     if windows.len() != 1 {
         return Err(Error::content(file, "holds several windows; a prompt is one list of ids"));
     }
-    Ok(Prompt { prompt: None, ids: Some(windows.remove(0)), experts: None })
+    Ok(Prompt { prompt: None, ids: Some(windows.remove(0)), experts: None, line: None })
 }
 
 /// The prompts of a file, one a line.
 pub(super) fn read_prompts(file: &Path) -> Result<Vec<Prompt>, Error> {
     let text = files::read_text(file)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let prompts = lines
         .map(|(number, line)| {
-            let prompt: Prompt =
-                serde_json::from_str(line).map_err(|e| Error::content(file, format!("line {}: {e}", number + 1)))?;
+            let wrong = |what: String| Error::content(file, format!("line {number}: {what}"));
+            let prompt: Prompt = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
             if prompt.prompt.is_some() == prompt.ids.is_some() {
-                let what = format!("line {}: give either \"prompt\" or \"ids\"", number + 1);
-                return Err(Error::content(file, what));
+                return Err(wrong("give either \"prompt\" or \"ids\"".into()));
             }
-            Ok(prompt)
+            Ok(Prompt { line: Some(number), ..prompt })
         })
         .collect::<Result<Vec<_>, _>>()?;
     if prompts.is_empty() {

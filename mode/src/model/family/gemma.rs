@@ -5,6 +5,7 @@ use super::keys::name_of;
 use super::llama::{self, NAMES, base};
 use super::{Family, Keys};
 use crate::model::config::{Biases, Config, NormKind};
+use crate::model::rope::Rope;
 use mode_tensor::Activation;
 use serde_json::{Value, json};
 
@@ -13,11 +14,24 @@ pub(super) const GEMMA: Family =
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = of_gemma(keys, &GEMMA)?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     // "gelu" in the configurations of the first models means the approximation that they were trained with.
-    if keys.get("hidden_activation").is_none() && config.activation == Activation::Gelu {
-        config.activation = Activation::GeluTanh;
-    }
+    let meant = |key: &str, default| match keys.activation(key, default)? {
+        Activation::Gelu => Ok(Activation::GeluTanh),
+        other => Ok::<_, String>(other),
+    };
+    config.activation = meant("hidden_act", Activation::GeluTanh)?;
+    agree(config.activation, meant("hidden_activation", config.activation)?)?;
     Ok(config)
+}
+
+/// An error unless the two keys that have an activation say one.
+pub(super) fn agree(one: Activation, other: Activation) -> Result<(), String> {
+    if one == other {
+        return Ok(());
+    }
+    let (one, other) = (name_of(one), name_of(other));
+    Err(format!("hidden_act and hidden_activation say two things, {one} and {other}; make them one"))
 }
 
 /// What the Gemmas share.
@@ -31,8 +45,6 @@ pub(super) fn of_gemma(keys: &Keys, family: &'static Family) -> Result<Config, S
     config.norm = NormKind::RmsPlusOne;
     config.embedding_factor = (config.width as f64).sqrt();
     config.tied = keys.flag("tie_word_embeddings", true)?;
-    let said = if keys.get("hidden_activation").is_some() { "hidden_activation" } else { "hidden_act" };
-    config.activation = keys.activation(said, Activation::GeluTanh)?;
     Ok(config)
 }
 

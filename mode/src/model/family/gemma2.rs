@@ -1,11 +1,13 @@
 //! Gemma 2 (Riviere et al., arXiv 2408.00118): Gemma with norms on what attention and feed-forward add, a sliding window in
 //! every second layer, and bounds on scores and logits.
 
-use super::gemma::{self, of_gemma};
+use super::gemma::{self, agree, of_gemma};
 use super::keys::layer_types;
 use super::llama::NAMES;
 use super::{Family, Keys, Names};
 use crate::model::config::Config;
+use crate::model::rope::Rope;
+use mode_tensor::Activation;
 use serde_json::{Value, json};
 
 pub(super) const GEMMA2: Family =
@@ -22,6 +24,7 @@ fn read(keys: &Keys) -> Result<Config, String> {
     let cap = |key: &str, default| if keys.0.contains_key(key) { keys.maybe_number(key) } else { Ok(Some(default)) };
     let (score_cap, logit_cap) = (cap("attn_logit_softcapping", 50.0)?, cap("final_logit_softcapping", 30.0)?);
     let mut config = sandwich(keys, &GEMMA2, |layer| layer % 2 == 0)?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     (config.score_cap, config.logit_cap) = (score_cap, logit_cap);
     Ok(config)
 }
@@ -34,6 +37,8 @@ pub(super) fn sandwich(
 ) -> Result<Config, String> {
     keys.refuse("use_bidirectional_attention")?;
     let mut config = of_gemma(keys, family)?;
+    config.activation = keys.activation("hidden_activation", Activation::GeluTanh)?;
+    agree(config.activation, keys.activation("hidden_act", config.activation)?)?;
     config.out_norms = true;
     config.score_scale = Some(keys.number("query_pre_attn_scalar", 256.0)?.powf(-0.5));
     config.windows = keys.windows(config.layers, Some(keys.maybe_size("sliding_window")?.unwrap_or(4_096)), sliding)?;

@@ -31,10 +31,21 @@ const NAMES: Names = Names {
     buffers: &[".attn.bias", ".attn.masked_bias"],
 };
 
+/// A size under GPT-2's name for it, or under that of the other families, which transformers takes as well.
+fn size(keys: &Keys, name: &str, alias: &str) -> Result<usize, String> {
+    match (keys.maybe_size(name)?, keys.maybe_size(alias)?) {
+        (Some(one), Some(other)) if one != other => {
+            Err(format!("{name} is {one} and {alias} {other}, which are one thing; leave the wrong one out"))
+        }
+        (None, Some(other)) => Ok(other),
+        _ => keys.size(name),
+    }
+}
+
 fn read(keys: &Keys) -> Result<Config, String> {
     keys.refuse("scale_attn_by_inverse_layer_idx")?;
     keys.refuse("add_cross_attention")?;
-    let (width, heads) = (keys.size("n_embd")?, keys.size("n_head")?);
+    let (width, heads) = (size(keys, "n_embd", "hidden_size")?, size(keys, "n_head", "num_attention_heads")?);
     if heads == 0 || !width.is_multiple_of(heads) {
         return Err(format!("{heads} heads (n_head) do not divide the width (n_embd) {width}"));
     }
@@ -43,11 +54,11 @@ fn read(keys: &Keys) -> Result<Config, String> {
         vocabulary: keys.size("vocab_size")?,
         width,
         hidden: keys.maybe_size("n_inner")?.unwrap_or(width.saturating_mul(4)),
-        layers: keys.size("n_layer")?,
+        layers: size(keys, "n_layer", "num_hidden_layers")?,
         heads,
         kv_heads: heads,
         head_width: width / heads,
-        positions: keys.size("n_positions")?,
+        positions: size(keys, "n_positions", "max_position_embeddings")?,
         epsilon: keys.number("layer_norm_epsilon", 1e-5)?,
         ropes: Vec::new(),
         norm: NormKind::Layer,

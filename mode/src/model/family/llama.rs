@@ -34,12 +34,13 @@ pub(super) const NAMES: Names = Names {
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &LLAMA, None)?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     let attention = keys.flag("attention_bias", false)?;
     config.biases = Biases { inputs: attention, output: attention, feed_forward: keys.flag("mlp_bias", false)? };
     Ok(config)
 }
 
-/// What Llama's followers share with it; `head_width` where it isn't width / heads.
+/// What Llama's followers share with it, but for their angles; `head_width` where it isn't width / heads.
 pub(super) fn base(keys: &Keys, family: &'static Family, head_width: Option<usize>) -> Result<Config, String> {
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     let positions = keys.size("max_position_embeddings")?;
@@ -57,7 +58,7 @@ pub(super) fn base(keys: &Keys, family: &'static Family, head_width: Option<usiz
         head_width: keys.maybe_size("head_dim")?.unwrap_or(own),
         positions,
         epsilon: keys.number("rms_norm_eps", 1e-6)?,
-        ropes: vec![Rope::read(keys, positions)?],
+        ropes: Vec::new(),
         activation: keys.activation("hidden_act", Activation::Silu)?,
         tied: keys.flag("tie_word_embeddings", false)?,
         ..Config::default()

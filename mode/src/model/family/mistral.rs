@@ -3,6 +3,7 @@
 use super::llama::{self, NAMES, base};
 use super::{Family, Keys};
 use crate::model::config::Config;
+use crate::model::rope::Rope;
 use serde_json::{Value, json};
 
 pub(super) const MISTRAL: Family =
@@ -10,9 +11,17 @@ pub(super) const MISTRAL: Family =
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &MISTRAL, None)?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     // Without the key transformers takes 4,096; null says none.
     let window = if keys.0.contains_key("sliding_window") { keys.maybe_size("sliding_window")? } else { Some(4_096) };
     config.windows = keys.windows(config.layers, window, |_| true)?;
+    if config.windows.iter().any(|said| *said != window) {
+        return Err(
+            "layer_types gives some layers no window, and Mistral has one in all or, with a sliding_window of \
+                    null, in none"
+                .into(),
+        );
+    }
     Ok(config)
 }
 

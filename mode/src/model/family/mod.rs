@@ -12,6 +12,8 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+#[cfg(test)]
+mod tests;
 
 use super::config::Config;
 pub(crate) use keys::Keys;
@@ -93,12 +95,28 @@ impl Family {
     /// Llama's, which most others are like.
     pub const LLAMA: &'static Family = &llama::LLAMA;
 
-    /// The family of this architecture or model type.
-    pub(crate) fn of(name: &str) -> Result<&'static Self, String> {
-        ALL.into_iter().find(|family| name == family.architecture || name == family.model_type).ok_or_else(|| {
+    /// The family that a configuration's `architectures` names, or without those its `model_type`.
+    pub(crate) fn read(keys: &Keys) -> Result<&'static Self, String> {
+        let architecture = keys.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+        let model_type = keys.get("model_type").and_then(Value::as_str);
+        let name = architecture.or(model_type).unwrap_or("missing");
+        let family = ALL.into_iter().find(|family| family.is_called(name)).ok_or_else(|| {
             let known: Vec<&str> = ALL.iter().map(|family| family.architecture).collect();
             format!("architecture {name} is not supported; {} are", known.join(", "))
-        })
+        })?;
+        match model_type {
+            Some(other) if other != family.model_type => Err(format!(
+                "architectures has {name}, which is of model_type {}, and model_type is {other}; one of them is wrong",
+                family.model_type
+            )),
+            _ => Ok(family),
+        }
+    }
+
+    /// True for its architecture, with or without a head (`LlamaModel`), and its model type.
+    fn is_called(&self, name: &str) -> bool {
+        let body = self.architecture.trim_end_matches("ForCausalLM").trim_end_matches("LMHeadModel");
+        name == self.architecture || name == self.model_type || name.strip_suffix("Model") == Some(body)
     }
 }
 

@@ -5,6 +5,7 @@ use super::keys::layer_types;
 use super::llama::{self, NAMES, base};
 use super::{Family, Keys};
 use crate::model::config::{Biases, Config};
+use crate::model::rope::Rope;
 use serde_json::{Value, json};
 
 pub(super) const QWEN2: Family =
@@ -12,6 +13,7 @@ pub(super) const QWEN2: Family =
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &QWEN2, None)?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     config.biases = Biases { inputs: true, ..Biases::default() };
     config.windows = windows(keys, config.layers)?;
     Ok(config)

@@ -4,12 +4,14 @@
 use super::llama::{NAMES, base};
 use super::{Family, Keys, qwen2};
 use crate::model::config::{Biases, Config};
+use crate::model::rope::Rope;
 
 pub(super) const QWEN3: Family =
     Family { architecture: "Qwen3ForCausalLM", model_type: "qwen3", read, write: qwen2::write, names: NAMES };
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &QWEN3, Some(128))?;
+    config.ropes = vec![Rope::read(keys, config.positions)?];
     let bias = keys.flag("attention_bias", false)?;
     config.biases = Biases { inputs: bias, output: bias, feed_forward: false };
     config.head_norms = true;
