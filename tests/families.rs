@@ -2,21 +2,14 @@
 //! are stored under the family's own names.
 
 use mode::data::Tokens;
-use mode::model::{Backbone, Model, open};
-use mode::train::evaluate;
+use mode::model::{Backbone, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
+use mode::train::{evaluate, one_step};
+use mode_autograd::{AdamW, AdamWSettings};
 use mode_tensor::{Device, SafeTensors};
 use std::path::{Path, PathBuf};
 
 mod common;
-use common::{data, refused, run, text};
-
-/// The models that transformers made, one of each family and more.
-fn families() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(data("families")).expect("a folder");
-    let mut folders: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
-}
+use common::{data, families, refused, run, text};
 
 fn window() -> Vec<u32> {
     (0..40).map(|i| (i * 37 + i * i) % 97).collect()
@@ -45,6 +38,42 @@ fn what_is_written_is_read_again() {
             );
         }
         assert_eq!(loss(&Model::plain(before)), loss(&Model::plain(after)));
+    }
+}
+
+/// A fresh expert of all layers beside a family's backbone, in one block.
+fn with_fresh_expert(family: &Path, init: ExpertInit, seed: u64) -> Model {
+    let device = Device::cpu();
+    let backbone = Backbone::open(family, &device).expect("a model");
+    let info = ExpertInfo::new("fresh", "any", "", 1, backbone.config.layers).expect("a name");
+    let expert = Expert::new(&backbone, info, init, &mut Random::new(seed)).expect("an expert");
+    let gate = Gate::with_share(&device, 0, backbone.config.width, 0.7).expect("a gate");
+    Model::with_experts(backbone, vec![expert], vec![gate]).expect("a model that fits")
+}
+
+#[test]
+fn a_copied_expert_of_all_layers_is_the_backbone() {
+    for family in families() {
+        let plain = loss(&open(&family, &Device::cpu()).expect("a model"));
+        let copied = loss(&with_fresh_expert(&family, ExpertInit::Copy, 1));
+        assert!((plain - copied).abs() < 1e-5, "{}: {plain} and {copied}", family.display());
+    }
+}
+
+#[test]
+fn an_expert_that_begins_silent_adds_nothing_whatever_its_matrices() {
+    for family in families() {
+        let of = |init, seed| loss(&with_fresh_expert(&family, init, seed));
+        assert_eq!(of(ExpertInit::ZeroOutput, 1), of(ExpertInit::ZeroOutput, 2), "{}", family.display());
+        assert_ne!(of(ExpertInit::Random, 1), of(ExpertInit::Random, 2));
+        // A step later it adds as much as the step was long: no norm blows it up.
+        let model = with_fresh_expert(&family, ExpertInit::ZeroOutput, 1);
+        let before = loss(&model);
+        model.set_trained(Trained::Experts);
+        let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
+        one_step(&model, &mut optimizer, &[window()], 1, 1e-6).expect("a step");
+        let after = loss(&model);
+        assert!(before != after && (before - after).abs() < 0.01, "{}: {before} and {after}", family.display());
     }
 }
 

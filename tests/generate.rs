@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 mod common;
-use common::{Recipes, data, devices, refused, run, text};
+use common::{Recipes, data, devices, families, refused, run, text};
 
 fn settings(count: usize) -> Settings {
     Settings { count, sampling: Sampling::Greedy, stop: Vec::new(), at_once: 4 }
@@ -59,8 +59,8 @@ fn a_batch_is_what_each_sequence_is_alone() {
 
 #[test]
 fn every_family_continues_a_batch_as_it_does_alone() {
-    for family in ["gpt2", "gemma2", "gemma3", "mistral", "qwen2", "qwen3"] {
-        let model = open(&data("families").join(family), &Device::cpu()).expect("a model");
+    for family in families() {
+        let model = open(&family, &Device::cpu()).expect("a model");
         let everyone = [model.without(&[]).expect("a set")];
         // Longer than the windows of those that have one.
         let prompts: [Vec<u32>; 3] = [(0..20).collect(), vec![5], (30..37).collect()];
@@ -68,7 +68,7 @@ fn every_family_continues_a_batch_as_it_does_alone() {
         let batch = generate_batch(&model, &everyone, &requests, &settings(12), &mut |_, _| true).expect("answers");
         for (prompt, answer) in prompts.iter().zip(&batch.answers) {
             let alone = generate(&model, prompt, 12, &[]).expect("an answer");
-            assert_eq!(answer.ids, alone.ids, "{family}");
+            assert_eq!(answer.ids, alone.ids, "{}", family.display());
         }
     }
 }
@@ -152,7 +152,8 @@ fn the_program_answers_prompts_of_a_file() {
         (r#"{"ids": [1], "expert": []}"#, "line 1: unknown field `expert`"),
         ("{\"ids\": [1]}\n\n{\"ids\": [99999]}", "line 3: token 99999 is out of range"),
         ("{\"ids\": [1]}\n{\"ids\": []}", "line 2: the prompt is empty"),
-        ("{\"ids\": [1]}\n{\"prompt\": \"a\"}", "line 2: "),
+        ("[null, [1, 2]]", "line 1: is no JSON object"),
+        ("{\"ids\": [1]}\n{\"ids\": 3}", "line 2: invalid type: integer `3`, expected a sequence at column 9"),
         (r#"{"prompt": "a"}"#, "has no tokenizer.json for texts; give token ids"),
         ("", "holds no prompt"),
     ] {

@@ -60,6 +60,7 @@ impl Scene {
         assert!(stderr.lines().count() == 1 && stderr.starts_with("error: "), "{arguments:?}: {stderr}");
         assert!(stderr.contains(says) && !stderr.contains("panicked"), "{says:?} is not in {stderr}");
         assert!(stdout.is_empty() && !self.cache().join("refs/main").exists());
+        assert!(variables.iter().all(|(name, value)| *name != "HF_TOKEN" || !stderr.contains(value)), "{stderr}");
     }
 
     fn cache(&self) -> PathBuf {
@@ -231,7 +232,7 @@ fn servers_that_refuse_or_fail_are_told_in_one_line() {
         scene.fails(&[name], &[], 2, "names no repository");
     }
     scene.fails(&[REPOSITORY, "--revision", "../main"], &[], 2, "names no revision");
-    // A token goes along, and is not told.
+    // A token goes along. (That no message tells one, `fails` looks after.)
     scene.hub.state().log.clear();
     scene.hub.trouble("main", 1, What::Status(403, ""));
     scene.fails(&[REPOSITORY], &[("HF_TOKEN", "hf_secret")], 2, "is gated");

@@ -40,6 +40,12 @@ fn every_method_trains_and_its_folder_opens() {
     // What a recipe reads is never written to, and neither is a folder that exists.
     refused(&["train", &full, "--out", text(&recipes.path("base")), "--force"], "is read by this recipe");
     refused(&["train", text(&recipes.path("full.toml"))], "--force");
+    // --force replaces a run, and nothing else that somebody made.
+    let own = recipes.path("own");
+    std::fs::create_dir(&own).expect("a folder");
+    std::fs::write(own.join("config.json"), "mine").expect("a file");
+    refused(&["train", &full, "--out", text(&own), "--force"], "holds no run to resume or replace");
+    assert_eq!(std::fs::read(own.join("config.json")).expect("a file"), b"mine");
     let inside = format!("compose.experts=['{}']", text(&recipes.path("both").join("experts/one")));
     let compose = text(&recipes.path("both.toml")).to_string();
     refused(&["compose", &compose, "--force", "--set", &inside], "experts/one, which this recipe reads");

@@ -1,10 +1,10 @@
-//! Files read and written with errors that name them, and folders that must not exist yet.
+//! Files read and written whole or not at all, with errors that name them.
 
 use crate::Error;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -63,14 +63,25 @@ pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), Error
 /// Lets `write` make a file beside `path`, and puts it in its place once it is on the disk: whatever happens meanwhile, the
 /// old file or the new one is there whole.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let staged = Staged { path: path.with_file_name(format!(".{name}{PARTIAL}")) };
+    let staged = Staged::beside(path);
     write(&staged.path)?;
     staged.place(path)
 }
 
+/// Lets `write` make a file that is not there yet: of two programs that make it one does.
+pub(crate) fn create(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    refuse_existing_file(path)?;
+    let staged = Staged::beside(path);
+    write(&staged.path)?;
+    // A link, unlike a rename, replaces nothing; where the file system has none, a look comes close.
+    match std::fs::hard_link(&staged.path, path) {
+        Ok(()) => sync_folder(path.parent()),
+        Err(_) => refuse_existing_file(path).and_then(|()| staged.place(path)),
+    }
+}
+
 /// How a file's name ends until it is whole.
-pub(crate) const PARTIAL: &str = ".partial";
+pub(crate) const PARTIAL: &str = ".mode-partial";
 
 /// A file that is not yet what it will be called; it goes when this is dropped, unless it was put in its place.
 pub(crate) struct Staged {
@@ -79,6 +90,12 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
+    /// One beside `path`, which no other program takes for its own.
+    fn beside(path: &Path) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { path: path.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id())) }
+    }
+
     /// Flushes it to the disk and gives it its name, in the same folder.
     pub(crate) fn place(self, path: &Path) -> Result<(), Error> {
         // Flushing needs a handle that may write, on Windows.
@@ -102,129 +119,23 @@ pub(crate) fn sync_folder(folder: Option<&Path>) -> Result<(), Error> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(Error::file(folder))
 }
 
-/// A file that is there, and locked, while a folder is written to.
-pub(crate) const LOCK: &str = ".lock";
-
-/// A folder that this process alone writes to, until it is dropped.
-pub(crate) struct FolderLock {
-    path: PathBuf,
-    _file: File,
-}
-
-/// True for a file that is only there while another is written, or after the process that wrote it was killed.
-pub(crate) fn is_leftover(name: &std::ffi::OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name == LOCK || name.starts_with('.') && name.ends_with(PARTIAL)
-}
-
-/// Removes what a killed process left of files that it had not finished. The folder may be missing.
-fn sweep(folder: &Path) -> Result<(), Error> {
-    let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
-    for path in files.flatten().map(|file| file.path()) {
-        let name = path.file_name().unwrap_or_default();
-        if is_leftover(name) && name != LOCK {
-            std::fs::remove_file(&path).map_err(Error::file(&path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Locks a folder, which exists, and clears what a killed run left in it and in those of its folders named in `below`.
-///
-/// # Errors
-/// Another process has it.
-pub(crate) fn lock(folder: &Path, below: &[&Path]) -> Result<FolderLock, Error> {
-    let path = folder.join(LOCK);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::file(&path))?;
-    match file.try_lock() {
-        Ok(()) => {
-            let lock = FolderLock { path, _file: file };
-            [folder].iter().chain(below).try_for_each(|folder| sweep(folder))?;
-            Ok(lock)
-        }
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::content(folder, "another run is writing to it; wait for its end, or choose another --out DIR"))
-        }
-        Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
-    }
-}
-
-impl Drop for FolderLock {
-    fn drop(&mut self) {
-        // The lock goes with the file's handle; a file that stays behind locks nothing.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Writes a value as readable JSON.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(|source| Error::Json { path: path.into(), source })?;
     write(path, text + "\n")
 }
 
+/// True for whatever there is of this name, a link to nothing too.
+pub(crate) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// An error if a file to make exists.
 pub(crate) fn refuse_existing_file(path: &Path) -> Result<(), Error> {
-    if !path.exists() {
+    if !is_there(path) {
         return Ok(());
     }
     Err(Error::content(path, "exists already; choose another file with --out FILE"))
-}
-
-/// An error if a folder to make exists.
-pub(crate) fn refuse_existing_folder(path: &Path) -> Result<(), Error> {
-    if !path.exists() {
-        return Ok(());
-    }
-    Err(Error::content(path, "exists already; choose another folder with --out DIR"))
-}
-
-/// An error if a folder to make exists, unless its files may be replaced or added to.
-pub(crate) fn refuse_existing(path: &Path, welcome: bool) -> Result<(), Error> {
-    if path.is_dir() && welcome || !path.exists() {
-        return Ok(());
-    }
-    if !path.is_dir() {
-        return Err(Error::content(path, "is a file; choose another folder with --out DIR"));
-    }
-    Err(Error::content(path, "exists already; choose another with --out DIR, or replace its files with --force"))
-}
-
-/// Folders that this run has made.
-pub(crate) struct NewFolders(Vec<PathBuf>);
-
-/// Makes a folder, and those above it, where there is none yet.
-pub(crate) fn create_folder(path: &Path) -> Result<NewFolders, Error> {
-    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
-    let made = NewFolders(missing.map(Path::to_path_buf).collect());
-    std::fs::create_dir_all(path).map_err(Error::file(path))?;
-    Ok(made)
-}
-
-/// Makes a folder that is not there yet, with those above it: of two programs that ask for it one gets it.
-pub(crate) fn create_new_folder(path: &Path) -> Result<NewFolders, Error> {
-    let mut made = create_folder(path.parent().unwrap_or(Path::new("")))?;
-    match std::fs::create_dir(path) {
-        Ok(()) => {
-            made.0.insert(0, path.into());
-            Ok(made)
-        }
-        Err(error) => {
-            made.remove_empty();
-            refuse_existing_folder(path)?;
-            Err(Error::file(path)(error))
-        }
-    }
-}
-
-impl NewFolders {
-    /// Takes them away again, as far as they are empty: whatever is in one stays.
-    pub(crate) fn remove_empty(self) {
-        for folder in self.0 {
-            if std::fs::remove_dir(folder).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Hex SHA-256 of a file's bytes.
@@ -261,15 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_that_make_a_folder_one_gets_it() -> Result<(), Error> {
+    fn a_file_that_is_made_meanwhile_stays() -> Result<(), Error> {
         let folder = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
-        let (above, new) = (folder.path().join("above"), folder.path().join("above/new"));
-        let made = create_new_folder(&new)?;
-        let said = create_new_folder(&new).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(said.contains("exists already; choose another folder"), "{said}");
-        assert!(new.is_dir());
-        made.remove_empty();
-        assert!(!above.exists());
+        let path = folder.path().join("file");
+        let said = create(&path, |partial| write(&path, "theirs").and_then(|()| write(partial, "ours")));
+        assert!(said.is_err_and(|error| error.to_string().contains("exists already")));
+        assert_eq!(read_text(&path)?, "theirs");
+        assert_eq!(std::fs::read_dir(folder.path()).map_err(Error::file(folder.path()))?.count(), 1);
         Ok(())
     }
 }

@@ -42,6 +42,7 @@ pub mod data;
 pub mod demo;
 mod error;
 mod files;
+mod folders;
 pub mod generate;
 #[cfg(feature = "hub")]
 pub mod hub;

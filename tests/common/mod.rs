@@ -10,6 +10,14 @@ pub fn data(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).join(name)
 }
 
+/// The models that transformers made, one of each family and more.
+pub fn families() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(data("families")).expect("a folder");
+    let mut folders: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
 /// A GPU, if there is one; where one is required (`MODE_REQUIRE_GPU`), that there is none is a failure, as is any other error.
 pub fn gpu() -> Option<Device> {
     match Device::choose(Some("gpu")) {

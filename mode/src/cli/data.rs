@@ -99,7 +99,9 @@ fn stats(arguments: &Stats) -> Result<(), Error> {
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         let mut of_split = json!({"documents": texts.len(), "bytes": bytes});
         if let Some(tokenizer) = &tokenizer {
-            let tokens: usize = tokenizer.encode_all(texts)?.iter().map(|ids| ids.len() + 1).sum();
+            // A document has an end, and with some tokenizers a beginning.
+            let around = 1 + usize::from(tokenizer.beginning()?.is_some());
+            let tokens: usize = tokenizer.encode_all(texts)?.iter().map(|ids| ids.len() + around).sum();
             of_split["tokens"] = json!(tokens);
             of_split["bytes_a_token"] = json!(bytes as f64 / tokens.max(1) as f64);
         }
@@ -140,7 +142,7 @@ fn prepare(arguments: &Prepare) -> Result<(), Error> {
         let what = format!("none of its {} documents is in that split; give more text", corpus.documents.len());
         return Err(Error::Setting(format!("{}: {what}", arguments.source)));
     }
-    files::replace(out, |partial| Ok(tokens.write(partial)?))?;
+    files::create(out, |partial| Ok(tokens.write(partial)?))?;
     say!("{}: {} tokens", out.display(), tokens.ids.len());
     Ok(())
 }

@@ -70,10 +70,15 @@ impl ModelArguments {
     /// A file of tokens, which the model's own tokenizer must have made.
     fn tokens(&self, file: &Path) -> Result<Tokens, Error> {
         let tokens = Tokens::read(file)?;
-        if let Some(tokenizer) = tokenizer_file_of(&self.model, self.base.as_deref())? {
+        if let Some(tokenizer) = self.tokenizer_file()? {
             same_tokenizer(&tokens, file, &tokenizer)?;
         }
         Ok(tokens)
+    }
+
+    /// The file of the tokenizer beside the model or its base, or in it, if there is one.
+    pub(crate) fn tokenizer_file(&self) -> Result<Option<PathBuf>, Error> {
+        tokenizer_file_of(&self.model, self.base.as_deref())
     }
 
     /// The tokenizer beside the model or its base, if there is one.

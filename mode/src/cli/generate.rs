@@ -6,8 +6,9 @@ mod voice;
 use super::eval::ModelArguments;
 use super::{DeviceArguments, print_json};
 use crate::Error;
+use crate::data::Tokenizer;
 use crate::generate::{Batch, Request, Sampling, Settings, generate_batch};
-use crate::model::{ExpertSet, Model};
+use crate::model::{ExpertSet, Model, open_tokenizer};
 use prompts::{Prompt, one, read_prompts};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub(crate) struct Arguments {
     /// A text that ends the answer, which is cut before it; several times for several
     #[arg(long)]
     stop: Vec<String>,
-    /// End at the model's end token
+    /// End at an end token, the model's or that of documents in training; else an answer has --max-new tokens
     #[arg(long)]
     stop_at_eos: bool,
     /// Print the text as it comes
@@ -95,29 +96,28 @@ struct Many {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let settings = arguments.settings()?;
-    let tokenizer = match (arguments.model.tokenizer(), arguments.needs_tokenizer()) {
-        (Ok(tokenizer), _) => tokenizer,
-        // Ids need no tokenizer; without one the answer has no text.
-        (Err(error), false) => {
-            tell!("no text will be shown: {error}");
-            None
-        }
-        (Err(error), true) => return Err(error),
-    };
     let prompts = match (&arguments.prompts, &arguments.ids, &arguments.prompt) {
         (Some(file), _, _) => read_prompts(file)?,
         (_, Some(file), _) => vec![one(file)?],
         (_, _, text) => vec![Prompt::text(text.clone().unwrap_or_default())],
     };
+    let needed = prompts.iter().any(Prompt::is_text) || !arguments.stop.is_empty();
     let missing = || Error::content(&arguments.model.model, "has no tokenizer.json for texts; give token ids");
+    let tokenizer = match arguments.model.tokenizer_file()?.map(|file| open_tokenizer(&file)).transpose() {
+        Ok(None) if needed => return Err(missing()),
+        Ok(tokenizer) => tokenizer,
+        Err(error) if needed => return Err(error),
+        // Ids need no tokenizer; without one the answer has no text.
+        Err(error) => {
+            tell!("no text will be shown: {error}");
+            None
+        }
+    };
     let device = arguments.device.open()?;
     let start = Instant::now();
     let model = arguments.model.open(&device)?;
     let load_seconds = start.elapsed().as_secs_f64();
-    let settings = arguments.with_ends(settings, &model)?;
-    if !arguments.stop.is_empty() && tokenizer.is_none() {
-        return Err(missing());
-    }
+    let settings = arguments.with_ends(settings, &model, tokenizer.as_ref())?;
     let file = arguments.prompts.as_deref();
     let (sets, numbers) = expert_sets(&model, &prompts, file)?;
     let request = |(prompt, set): (&Prompt, usize)| {
@@ -146,10 +146,6 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 }
 
 impl Arguments {
-    fn needs_tokenizer(&self) -> bool {
-        self.prompt.is_some() || !self.stop.is_empty()
-    }
-
     fn settings(&self) -> Result<Settings, Error> {
         let drawn = self.top_k.is_some() || self.top_p != 1.0;
         if self.temperature == 0.0 && drawn {
@@ -168,10 +164,15 @@ impl Arguments {
         Ok(Settings { count: self.max_new, sampling, stop: Vec::new(), at_once: self.batch })
     }
 
-    /// The settings with the tokens that end an answer.
-    fn with_ends(&self, settings: Settings, model: &Model) -> Result<Settings, Error> {
-        let stop = if self.stop_at_eos { model.backbone.config.eos.clone() } else { Vec::new() };
-        if self.stop_at_eos && stop.is_empty() {
+    /// The settings with the tokens that end an answer: those that the model names, and the one that documents end with in
+    /// training, which may be another.
+    fn with_ends(&self, settings: Settings, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Settings, Error> {
+        if !self.stop_at_eos {
+            return Ok(settings);
+        }
+        let stop: Vec<u32> =
+            model.backbone.config.eos.iter().copied().chain(tokenizer.and_then(Tokenizer::end_token)).collect();
+        if stop.is_empty() {
             let what = "its config.json has no eos_token_id for --stop-at-eos";
             return Err(Error::content(&self.model.model, what));
         }

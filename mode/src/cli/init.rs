@@ -32,8 +32,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         Which::Compose => ("compose", include_str!("../../../examples/recipes/compose.toml")),
     };
     let path = arguments.out.unwrap_or_else(|| format!("{name}.toml").into());
-    files::refuse_existing_file(&path)?;
-    files::write(&path, text)?;
+    files::create(&path, |partial| std::fs::write(partial, text).map_err(Error::file(&path)))?;
     say!(
         "{} written; edit its paths, then: mode {}",
         path.display(),

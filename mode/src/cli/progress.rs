@@ -57,6 +57,12 @@ impl Progress {
         }
     }
 
+    /// A line that is seen with `--quiet` too.
+    pub(crate) fn warn(&mut self, line: &str) {
+        self.finish();
+        tell!("{line}");
+    }
+
     /// A step of the run of this name, on a device that holds `memory` bytes.
     pub(crate) fn step(&mut self, name: &str, report: &StepReport, memory: u64) {
         if self.quiet {

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let out = &arguments.out;
-    if out.is_dir() || out.exists() && !arguments.force {
+    if out.is_dir() || files::is_there(out) && !arguments.force {
         return Err(Error::content(
             out,
             "exists already; choose another page with --out FILE, or replace it with --force",

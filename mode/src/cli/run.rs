@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// Folder to make, in place of the recipe's
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Replace files of a folder that exists
+    /// Replace the run in a folder that exists; what that made is gone once this one begins
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Go on from the last checkpoint of a run that was stopped, to the same bits
@@ -71,6 +71,7 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     let finished = run(&recipe, &device, existing, &mut |event| {
         match event {
             Event::Say(line) => progress.say(line),
+            Event::Warn(line) => progress.warn(line),
             Event::Step(report) => progress.step(&name, report, memory::in_use(&device)),
         }
         flow()

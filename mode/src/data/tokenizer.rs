@@ -17,7 +17,8 @@ use super::source::read_bytes;
 pub const END_TOKEN: &str = "<|end|>";
 
 /// What other tokenizers call their end token, the likeliest first.
-const END_NAMES: [&str; 6] = [END_TOKEN, "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<eos>"];
+// <eos> stands before </s>, which beside it is a word of HTML.
+const END_NAMES: [&str; 6] = [END_TOKEN, "<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<|im_end|>"];
 
 /// The end token and all bytes: a smaller vocabulary could not spell every text.
 const LEAST_VOCAB: usize = 257;
@@ -143,6 +144,15 @@ impl Tokenizer {
         // A tokenizer may have gaps between its ids; counting its tokens would then be too few.
         let greatest = self.inner.get_vocab(true).into_values().max();
         greatest.map_or(0, |id| id as usize + 1).max(self.inner.get_model().get_vocab_size())
+    }
+
+    /// What the model's own template puts before a text, as far as that is one token.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] if the library fails.
+    pub fn beginning(&self) -> Result<Option<u32>, DataError> {
+        let around = self.encode("", true)?;
+        Ok(around.first().copied().filter(|&id| self.end_token() != Some(id)))
     }
 
     /// The id of the token that ends a document.

@@ -34,7 +34,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Encodes documents on all cores.
+    /// Encodes documents on all cores, each between the beginning that the tokenizer's template gives a text, if any, and the end
+    /// token.
     ///
     /// # Errors
     /// [`DataError::NoEndToken`], [`DataError::Tokenizer`].
@@ -43,9 +44,10 @@ impl Tokens {
         tokenizer: &Tokenizer,
         documents: impl Iterator<Item = &'a str>,
     ) -> Result<Self, DataError> {
-        let end = tokenizer.require_end_token()?;
+        let (beginning, end) = (tokenizer.beginning()?, tokenizer.require_end_token()?);
         let mut ids = Vec::new();
         for document in tokenizer.encode_all(documents.collect())? {
+            ids.extend(beginning);
             ids.extend(document);
             ids.push(end);
         }

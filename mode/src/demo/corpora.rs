@@ -2,7 +2,7 @@
 
 use super::Demo;
 use crate::data::{Corpus, Source, Split, Tokenizer, Tokens, code, english, word_problems};
-use crate::{Error, files};
+use crate::{Error, files, folders};
 use std::path::PathBuf;
 
 /// The domains, in the order of every table.
@@ -80,7 +80,7 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         ));
         training.push(tokens);
     }
-    files::create_folder(&demo.out.join("data"))?;
+    folders::create(&demo.out.join("data"))?;
     files::write(&tokenizer_file(demo), tokenizer.to_json()?)?;
     for ((domain, tokens), test) in DOMAINS.iter().zip(&mut training).zip(&texts.test) {
         tokens.tokenizer = files::digest(&tokenizer_file(demo))?;

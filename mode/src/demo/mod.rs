@@ -22,7 +22,7 @@ pub use tune::tune;
 
 use crate::report::Row;
 use crate::train::{self, Evaluation, Existing, Finished, StepReport, run};
-use crate::{Error, files, memory};
+use crate::{Error, files, folders, memory};
 use corpora::Texts;
 use mode_tensor::Device;
 use outcome::Measured;
@@ -60,11 +60,11 @@ impl Demo<'_> {
 
     /// Runs one recipe of the plan.
     fn run(&mut self, recipe: &crate::train::Recipe, name: &str) -> Result<Finished, Error> {
-        files::create_folder(&self.out.join("recipes"))?;
+        folders::create(&self.out.join("recipes"))?;
         recipe.write(&self.out.join("recipes").join(format!("{name}.toml")))?;
         let listener = &mut *self.listener;
         run(recipe, &self.device, Existing::Replace, &mut |event| match event {
-            train::Event::Say(line) => listener(Event::Say(line.into())),
+            train::Event::Say(line) | train::Event::Warn(line) => listener(Event::Say(line.into())),
             train::Event::Step(report) => listener(Event::Step(name, report)),
         })
     }
@@ -79,7 +79,7 @@ impl Demo<'_> {
 
     /// The plan, refused before anything is read or written if the demo's folder exists or its settings can't be.
     fn plan(&self, tuned: &tuned::Tuned, force: bool) -> Result<Plan, Error> {
-        files::refuse_existing(&self.out, force)?;
+        folders::refuse_unless(&self.out, force)?;
         let plan = Plan::new(self, tuned);
         plan.check().map_err(|what| Error::Setting(format!("--set: {what}")))?;
         memory::require(&self.device, plan.parameters().saturating_mul(4), "training the demo's model")?;

@@ -2,7 +2,8 @@
 //!
 //! Of a repository the cache has a folder `models--ORG--NAME`: contents lie in `blobs/ETAG`, `snapshots/COMMIT/FILE` are links
 //! to them, and `refs/REVISION` names a commit. All files of a fetch are of one commit. Its ref is written when all of them are
-//! there, so a cache whose ref names a commit holds what was fetched of it whole.
+//! there, so a cache whose ref names a commit holds what was fetched of it whole. (hf-hub itself writes `refs/COMMIT` with the first
+//! file; that promises nothing.)
 //!
 //! The environment counts as it does for the hub's own tools: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` (else the
 //! token that a login left in `HF_HOME`) and `HF_HUB_OFFLINE`.
@@ -14,7 +15,7 @@ mod out;
 mod server;
 mod snapshot;
 
-use crate::{Error, files};
+use crate::{Error, folders};
 use hf_hub::{Cache, Repo, RepoType};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,7 +71,7 @@ pub fn fetch(request: &Request, see: &mut dyn FnMut(Seen)) -> Result<Fetched, Er
     choice::check_repository(repository)?;
     choice::check_revision(revision)?;
     request.files.iter().try_for_each(|name| choice::check_file(name))?;
-    request.out.iter().try_for_each(|out| files::refuse_existing_folder(out))?;
+    request.out.iter().try_for_each(|out| folders::refuse(out))?;
 
     let cache = cache()?;
     let repo = Repo::with_revision(repository.clone(), RepoType::Model, revision.clone());

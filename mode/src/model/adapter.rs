@@ -156,7 +156,7 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
     }
     // These change the base model's own weights, beside which the adapter is to stand.
     let init = info.more.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
-    if ["pissa", "olora", "corda", "loftq"].iter().any(|kind| init.starts_with(kind)) {
+    if ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|kind| init.starts_with(kind)) {
         return refuse(format!("init_lora_weights is {init}; convert the adapter to a plain LoRA first"));
     }
     let unset = |value: &Value| match value {

@@ -1,4 +1,8 @@
-//! Causal self-attention: o = O softmax(s q k^T + mask) v, q = turn(Q x), k = turn(K x), v = V x, s = 1 / sqrt(head width) as a rule.
+//! Causal self-attention, for each head: o = softmax(cap(s q k^T) + mask) v O^T, q = R(x Q^T), k = R(x K^T), v = x V^T.
+//!
+//! s is 1 / sqrt(head width) as a rule. R turns by position (`rope.rs`). cap(z) = c tanh(z / c) where the family has a soft cap (Gemma 2).
+//! The mask lets a token see itself and what came before, or the last w of those (a sliding window). heads / kv_heads query heads share
+//! a key head.
 //!
 //! x and o `[tokens, width]`; q `[tokens, heads * head width]`, k and v `[tokens, kv_heads * head width]`, followed behind those of
 //! the tokens before where there is a cache. Q, K and V are three projections or one; queries and keys are normed a head at a
@@ -48,7 +52,7 @@ impl Attention {
         let inputs = inputs.map(|(name, width)| projection(name, [width, d], input, config.biases.inputs));
         let inputs = inputs.collect::<Result<_, _>>()?;
         let output = projection(names.output, [d, q], output, config.biases.output)?;
-        let mut norm = |name: &str| Norm::new(config, maker, &format!("{at}{name}"), config.head_width);
+        let mut norm = |name: &str| Norm::new(config, maker, &format!("{at}{name}"), config.head_width, 1.0);
         let norms = match config.head_norms {
             true => Some([norm(names.head_norms[0])?, norm(names.head_norms[1])?]),
             false => None,

@@ -92,8 +92,17 @@ impl Backbone {
             let what = format!("{what} a .gguf file, or a folder with config.json and model.safetensors");
             return Err(Error::content(folder, what));
         }
-        let config = Config::read(&folder.join("config.json"))?;
+        let config = folder.join("config.json");
+        if !config.exists() {
+            return Err(Error::content(folder, "holds no model: config.json is missing; give a model's folder"));
+        }
+        let config = Config::read(&config)?;
         let files = weight_files(folder)?;
+        if !files[0].exists() {
+            let what =
+                "holds no model.safetensors; fetch it, or convert what is there (transformers' save_pretrained does)";
+            return Err(Error::content(folder, what));
+        }
         Self::from_source(config, &SafeTensors::open(&files)?, &files[0], device)
     }
 
@@ -120,8 +129,8 @@ impl Backbone {
         Self::build(&config, device, Weights::File { tensors, file_name: &file_name, names })?.turning(config)
     }
 
-    /// A decoder of random weights: matrices normal with deviation 1/sqrt(in), those that write to the stream smaller by
-    /// sqrt(2 layers), so that the stream's variance does not grow with depth; embedding 0.02.
+    /// A decoder of random weights, normal with these deviations: matrices that read the stream 1 / sqrt(width); those that write to
+    /// it 1 / sqrt(2 layers width), so that it does not grow much with depth; embedding, positions and a head of its own 0.02.
     ///
     /// # Errors
     /// Sizes that do not fit each other, or what the device reports.
@@ -162,7 +171,7 @@ impl Backbone {
                 false => Some(table(names.head.into(), vocabulary)?),
             },
             layers,
-            norm: Norm::new(config, maker, &body(names.norm), d)?,
+            norm: Norm::new(config, maker, &body(names.norm), d, 1.0)?,
             rotations: Vec::new(),
             device: device.clone(),
             config: Config::default(),
@@ -173,7 +182,7 @@ impl Backbone {
     fn turning(mut self, config: Config) -> Result<Self, Error> {
         let rotation = |rope: &Rope| {
             let positions = config.positions.min(MOST_POSITIONS);
-            Rotation::new(&self.device, positions, &rope.frequencies(config.head_width), rope.length())
+            Rotation::new(&self.device, positions, &rope.frequencies(config.head_width), rope.attention_factor())
         };
         self.rotations = config.ropes.iter().map(rotation).collect::<Result<_, _>>()?;
         self.config = config;

@@ -1,6 +1,6 @@
 //! The keys and values of the tokens so far (the KV cache), so that a new token computes only its own.
 //!
-//! Each layer, of the backbone or of an expert, has its own: keys (already turned) and values, `[capacity, kv_heads * width]`.
+//! Each layer, of the backbone or of an expert, has its own: keys (already turned) and values, `[capacity, kv_heads * head width]`.
 //! What a token's row holds depends on no later token, so generation with a cache and without are the same but for rounding.
 
 use mode_tensor::{Tensor, TensorError, copy_rows};
@@ -46,8 +46,8 @@ impl Cache {
         self.past.set(self.past() + tokens);
     }
 
-    /// Puts a layer's new keys and values `[tokens, kv_heads * width]` behind those of the tokens before, and returns all of them,
-    /// `[past + tokens, kv_heads * width]`.
+    /// Puts a layer's new keys and values `[tokens, kv_heads * head width]` behind those of the tokens before, and returns all of them,
+    /// `[past + tokens, kv_heads * head width]`.
     pub(crate) fn extend(&self, layer: &str, new: [&Tensor; 2]) -> Result<[Tensor; 2], TensorError> {
         let (past, [k, v]) = (self.past(), new);
         let memory = |like: &Tensor| Tensor::empty(like.device(), &[self.capacity, like.width()]);

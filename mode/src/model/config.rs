@@ -60,7 +60,7 @@ pub struct Config {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_width: usize,
-    /// Longest window.
+    /// Tokens of a sequence at the most.
     pub positions: usize,
     /// The norms' epsilon.
     pub epsilon: f64,
@@ -90,7 +90,7 @@ pub struct Config {
     pub tied: bool,
     /// The token whose embedding learns nothing from being looked up.
     pub padding: Option<u32>,
-    /// Tokens that end a document; the first is the one that is written.
+    /// Tokens that end a text.
     pub eos: Vec<u32>,
     /// What else a file said, which is written back.
     pub more: Map<String, Value>,
@@ -142,6 +142,9 @@ impl Config {
         let keys = Keys(more);
         let family = Family::read(&keys)?;
         let mut config = (family.read)(&keys)?;
+        if !keys.flag("is_causal", true)? {
+            return Err("is_causal is false and not supported; a token sees what came before it".into());
+        }
         config.eos = end_tokens(keys.get("eos_token_id"))?;
         config.more = keys.0;
         config.check()?;

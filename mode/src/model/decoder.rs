@@ -49,7 +49,7 @@ pub enum Trained {
 pub struct Output {
     /// The stream after the final norm `[tokens, width]`.
     pub hidden: Var,
-    /// Each block's merge weights `[tokens, experts + 1]`.
+    /// Each block's merge weights `[tokens, experts + 1]`; none without experts, or where several sets of them answer.
     pub gates: Vec<Tensor>,
 }
 

@@ -212,8 +212,7 @@ impl Expert {
     ) -> Result<Vec<Gate>, Error> {
         let tensors = SafeTensors::open(&[folder.join(WEIGHTS)])?;
         if !tensors.has(&Gate::names(0)[0]) {
-            let what =
-                "holds no gates, as an expert in a composed model does; open that model, or the expert of its stage 1";
+            let what = "holds no gates: it is part of a composed model, which keeps them; open that, or the expert of its stage 1";
             return Err(Error::content(folder, what));
         }
         Gate::read_all(&tensors, info.blocks, 2, width, device)
@@ -228,14 +227,12 @@ impl Expert {
         prefix: &str,
     ) -> Result<Self, Error> {
         let mut maker = Maker { device, weights };
-        // An expert's layers stand for the last of their block, whose windows and angles they have.
         let (per_block, l) = (config.layers / info.blocks, info.layers_per_block);
-        let stands_for = |i: usize, k: usize| (i + 1) * per_block - l.saturating_sub(k).clamp(1, per_block);
         let mut block = |i: usize| {
             (0..l)
                 .map(|k| {
                     let at = format!("{prefix}blocks.{i}.layers.{k}.");
-                    Layer::new(config, &mut maker, &at, stands_for(i, k), output)
+                    Layer::new(config, &mut maker, &at, i * per_block + stands_for(per_block, l, k), output)
                 })
                 .collect::<Result<Vec<_>, _>>()
         };
@@ -247,6 +244,12 @@ impl Expert {
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         self.blocks.iter().flatten().flat_map(Layer::params)
     }
+}
+
+/// Which layer of its block an expert's layer number `k` of `l` stands for, whose window and angles it has: the last of the block
+/// that are as many as the expert's, or where these are more, the first more than once.
+fn stands_for(per_block: usize, l: usize, k: usize) -> usize {
+    per_block - (l - k).min(per_block)
 }
 
 /// Bytes of the files that opening an expert reads.
@@ -262,4 +265,18 @@ pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(),
     let params = expert.params().chain(gates.iter().flat_map(Gate::params));
     weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
     files::write_json(&folder.join(INFO), &expert.info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_experts_layers_stand_for_the_last_of_the_block() {
+        let all = |per_block, l| (0..l).map(|k| stands_for(per_block, l, k)).collect::<Vec<_>>();
+        assert_eq!(all(3, 1), [2]);
+        assert_eq!(all(3, 2), [1, 2]);
+        assert_eq!(all(3, 3), [0, 1, 2]);
+        assert_eq!(all(3, 5), [0, 0, 0, 1, 2]);
+    }
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum ExpertInit {
     /// Random matrices. The merged stream is off by a_j (f_j - f_bb) at first.
     Random,
-    /// Random, but what each layer adds to the stream starts at zero (the output and down projections are 0): f_j = x, so
-    /// y = x + a_bb Delta_bb, near the backbone and equal to it where a_bb = 1.
+    /// Random, but what each layer adds to the stream starts at zero (the output and down projections are 0, or the factor of the norms
+    /// behind them): f_j = x, so y = x + a_bb Delta_bb, near the backbone and equal to it where a_bb = 1.
     ZeroOutput,
     /// Copies of the block's last layers. With as many layers as the block f_j = f_bb, and the fresh model is the backbone
     /// exactly, whatever the gate says; with fewer it is off by a_j (f_j - f_bb).

@@ -3,6 +3,7 @@
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
 use super::attention::Attention;
+use super::backbone::stream_start;
 use super::config::Config;
 use super::context::Context;
 use super::feed_forward::FeedForward;
@@ -37,16 +38,19 @@ impl Layer {
         output: Start,
     ) -> Result<Self, Error> {
         let names = &config.family.names;
+        // What is added is silent if it starts at zero; where a norm follows, which makes any size one, the norm's factor is.
+        let silent = config.out_norms && output == Start::Constant(0.0);
+        let (output, added) = if silent { (stream_start(config), 0.0) } else { (output, 1.0) };
         let attention = Attention::new(config, maker, at, layer, output)?;
         let feed_forward = FeedForward::new(config, maker, at, output)?;
-        let mut norm = |name: &str| Norm::new(config, maker, &format!("{at}{name}"), config.width);
+        let mut norm = |name: &str, factor: f32| Norm::new(config, maker, &format!("{at}{name}"), config.width, factor);
         Ok(Self {
             attention,
             feed_forward,
-            input_norm: norm(names.input_norm)?,
-            feed_norm: norm(names.feed_norm)?,
-            attention_norm: if config.out_norms { Some(norm(names.attention_norm)?) } else { None },
-            feed_out_norm: if config.out_norms { Some(norm(names.feed_out_norm)?) } else { None },
+            input_norm: norm(names.input_norm, 1.0)?,
+            feed_norm: norm(names.feed_norm, 1.0)?,
+            attention_norm: if config.out_norms { Some(norm(names.attention_norm, added)?) } else { None },
+            feed_out_norm: if config.out_norms { Some(norm(names.feed_out_norm, added)?) } else { None },
         })
     }
 

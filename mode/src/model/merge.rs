@@ -9,7 +9,7 @@ use mode_tensor::{Dtype, Product, Tensor, matmul};
 /// that changed.
 ///
 /// # Errors
-/// What the device reports.
+/// A sum that is no number, such as one past the end of f16, or what the device reports.
 pub fn merge_lora(backbone: &mut Backbone) -> Result<usize, Error> {
     let mut merged = 0;
     for projection in backbone.layers.iter_mut().flat_map(Layer::projections_mut) {

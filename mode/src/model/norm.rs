@@ -21,12 +21,18 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// The norm `name` of rows of `width`, which starts as one that changes no scale.
-    pub(crate) fn new(config: &Config, maker: &mut Maker, name: &str, width: usize) -> Result<Self, Error> {
+    /// The norm `name` of rows of `width`, which multiplies by `factor` at first.
+    pub(crate) fn new(
+        config: &Config,
+        maker: &mut Maker,
+        name: &str,
+        width: usize,
+        factor: f32,
+    ) -> Result<Self, Error> {
         let offset = if config.norm == NormKind::RmsPlusOne { 1.0 } else { 0.0 };
         let mut param = |part: &str, start| maker.param(&format!("{name}.{part}"), &[width], Start::Constant(start));
         Ok(Self {
-            weight: param("weight", 1.0 - offset)?,
+            weight: param("weight", factor - offset)?,
             bias: if config.norm == NormKind::Layer { Some(param("bias", 0.0)?) } else { None },
             epsilon: config.epsilon as f32,
             offset,

@@ -5,10 +5,10 @@
 //! - `llama3`: f / factor for wavelengths over original / low, f for those under original / high, between them a mixture
 //!   (Dubey et al., arXiv 2407.21783).
 //! - `yarn`: f / factor for pairs that turn fewer than beta_slow times in the original window, f for those that turn more than
-//!   beta_fast times, between them a ramp over i; and what is turned is made longer by 0.1 ln(factor) + 1 (Peng et al., arXiv
+//!   beta_fast times, between them a ramp over i; and queries and keys are multiplied by 0.1 ln(factor) + 1 (Peng et al., arXiv
 //!   2309.00071).
-//! - `longrope`: f / factor_i, each pair by its own (Ding et al., arXiv 2402.13753); of its two lists of factors, for short and for
-//!   long windows, only where they are one.
+//! - `longrope`: f / factor_i, each pair by its own (Ding et al., arXiv 2402.13753); its two lists, for short and for long
+//!   sequences, must be equal. The `rope_freqs.weight` of a GGUF file becomes this.
 
 use super::family::Keys;
 use serde_json::{Map, Value, json};
@@ -48,8 +48,8 @@ pub enum Scaling {
     Factors {
         /// What frequencies are divided by.
         factors: Vec<f64>,
-        /// What queries and keys are made longer by.
-        length: f64,
+        /// Factor of queries and keys.
+        attention_factor: f64,
     },
     /// As YaRN does it.
     Yarn {
@@ -61,8 +61,8 @@ pub enum Scaling {
         slow: f64,
         /// Positions before stretching.
         original: f64,
-        /// What queries and keys are made longer by.
-        length: f64,
+        /// Factor of queries and keys.
+        attention_factor: f64,
         /// Whether the ramp begins and ends at whole pairs.
         truncate: bool,
     },
@@ -147,10 +147,10 @@ impl Rope {
         (0..width / 2).map(stretched).collect()
     }
 
-    /// What queries and keys are made longer by.
-    pub fn length(&self) -> f64 {
+    /// Factor of queries and keys, by whose square scores grow.
+    pub fn attention_factor(&self) -> f64 {
         match self.scaling {
-            Scaling::Yarn { length, .. } | Scaling::Factors { length, .. } => length,
+            Scaling::Yarn { attention_factor, .. } | Scaling::Factors { attention_factor, .. } => attention_factor,
             _ => 1.0,
         }
     }
@@ -164,13 +164,13 @@ impl Rope {
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
                 "original_max_position_embeddings": original as u64,
             }),
-            Scaling::Factors { ref factors, length } => json!({
+            Scaling::Factors { ref factors, attention_factor } => json!({
                 "rope_type": "longrope", "factor": 1.0, "short_factor": factors, "long_factor": factors,
-                "attention_factor": length,
+                "attention_factor": attention_factor,
             }),
-            Scaling::Yarn { factor, fast, slow, original, length, truncate } => json!({
+            Scaling::Yarn { factor, fast, slow, original, attention_factor, truncate } => json!({
                 "rope_type": "yarn", "factor": factor, "beta_fast": fast, "beta_slow": slow,
-                "original_max_position_embeddings": original as u64, "attention_factor": length, "truncate": truncate,
+                "original_max_position_embeddings": original as u64, "attention_factor": attention_factor, "truncate": truncate,
             }),
         }
     }
@@ -186,13 +186,19 @@ impl Rope {
             Scaling::Llama3 { factor, low, high, original } => {
                 factor > 0.0 && 0.0 < low && low < high && original > 0.0
             }
-            Scaling::Factors { ref factors, length } => {
-                factors.len() == width / 2 && factors.iter().all(|factor| *factor > 0.0) && length > 0.0
+            Scaling::Factors { ref factors, attention_factor } => {
+                factors.len() == width / 2 && factors.iter().all(|factor| *factor > 0.0) && attention_factor > 0.0
             }
-            Scaling::Yarn { factor, fast, slow, original, length, .. } => {
-                factor > 0.0 && 0.0 < slow && slow < fast && original > 0.0 && length > 0.0 && self.theta > 1.0
+            Scaling::Yarn { factor, fast, slow, original, attention_factor, .. } => {
+                factor > 0.0
+                    && 0.0 < slow
+                    && slow < fast
+                    && original > 0.0
+                    && attention_factor > 0.0
+                    && self.theta > 1.0
             }
         };
+        let sound = sound && self.frequencies(width).iter().all(|frequency| frequency.is_finite());
         if sound { Ok(()) } else { Err(format!("the rope scaling {} makes no sense", self.scaling_json())) }
     }
 }
@@ -219,12 +225,12 @@ impl Scaling {
                 fast: table.number("beta_fast", 32.0)?,
                 slow: table.number("beta_slow", 1.0)?,
                 original,
-                length: yarn_length(table, factor()?)?,
+                attention_factor: yarn_attention_factor(table, factor()?)?,
                 truncate: table.flag("truncate", true)?,
             },
             Some("longrope") => Self::Factors {
                 factors: factors(table)?,
-                length: table.maybe_number("attention_factor")?.ok_or("attention_factor is missing")?,
+                attention_factor: table.maybe_number("attention_factor")?.ok_or("attention_factor is missing")?,
             },
             _ => return Err(format!("{kind} is not supported; default, linear, llama3, longrope and yarn are")),
         }))
@@ -247,8 +253,8 @@ fn factors(table: &Keys) -> Result<Vec<f64>, String> {
     factors.ok_or_else(|| "short_factor and long_factor are not one list of numbers, which alone is supported".into())
 }
 
-/// What YaRN makes queries and keys longer by.
-fn yarn_length(table: &Keys, factor: f64) -> Result<f64, String> {
+/// YaRN's factor of queries and keys.
+fn yarn_attention_factor(table: &Keys, factor: f64) -> Result<f64, String> {
     let mscale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
     if let Some(given) = table.maybe_number("attention_factor")? {
         return Ok(given);
@@ -257,4 +263,43 @@ fn yarn_length(table: &Keys, factor: f64) -> Result<f64, String> {
         (Some(one), Some(all)) if one != 0.0 && all != 0.0 => mscale(one) / mscale(all),
         _ => mscale(1.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Angles of heads of width 8 with theta 100, trained on `original` of 64 positions.
+    fn angles(mut scaling: Value, original: u64) -> Result<(Vec<f64>, f64), String> {
+        scaling["original_max_position_embeddings"] = json!(original);
+        let keys = Map::from_iter([("rope_theta".into(), json!(100.0)), ("rope_scaling".into(), scaling)]);
+        let rope = Rope::read(&Keys(keys), 64)?;
+        rope.check(8)?;
+        Ok((rope.frequencies(8), rope.attention_factor()))
+    }
+
+    /// The numbers are those of transformers 5.24.
+    #[test]
+    fn frequencies_are_those_of_transformers() -> Result<(), String> {
+        let turns = |truncate: bool| json!({"rope_type": "yarn", "factor": 4.0, "beta_fast": 2.0, "beta_slow": 0.5, "truncate": truncate});
+        let mscale = json!({"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 0.4});
+        let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
+        let each = [1.0, 2.0, 3.0, 4.0];
+        let longrope =
+            json!({"rope_type": "longrope", "short_factor": each, "long_factor": each, "attention_factor": 1.25});
+        for (scaling, original, wanted, factor) in [
+            (turns(true), 16, [1.0, 0.197_642_4, 0.025, 0.007_905_7], 1.138_629_436),
+            (turns(false), 16, [1.0, 0.160_589_2, 0.025, 0.007_905_7], 1.138_629_436),
+            (mscale, 16, [1.0, 0.079_056_9, 0.025, 0.007_905_7], 1.039_403_819),
+            (llama3, 32, [1.0, 0.095_84, 0.0125, 0.003_952_8], 1.0),
+            (longrope, 32, [1.0, 0.158_113_9, 0.033_333_3, 0.007_905_7], 1.25),
+        ] {
+            let (found, found_factor) = angles(scaling.clone(), original)?;
+            for (found, wanted) in found.iter().zip(wanted) {
+                assert!((found - wanted).abs() < 1e-7, "{scaling}: {found} and {wanted}");
+            }
+            assert!((found_factor - factor).abs() < 1e-8, "{scaling}: {found_factor}");
+        }
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use crate::Error;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The folder that a model's backbone came from.
+/// Where a model's backbone came from: a folder or a GGUF file.
 pub(crate) struct Base {
     folder: PathBuf,
     /// Hash of its weights, once it is asked for.

@@ -3,7 +3,7 @@
 use super::recipe::Recipe;
 use super::{checkpoint, method, record};
 use crate::model::{base_of, merge_lora, open_on};
-use crate::{Error, files};
+use crate::{Error, folders};
 use mode_tensor::{Device, Tensor};
 use std::path::Path;
 
@@ -12,11 +12,10 @@ use std::path::Path;
 /// # Errors
 /// A file that is no checkpoint or has been altered, or what the recipe names and is gone or another.
 pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
-    files::refuse_existing_folder(out)?;
+    folders::refuse(out)?;
     let (tensors, header) = checkpoint::read(checkpoint)?;
     let recipe: Recipe = serde_json::from_value(header.recipe.clone())
         .map_err(|source| Error::Json { path: checkpoint.to_path_buf(), source })?;
-    let recipe = Recipe { out: out.to_path_buf(), ..recipe };
     let task = recipe.task().map_err(|what| Error::content(checkpoint, what))?;
     let device = Device::cpu();
     let (model, trained) = method::prepare(&recipe, &task, &device)?;
@@ -27,12 +26,11 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
         let (name, shape) = (checkpoint::weight_name(param.name()), param.value().shape().to_vec());
         param.set_value(Tensor::from_slice(&device, &tensors.read(&name, &shape)?, &shape)?)?;
     }
-    let folders = files::create_new_folder(out)?;
-    let made = method::save(&recipe, &task, &model).and_then(|()| recipe.write(&out.join(record::RECIPE)));
-    if made.is_err() {
-        folders.remove_empty();
-    }
-    made.map(|()| header.step)
+    folders::make(out, |folder| {
+        method::save(&Recipe { out: folder.into(), ..recipe.clone() }, &task, &model)?;
+        Recipe { out: out.into(), ..recipe.clone() }.write(&folder.join(record::RECIPE))
+    })?;
+    Ok(header.step)
 }
 
 /// Writes the base of the LoRA in `folder` with the LoRA folded in as a plain model into the new folder `out`, with what lies
@@ -41,17 +39,16 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
 /// # Errors
 /// A folder without a LoRA, one that does not fit its base, or a file that can't be written.
 pub fn merge(folder: &Path, base: Option<&Path>, out: &Path) -> Result<usize, Error> {
-    files::refuse_existing_folder(out)?;
+    folders::refuse(out)?;
     let mut model = open_on(folder, base, &Device::cpu())?;
     if !model.has_lora() {
         return Err(Error::content(folder, "holds no LoRA; --merge folds one into its base"));
     }
     let base = base_of(folder, base)?;
     let merged = merge_lora(&mut model.backbone)?;
-    let folders = files::create_new_folder(out)?;
-    let made = model.backbone.save(out).and_then(|()| method::carry_beside(&base, out));
-    if made.is_err() {
-        folders.remove_empty();
-    }
-    made.map(|()| merged)
+    folders::make(out, |folder| {
+        model.backbone.save(folder)?;
+        method::carry_beside(&base, folder)
+    })?;
+    Ok(merged)
 }

@@ -11,7 +11,7 @@ use super::trainer::{StepReport, Trainer};
 use super::{frozen, method};
 use crate::data::{Mixture, Source};
 use crate::model::{Model, Trained};
-use crate::{Error, files, memory};
+use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub enum Event<'a> {
     /// A line for people.
     Say(&'a str),
+    /// A line that nobody should miss.
+    Warn(&'a str),
     /// A step was taken.
     Step(&'a StepReport),
 }
@@ -33,7 +35,7 @@ pub type Listener<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
 pub enum Existing {
     /// It is refused.
     Refuse,
-    /// Its files are replaced.
+    /// The run in it is replaced: what it made is gone once the new one begins.
     Replace,
     /// The run in it goes on from its last checkpoint.
     Resume,
@@ -45,11 +47,13 @@ pub enum Existing {
 /// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
 pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    files::refuse_existing(&recipe.out, existing != Existing::Refuse)?;
+    folders::refuse_unless(&recipe.out, existing != Existing::Refuse)?;
     refuse_strange_paths(recipe)?;
     refuse_inputs(recipe)?;
-    if existing == Existing::Resume {
+    if existing != Existing::Refuse {
         refuse_other(&recipe.out)?;
+    }
+    if existing == Existing::Resume {
         refuse_other_recipe(recipe)?;
     }
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
@@ -59,8 +63,12 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
 
-    let folders = files::create_folder(&recipe.out)?;
-    let made = files::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
+    // Another run may have made it while this one read its texts.
+    let folders = match existing {
+        Existing::Refuse => folders::create_new(&recipe.out)?,
+        _ => folders::create(&recipe.out)?,
+    };
+    let made = folders::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
         if existing == Existing::Replace {
             clear(&recipe.out)?;
         }
@@ -158,7 +166,7 @@ impl Run<'_, '_> {
         let checkpoints =
             Checkpoints::new(recipe, &self.model.backbone.config, frozen_sha256.into(), self.data_sha256.clone())?;
         let resumed = checkpoints.resume(trainer, &mut |line| {
-            let _ = (self.listener)(Event::Say(line));
+            let _ = (self.listener)(Event::Warn(line));
         })?;
         if resumed > 0 {
             let _ = (self.listener)(Event::Say(&format!("going on after step {resumed}")));
@@ -197,16 +205,16 @@ impl Run<'_, '_> {
     }
 }
 
-/// An error if there is something in a folder to resume that no run has left there.
+/// An error if there is something in a folder to resume or to replace that no run has left there.
 fn refuse_other(out: &Path) -> Result<(), Error> {
     if !out.exists() || is_run(out) {
         return Ok(());
     }
     let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;
-    if files.all(|file| file.is_ok_and(|file| files::is_leftover(&file.file_name()))) {
+    if files.all(|file| file.is_ok_and(|file| folders::is_leftover(&file.file_name()))) {
         return Ok(());
     }
-    Err(Error::content(out, "holds no run that could be resumed: it has no recipe.toml; choose another --out DIR"))
+    Err(Error::content(out, "holds no run to resume or replace: it has no recipe.toml; choose another --out DIR"))
 }
 
 /// An error if the run in a folder, which has a recipe there, is another: what it left is as that says, so it stays as it is.

@@ -27,6 +27,11 @@ impl Prompt {
         Self { prompt: Some(text), ids: None, experts: None, line: None }
     }
 
+    /// True if it needs a tokenizer.
+    pub(super) fn is_text(&self) -> bool {
+        self.prompt.is_some()
+    }
+
     /// The same of an error that is about it, with its place in `file`, if it came from one.
     pub(super) fn place(&self, file: Option<&Path>, error: Error) -> Error {
         match (file, self.line) {
@@ -61,7 +66,12 @@ pub(super) fn read_prompts(file: &Path) -> Result<Vec<Prompt>, Error> {
     let prompts = lines
         .map(|(number, line)| {
             let wrong = |what: String| Error::content(file, format!("line {number}: {what}"));
-            let prompt: Prompt = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            if !line.trim_start().starts_with('{') {
+                return Err(wrong("is no JSON object; give {\"prompt\": TEXT} or {\"ids\": [..]}".into()));
+            }
+            // The parser, which sees one line, would count it as the first.
+            let without_line = |error: serde_json::Error| error.to_string().replace("at line 1 column", "at column");
+            let prompt: Prompt = serde_json::from_str(line).map_err(|error| wrong(without_line(error)))?;
             if prompt.prompt.is_some() == prompt.ids.is_some() {
                 return Err(wrong("give either \"prompt\" or \"ids\"".into()));
             }

@@ -37,11 +37,13 @@ impl<'a> Voice<'a> {
             return Ok(true);
         };
         self.end = self.stops.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        let end = self.end.unwrap_or(text.len());
         // What may yet become a stop text waits, as do the bytes of a character that is not whole.
-        let held = if self.end.is_some() || text.ends_with(UNFINISHED) { 0 } else { self.beginning(&text) };
-        if self.streamed && !(self.end.is_none() && text.ends_with(UNFINISHED)) {
-            self.print_to(&text, end - held);
+        match self.end {
+            Some(end) if self.streamed => self.print_to(&text, end),
+            None if self.streamed && !text.ends_with(UNFINISHED) => {
+                self.print_to(&text, text.len() - self.beginning(&text))
+            }
+            _ => {}
         }
         Ok(self.end.is_none())
     }

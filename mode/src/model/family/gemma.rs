@@ -10,7 +10,7 @@ use mode_tensor::Activation;
 use serde_json::{Value, json};
 
 pub(super) const GEMMA: Family =
-    Family { architecture: "GemmaForCausalLM", model_type: "gemma", read, write, names: NAMES };
+    Family { architecture: "GemmaForCausalLM", bare: "GemmaModel", model_type: "gemma", read, write, names: NAMES };
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = of_gemma(keys, &GEMMA)?;
@@ -36,6 +36,7 @@ pub(super) fn agree(one: Activation, other: Activation) -> Result<(), String> {
 
 /// What the Gemmas share.
 pub(super) fn of_gemma(keys: &Keys, family: &'static Family) -> Result<Config, String> {
+    keys.refuse("use_bidirectional_attention")?;
     let mut config = base(keys, family, Some(256))?;
     if !keys.0.contains_key("pad_token_id") {
         config.padding = Some(0);

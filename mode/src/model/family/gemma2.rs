@@ -10,8 +10,14 @@ use crate::model::rope::Rope;
 use mode_tensor::Activation;
 use serde_json::{Value, json};
 
-pub(super) const GEMMA2: Family =
-    Family { architecture: "Gemma2ForCausalLM", model_type: "gemma2", read, write, names: SANDWICH };
+pub(super) const GEMMA2: Family = Family {
+    architecture: "Gemma2ForCausalLM",
+    bare: "Gemma2Model",
+    model_type: "gemma2",
+    read,
+    write,
+    names: SANDWICH,
+};
 
 pub(super) const SANDWICH: Names = Names {
     attention_norm: "post_attention_layernorm",
@@ -35,7 +41,6 @@ pub(super) fn sandwich(
     family: &'static Family,
     sliding: impl Fn(usize) -> bool,
 ) -> Result<Config, String> {
-    keys.refuse("use_bidirectional_attention")?;
     let mut config = of_gemma(keys, family)?;
     config.activation = keys.activation("hidden_activation", Activation::GeluTanh)?;
     agree(config.activation, keys.activation("hidden_act", config.activation)?)?;
@@ -48,7 +53,9 @@ pub(super) fn sandwich(
 pub(super) fn write(config: &Config) -> Value {
     let mut all = gemma::write(config);
     all["query_pre_attn_scalar"] = json!(config.score_scale.map(|scale| whole(scale.powi(-2))));
-    all["sliding_window"] = json!(config.windows.iter().flatten().next());
+    // transformers wants one even if no layer has it.
+    let unused = config.more.get("sliding_window").and_then(Value::as_u64).unwrap_or(4_096);
+    all["sliding_window"] = json!(config.windows.iter().flatten().next().map_or(unused, |&window| window as u64));
     all["layer_types"] = layer_types(&config.windows);
     all["attn_logit_softcapping"] = json!(config.score_cap);
     all["final_logit_softcapping"] = json!(config.logit_cap);

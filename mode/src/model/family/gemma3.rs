@@ -7,8 +7,14 @@ use crate::model::config::Config;
 use crate::model::rope::Rope;
 use serde_json::{Map, Value, json};
 
-pub(super) const GEMMA3: Family =
-    Family { architecture: "Gemma3ForCausalLM", model_type: "gemma3_text", read, write, names: SANDWICH };
+pub(super) const GEMMA3: Family = Family {
+    architecture: "Gemma3ForCausalLM",
+    bare: "Gemma3TextModel",
+    model_type: "gemma3_text",
+    read,
+    write,
+    names: SANDWICH,
+};
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let every = keys.maybe_size("sliding_window_pattern")?.unwrap_or(6).max(1);
@@ -42,9 +48,15 @@ fn ropes(keys: &Keys, positions: usize) -> Result<Vec<Rope>, String> {
         if all.get("rope_theta").is_none_or(Value::is_null) {
             all.insert("rope_theta".into(), keys.number(theta, default)?.into());
         }
+        if all.get("truncate") == Some(&Value::Bool(false)) {
+            return Err(format!("{kind}: truncate is false, which this family does not follow; leave it out"));
+        }
         Rope::of_kind(all, positions).map_err(|what| format!("{kind}: {what}"))
     };
     let scaling = table("rope_scaling", keys.get("rope_scaling"))?;
+    if scaling.contains_key("type") && !scaling.contains_key("rope_type") {
+        return Err("rope_scaling has type, which this family is not read by; call it rope_type".into());
+    }
     let whole = of(KINDS[0], "rope_theta", 1e6, scaling)?;
     Ok(vec![whole, of(KINDS[1], "rope_local_base_freq", 1e4, Map::new())?])
 }

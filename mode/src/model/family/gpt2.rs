@@ -7,7 +7,7 @@ use mode_tensor::Activation;
 use serde_json::{Value, json};
 
 pub(super) const GPT2: Family =
-    Family { architecture: "GPT2LMHeadModel", model_type: "gpt2", read, write, names: NAMES };
+    Family { architecture: "GPT2LMHeadModel", bare: "GPT2Model", model_type: "gpt2", read, write, names: NAMES };
 
 const NAMES: Names = Names {
     body: "transformer.",

@@ -30,6 +30,11 @@ impl Keys {
         size.map(Some).ok_or_else(|| format!("{key} is {value}, not a whole number"))
     }
 
+    /// A size, the default without the key, none where it is null.
+    pub(crate) fn size_or(&self, key: &str, default: usize) -> Result<Option<usize>, String> {
+        if self.0.contains_key(key) { self.maybe_size(key) } else { Ok(Some(default)) }
+    }
+
     pub(crate) fn size(&self, key: &str) -> Result<usize, String> {
         self.maybe_size(key)?.ok_or_else(|| format!("{key} is missing; fetch the model again"))
     }
@@ -79,9 +84,9 @@ impl Keys {
         let types = types.ok_or_else(|| format!("layer_types is no list of {layers} names"))?;
         let window_of = |kind: &Value| match kind.as_str() {
             Some("full_attention") => Ok(None),
-            Some("sliding_attention") if window.is_none() => Err("layer_types has sliding_attention, and \
-                 sliding_window is missing"
-                .into()),
+            Some("sliding_attention") if window.is_none() => {
+                Err("layer_types has sliding_attention, and there is no sliding_window".into())
+            }
             Some("sliding_attention") => Ok(window),
             _ => Err(format!("layer_types has {kind}; full_attention and sliding_attention are supported")),
         };

@@ -7,8 +7,14 @@ use crate::model::rope::Rope;
 use mode_tensor::Activation;
 use serde_json::{Value, json};
 
-pub(super) const LLAMA: Family =
-    Family { architecture: "LlamaForCausalLM", model_type: "llama", read, write: plain, names: NAMES };
+pub(super) const LLAMA: Family = Family {
+    architecture: "LlamaForCausalLM",
+    bare: "LlamaModel",
+    model_type: "llama",
+    read,
+    write: plain,
+    names: NAMES,
+};
 
 pub(super) const NAMES: Names = Names {
     body: "model.",

@@ -6,14 +6,19 @@ use crate::model::config::Config;
 use crate::model::rope::Rope;
 use serde_json::{Value, json};
 
-pub(super) const MISTRAL: Family =
-    Family { architecture: "MistralForCausalLM", model_type: "mistral", read, write, names: NAMES };
+pub(super) const MISTRAL: Family = Family {
+    architecture: "MistralForCausalLM",
+    bare: "MistralModel",
+    model_type: "mistral",
+    read,
+    write,
+    names: NAMES,
+};
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &MISTRAL, None)?;
     config.ropes = vec![Rope::read(keys, config.positions)?];
-    // Without the key transformers takes 4,096; null says none.
-    let window = if keys.0.contains_key("sliding_window") { keys.maybe_size("sliding_window")? } else { Some(4_096) };
+    let window = keys.size_or("sliding_window", 4_096)?;
     config.windows = keys.windows(config.layers, window, |_| true)?;
     if config.windows.iter().any(|said| *said != window) {
         return Err(

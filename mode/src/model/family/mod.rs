@@ -23,6 +23,8 @@ use serde_json::Value;
 pub struct Family {
     /// As `architectures` in `config.json` names it.
     pub architecture: &'static str,
+    /// The same without a head.
+    pub bare: &'static str,
     /// As `model_type` names it.
     pub model_type: &'static str,
     /// The configuration that a file's keys say.
@@ -113,10 +115,8 @@ impl Family {
         }
     }
 
-    /// True for its architecture, with or without a head (`LlamaModel`), and its model type.
     fn is_called(&self, name: &str) -> bool {
-        let body = self.architecture.trim_end_matches("ForCausalLM").trim_end_matches("LMHeadModel");
-        name == self.architecture || name == self.model_type || name.strip_suffix("Model") == Some(body)
+        [self.architecture, self.bare, self.model_type].contains(&name)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::rope::Rope;
 use serde_json::{Value, json};
 
 pub(super) const QWEN2: Family =
-    Family { architecture: "Qwen2ForCausalLM", model_type: "qwen2", read, write, names: NAMES };
+    Family { architecture: "Qwen2ForCausalLM", bare: "Qwen2Model", model_type: "qwen2", read, write, names: NAMES };
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &QWEN2, None)?;
@@ -21,13 +21,12 @@ fn read(keys: &Keys) -> Result<Config, String> {
 
 /// The windows of Qwen2 and Qwen3.
 pub(super) fn windows(keys: &Keys, layers: usize) -> Result<Vec<Option<usize>>, String> {
-    let window = if keys.flag("use_sliding_window", false)? {
-        Some(keys.maybe_size("sliding_window")?.unwrap_or(4_096))
-    } else {
-        None
-    };
+    let window = if keys.flag("use_sliding_window", false)? { keys.size_or("sliding_window", 4_096)? } else { None };
     let first = keys.maybe_size("max_window_layers")?.unwrap_or(28);
-    keys.windows(layers, window, |layer| layer >= first)
+    keys.windows(layers, window, |layer| layer >= first).map_err(|what| match keys.flag("use_sliding_window", false) {
+        Ok(false) => format!("{what}, and use_sliding_window is not true"),
+        _ => what,
+    })
 }
 
 pub(super) fn write(config: &Config) -> Value {

@@ -6,8 +6,14 @@ use super::{Family, Keys, qwen2};
 use crate::model::config::{Biases, Config};
 use crate::model::rope::Rope;
 
-pub(super) const QWEN3: Family =
-    Family { architecture: "Qwen3ForCausalLM", model_type: "qwen3", read, write: qwen2::write, names: NAMES };
+pub(super) const QWEN3: Family = Family {
+    architecture: "Qwen3ForCausalLM",
+    bare: "Qwen3Model",
+    model_type: "qwen3",
+    read,
+    write: qwen2::write,
+    names: NAMES,
+};
 
 fn read(keys: &Keys) -> Result<Config, String> {
     let mut config = base(keys, &QWEN3, Some(128))?;

@@ -73,8 +73,28 @@ fn original_positions_outside_the_table_count_over_those_inside() -> Result<(), 
 #[test]
 fn angles_that_are_not_followed_are_refused() {
     refused(llama(json!({"partial_rotary_factor": 0.5})), "partial_rotary_factor is 0.5");
+    let longrope = |short: usize, long: f64| {
+        let lists = (vec![2.0; short], vec![long; short]);
+        llama(
+            json!({"rope_scaling": {"rope_type": "longrope", "attention_factor": 1.0, "short_factor": lists.0, "long_factor": lists.1}}),
+        )
+    };
+    refused(longrope(8, 3.0), "are not one list");
+    refused(longrope(7, 2.0), "makes no sense");
+    let tiny = json!({"rope_type": "linear", "factor": 1e-320});
+    refused(llama(json!({"rope_scaling": tiny})), "makes no sense");
     let table = json!({"rope_parameters": {"full_attention": {"rope_theta": 5.0}}});
     refused(llama(table), "a table of its own for full_attention");
+}
+
+#[test]
+fn attention_that_sees_what_comes_later_is_refused() {
+    refused(llama(json!({"is_causal": false})), "is_causal");
+    refused(
+        read("GemmaForCausalLM", "gemma", json!({"use_bidirectional_attention": true})),
+        "use_bidirectional_attention",
+    );
+    refused(gemma3(json!({"use_bidirectional_attention": true})), "use_bidirectional_attention");
 }
 
 #[test]
@@ -92,6 +112,9 @@ fn gemma_3_has_angles_for_both_kinds_of_layers() -> Result<(), String> {
     assert_eq!(gemma3(local)?.ropes, [Rope::plain(1e6), linear(1e4, 3.0)]);
     refused(gemma3(json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0}})), "has a table for each of");
     refused(gemma3(json!({"attn_logit_softcapping": 50.0})), "attn_logit_softcapping");
+    refused(gemma3(json!({"rope_scaling": {"type": "linear", "factor": 2.0}})), "call it rope_type");
+    let yarn = json!({"full_attention": {"rope_type": "yarn", "factor": 2.0, "truncate": false}});
+    refused(gemma3(json!({"rope_parameters": yarn})), "truncate is false");
     Ok(())
 }
 
@@ -101,6 +124,9 @@ fn what_is_written_is_read_as_it_was() -> Result<(), String> {
                        "sliding_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 7.0}});
     let configs = [
         gemma3(json!({"rope_parameters": local}))?,
+        llama(json!({"rope_scaling": {"rope_type": "longrope", "attention_factor": 1.5,
+                                      "short_factor": vec![2.0; 8], "long_factor": vec![2.0; 8]}}))?,
+        llama(json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 16}}))?,
         llama(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 32}))?,
         read("GemmaForCausalLM", "gemma", json!({"hidden_act": "gelu"}))?,
         read("Gemma2ForCausalLM", "gemma2", json!({"hidden_activation": "gelu"}))?,
@@ -150,6 +176,8 @@ fn gemma_pads_with_token_0_unless_it_says_otherwise() -> Result<(), String> {
 #[test]
 fn a_family_is_named_once() -> Result<(), String> {
     assert_eq!(read("LlamaModel", "llama", json!({}))?.family.architecture, "LlamaForCausalLM");
+    assert_eq!(read("Gemma3TextModel", "gemma3_text", json!({}))?.family.architecture, "Gemma3ForCausalLM");
+    refused(read("Gemma3Model", "gemma3", json!({})), "architecture Gemma3Model is not supported");
     assert_eq!(llama(json!({"architectures": null}))?.family.architecture, "LlamaForCausalLM");
     assert_eq!(llama(json!({"model_type": null}))?.family.architecture, "LlamaForCausalLM");
     refused(read("LlamaForCausalLM", "mistral", json!({})), "one of them is wrong");
@@ -164,6 +192,26 @@ fn mistral_has_its_window_in_all_layers() -> Result<(), String> {
     assert_eq!(mistral(json!({}))?.windows, [Some(4_096); 2]);
     let types = json!(["full_attention", "sliding_attention"]);
     refused(mistral(json!({"sliding_window": 8, "layer_types": types})), "layer_types gives some layers no window");
+    Ok(())
+}
+
+#[test]
+fn a_window_that_is_null_is_none() -> Result<(), String> {
+    let qwen2 = |changes| read("Qwen2ForCausalLM", "qwen2", changes);
+    let used = |window: Value| json!({"use_sliding_window": true, "max_window_layers": 0, "sliding_window": window});
+    assert_eq!(qwen2(used(json!(8)))?.windows, [Some(8); 2]);
+    assert_eq!(qwen2(used(Value::Null))?.windows, [None; 2]);
+    let absent = json!({"use_sliding_window": true, "max_window_layers": 1});
+    assert_eq!(qwen2(absent)?.windows, [None, Some(4_096)]);
+    let types = json!({"sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"]});
+    refused(qwen2(types), "and use_sliding_window is not true");
+    // A window that no layer has is written back: transformers wants one.
+    let types = json!({"sliding_window": 11, "layer_types": ["full_attention", "full_attention"]});
+    let gemma2 = read("Gemma2ForCausalLM", "gemma2", types)?;
+    assert_eq!(
+        (gemma2.windows.as_slice(), gemma2.to_json("float32")["sliding_window"].as_u64()),
+        (&[None; 2][..], Some(11))
+    );
     Ok(())
 }
 

@@ -18,17 +18,17 @@ const ARCHITECTURES: [(&str, &str); 7] = [
     ("gpt2", "GPT2LMHeadModel"),
 ];
 
-/// Keys that change what a model computes and that nothing here can follow, unless they are 0 or false.
-const UNSUPPORTED: [&str; 9] = [
-    "expert_count",
-    "logit_scale",
-    "embedding_scale",
-    "residual_scale",
-    "attention.scale",
-    "attention.clamp_kqv",
-    "attention.max_alibi_bias",
-    "attention.temperature_scale",
-    "rope.scaling.alpha",
+/// Keys that change what a model computes and that nothing here can follow, and the values besides 0 that change nothing.
+const UNSUPPORTED: [(&str, f64); 9] = [
+    ("expert_count", 0.0),
+    ("logit_scale", 1.0),
+    ("embedding_scale", 1.0),
+    ("residual_scale", 1.0),
+    ("attention.scale", 0.0),
+    ("attention.clamp_kqv", 0.0),
+    ("attention.max_alibi_bias", 0.0),
+    ("attention.temperature_scale", 0.0),
+    ("rope.scaling.alpha", 0.0),
 ];
 
 /// The keys of the `config.json` that a file's metadata stand for, and the architecture's name.
@@ -42,7 +42,7 @@ pub(super) fn keys(file: &Container) -> Result<(Map<String, Value>, String), Str
         return Err(format!("architecture {} is not supported; {} are", shown(&architecture), known.join(", ")));
     };
     let meta = Meta { metadata: &file.metadata, architecture: &architecture };
-    UNSUPPORTED.iter().try_for_each(|key| meta.refuse(key))?;
+    UNSUPPORTED.iter().try_for_each(|(key, neutral)| meta.refuse(key, *neutral))?;
     let embedding =
         file.tensors.get("token_embd.weight").ok_or("it has no token_embd.weight; convert the model anew")?;
     let vocabulary = embedding.shape.first().copied().unwrap_or(0);
@@ -114,7 +114,7 @@ fn rotary(meta: &Meta, file: &Container, all: &mut Value) -> Result<(), String> 
         match meta.architecture {
             "llama" => all["architectures"] = json!(["MistralForCausalLM"]),
             // Files don't say which layers have it; nobody writes it where none has.
-            "qwen2" | "qwen3" => meta.refuse("attention.sliding_window")?,
+            "qwen2" | "qwen3" => meta.refuse("attention.sliding_window", 0.0)?,
             _ => {}
         }
         all["sliding_window"] = json!(window);

@@ -68,10 +68,11 @@ impl<'a> Meta<'a> {
         format!("{} is {}, no {what} that is supported", self.name(key), shown(&value.to_string_representation()))
     }
 
-    /// An error if a key is there that nothing here can follow, unless it is 0.
-    pub(super) fn refuse(&self, key: &str) -> Result<(), String> {
+    /// An error if a key is there that nothing here can follow, unless it is 0, false, or as good as absent.
+    pub(super) fn refuse(&self, key: &str, neutral: f64) -> Result<(), String> {
         match self.get(key) {
-            Some(value) if number(value) != Some(0.0) => Err(format!(
+            Some(MetadataValue::Bool(false)) => Ok(()),
+            Some(value) if number(value).is_none_or(|found| found != 0.0 && found != neutral) => Err(format!(
                 "{} is {}, and it is not supported",
                 self.name(key),
                 shown(&value.to_string_representation())

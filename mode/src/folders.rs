@@ -1,0 +1,217 @@
+//! Folders that are made once: whole or not at all, or locked while one run writes to them.
+
+use crate::{Error, files};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// An error if a folder to make exists.
+pub(crate) fn refuse(path: &Path) -> Result<(), Error> {
+    if !files::is_there(path) {
+        return Ok(());
+    }
+    Err(Error::content(path, "exists already; choose another folder with --out DIR"))
+}
+
+/// An error if a folder to make exists, unless its files may be replaced or added to.
+pub(crate) fn refuse_unless(path: &Path, welcome: bool) -> Result<(), Error> {
+    if path.is_dir() && welcome || !files::is_there(path) {
+        return Ok(());
+    }
+    if !path.is_dir() {
+        return Err(Error::content(path, "is a file; choose another folder with --out DIR"));
+    }
+    Err(Error::content(path, "exists already; choose another with --out DIR, or replace its files with --force"))
+}
+
+/// Folders that this run has made.
+pub(crate) struct NewFolders(Vec<PathBuf>);
+
+/// Makes a folder, and those above it, where there is none yet.
+pub(crate) fn create(path: &Path) -> Result<NewFolders, Error> {
+    let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let made = NewFolders(missing.map(Path::to_path_buf).collect());
+    std::fs::create_dir_all(path).map_err(Error::file(path))?;
+    Ok(made)
+}
+
+/// Makes a folder that is not there yet, with those above it: of two programs that ask for it one gets it.
+pub(crate) fn create_new(path: &Path) -> Result<NewFolders, Error> {
+    let mut made = create(path.parent().unwrap_or(Path::new("")))?;
+    match std::fs::create_dir(path) {
+        Ok(()) => {
+            made.0.insert(0, path.into());
+            Ok(made)
+        }
+        Err(error) => {
+            made.remove_empty();
+            refuse(path)?;
+            Err(Error::file(path)(error))
+        }
+    }
+}
+
+impl NewFolders {
+    /// Takes them away again, as far as they are empty: whatever is in one stays.
+    pub(crate) fn remove_empty(self) {
+        for folder in self.0 {
+            if std::fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Lets `fill` make a folder that is not there yet, beside its place, and puts it there once it is whole. What a killed program left
+/// of one is taken away by the next that makes it.
+///
+/// # Errors
+/// There is something of that name, another program is making it, or `fill`'s own.
+pub(crate) fn make<T>(out: &Path, fill: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
+    refuse(out)?;
+    let Some(name) = out.file_name().map(|name| name.to_string_lossy()) else {
+        return Err(Error::content(out, "names no folder to make"));
+    };
+    let above = out.parent().unwrap_or(Path::new("")).to_path_buf();
+    let made = create(&above)?;
+    let staged = out.with_file_name(format!(".{name}{}", files::PARTIAL));
+    let result = lock_file(&out.with_file_name(format!(".{name}{LOCK}")), out).and_then(|_lock| {
+        let remove = |folder: &Path| std::fs::remove_dir_all(folder).map_err(Error::file(folder));
+        if staged.exists() {
+            remove(&staged)?;
+        }
+        std::fs::create_dir(&staged).map_err(Error::file(&staged))?;
+        let filled = fill(&staged).and_then(|value| {
+            files::sync_folder(Some(&staged))?;
+            // A rename would replace an empty folder that came to be meanwhile.
+            refuse(out)?;
+            std::fs::rename(&staged, out).map_err(Error::file(out))?;
+            Ok(value)
+        });
+        if filled.is_err() {
+            remove(&staged)?;
+        }
+        filled
+    });
+    match result {
+        Ok(value) => files::sync_folder(Some(&above)).map(|()| value),
+        Err(error) => {
+            made.remove_empty();
+            Err(error)
+        }
+    }
+}
+
+/// A file that is there, and locked, while a folder is written to.
+pub(crate) const LOCK: &str = ".lock";
+
+/// A folder that this process alone writes to, until it is dropped.
+pub(crate) struct FolderLock {
+    path: PathBuf,
+    _file: File,
+}
+
+/// True for a file that is only there while another is written, or after the process that wrote it was killed.
+pub(crate) fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == LOCK || name.starts_with('.') && name.ends_with(files::PARTIAL)
+}
+
+/// Removes what a killed process left of files that it had not finished. The folder may be missing.
+fn sweep(folder: &Path) -> Result<(), Error> {
+    let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in files.flatten().map(|file| file.path()) {
+        let name = path.file_name().unwrap_or_default();
+        if is_leftover(name) && name != LOCK {
+            std::fs::remove_file(&path).map_err(Error::file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks a folder, which exists, and clears what a killed run left in it and in those of its folders named in `below`.
+///
+/// # Errors
+/// Another process has it.
+pub(crate) fn lock(folder: &Path, below: &[&Path]) -> Result<FolderLock, Error> {
+    let lock = lock_file(&folder.join(LOCK), folder)?;
+    [folder].iter().chain(below).try_for_each(|folder| sweep(folder))?;
+    Ok(lock)
+}
+
+/// Takes the lock of a folder, which this file is.
+fn lock_file(path: &Path, folder: &Path) -> Result<FolderLock, Error> {
+    let path = path.to_path_buf();
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::file(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(FolderLock { path, _file: file }),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::content(folder, "another run is writing to it; wait for its end, or choose another --out DIR"))
+        }
+        Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // The lock goes with the file's handle; a file that stays behind locks nothing.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> Result<tempfile::TempDir, Error> {
+        tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_folder_is_made_whole_or_not_at_all() -> Result<(), Error> {
+        let folder = scratch()?;
+        let out = folder.path().join("above/out");
+        let wrong = make(&out, |staged| {
+            files::write(&staged.join("half"), "half")?;
+            Err::<(), _>(Error::Setting("no more".into()))
+        });
+        assert!(wrong.is_err() && names(folder.path()).is_empty());
+        // What a killed program left is no part of the next one's.
+        let left = folder.path().join(format!(".out{}", files::PARTIAL));
+        create(&left)?;
+        files::write(&left.join("old"), "old")?;
+        let out = folder.path().join("out");
+        make(&out, |staged| files::write(&staged.join("new"), "new"))?;
+        assert_eq!((names(folder.path()), names(&out)), (vec!["out".to_string()], vec!["new".to_string()]));
+        assert!(make(&out, |_| Ok(())).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn two_programs_do_not_make_one_folder_at_once() -> Result<(), Error> {
+        let folder = scratch()?;
+        let out = folder.path().join("out");
+        make(&out, |_| {
+            let said = make(&out, |_| Ok(())).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains("another run is writing to it"), "{said}");
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn of_two_that_make_a_folder_one_gets_it() -> Result<(), Error> {
+        let folder = scratch()?;
+        let (above, new) = (folder.path().join("above"), folder.path().join("above/new"));
+        let made = create_new(&new)?;
+        let said = create_new(&new).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("exists already; choose another folder"), "{said}");
+        assert!(new.is_dir());
+        made.remove_empty();
+        assert!(!above.exists());
+        Ok(())
+    }
+}
