@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A real model adapted to two domains, and what it costs: next-token accuracy and loss on held-out English, code and math of
-# SmolLM2-135M-Instruct, of stage 1 and stage 2 beside it, and of all its weights trained instead. Results in benches/record/.
+# SmolLM2-135M-Instruct, of stage 1 and stage 2 beside it, and of all its weights or a LoRA trained instead. Results in benches/record/.
 #
 #     benches/smollm2.sh MODEL GSM8K.jsonl MBPP.jsonl ENGLISH.txt OUT [DEVICE]
 #
 # MODEL is the model's folder; its weights in bf16 make it twice as fast. The recipes are examples/recipes/smollm2/. On two cores
-# it takes about two hours. STEPS=10 tries everything with few steps.
+# it takes an hour and a half. STEPS=10 tries everything with few steps.
 set -euo pipefail
 [ $# -ge 5 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 model=$(realpath "$1") math=$(realpath "$2") code=$(realpath "$3") english=$(realpath "$4") device=${6:-cpu}
@@ -35,6 +35,7 @@ run train math "$domain_math"
 run train code "$domain_code"
 run compose compose "$domain_math, $domain_code" --set "compose.experts=['$out/math', '$out/code']"
 run train full "$domain_math, $domain_code"
+run train lora "$domain_math, $domain_code"
 
 measure() {  # NAME MODEL ARGUMENT..
     local name=$1; shift
@@ -52,3 +53,4 @@ measure math "$model" --expert "$out/math"
 measure code "$model" --expert "$out/code"
 measure composed "$out/compose"
 measure full "$out/full"
+measure lora "$out/lora"

@@ -6,7 +6,7 @@ MODEL is a Hugging Face folder. transformers (with torch) computes with the weig
 llama-cpp-python) reads FILE, which should hold the same weights in the same type. What is not installed is left out. The
 engines take turns, so that a machine that slows down slows all of them; of the rounds the best counts.
 """
-import argparse, json, subprocess, tempfile, time
+import argparse, json, os, subprocess, tempfile, time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("model")
@@ -19,12 +19,14 @@ args = parser.parse_args()
 PROMPT = [504, 3575, 282, 4649, 314]  # Any ids do; the same for all.
 engines = {}
 
-with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+folder = tempfile.TemporaryDirectory()
+prompt = os.path.join(folder.name, "prompt.json")
+with open(prompt, "w") as file:
     json.dump(PROMPT, file)
 
 
 def ours():
-    command = [args.mode, "generate", "--model", args.model, "--ids", file.name, "--max-new", str(args.new), "--json",
+    command = [args.mode, "generate", "--model", args.model, "--ids", prompt, "--max-new", str(args.new), "--json",
                "--device", "cpu", "--threads", str(args.threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])["tokens_per_second"]

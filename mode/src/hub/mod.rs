@@ -6,7 +6,8 @@
 //! file; that promises nothing.)
 //!
 //! The environment counts as it does for the hub's own tools: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN` (else the
-//! token that a login left in `HF_HOME`) and `HF_HUB_OFFLINE`.
+//! token that a login left in `HF_HOME`) and `HF_HUB_OFFLINE`. hf-hub sends the token to where the server redirects it too, as it asks
+//! there how large a file is.
 
 mod call;
 mod choice;

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::gguf::{Gguf, is_gguf};
-use super::init::{Random, Start};
+use super::init::{Random, Start, stream_start};
 use super::layer::Layer;
 use super::norm::Norm;
 use super::rope::Rope;
@@ -218,8 +218,3 @@ impl Backbone {
 
 /// Rotary tables are made for no more positions than this; longer windows are refused when they come.
 const MOST_POSITIONS: usize = 32_768;
-
-/// How the matrices that write to the stream start.
-pub(crate) fn stream_start(config: &Config) -> Start {
-    Start::Normal((config.width as f64 * 2.0 * config.layers as f64).powf(-0.5))
-}

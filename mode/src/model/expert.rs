@@ -1,11 +1,10 @@
 //! An expert: for each block of the backbone, a stack of l layers, trained on one domain.
 
 use super::Backbone;
-use super::backbone::stream_start;
 use super::config::Config;
 use super::family::Names;
 use super::gate::Gate;
-use super::init::{ExpertInit, Random, Start};
+use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
 use super::weights::{self, Maker, Rule, Weights};
 use crate::{Error, files, memory};

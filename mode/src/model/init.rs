@@ -1,5 +1,6 @@
 //! How new parameters start.
 
+use super::config::Config;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,11 @@ pub(crate) enum Start {
     Normal(f64),
     /// All the same.
     Constant(f32),
+}
+
+/// How the matrices that write to the stream start.
+pub(crate) fn stream_start(config: &Config) -> Start {
+    Start::Normal((config.width as f64 * 2.0 * config.layers as f64).powf(-0.5))
 }
 
 /// A source of random numbers that is the same everywhere.

@@ -3,11 +3,10 @@
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
 use super::attention::Attention;
-use super::backbone::stream_start;
 use super::config::Config;
 use super::context::Context;
 use super::feed_forward::FeedForward;
-use super::init::Start;
+use super::init::{Start, stream_start};
 use super::lora::Lora;
 use super::norm::Norm;
 use super::projection::Projection;
