@@ -4,7 +4,7 @@
 #
 #     benches/smollm2.sh MODEL GSM8K.jsonl MBPP.jsonl ENGLISH.txt OUT [DEVICE]
 #
-# MODEL is the model's folder; its weights in bf16 make it twice as fast. The recipes are examples/recipes/smollm2/. On two cores
+# MODEL is the model's folder, best with weights in bf16, which stay so. The recipes are examples/recipes/smollm2/. On two cores
 # it takes an hour and a half. STEPS=10 tries everything with few steps.
 set -euo pipefail
 [ $# -ge 5 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
