@@ -1,8 +1,8 @@
 //! Modular Domain Experts (arXiv 2410.10181): a frozen pre-trained language model, cut into blocks; beside each block, per
 //! domain, an expert of a few transformer layers; per token, a softmax gate that merges their outputs.
 //!
-//! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`generate`] what comes next, [`report`] the page, [`cli`] the
-//! program. Tensors, gradients and kernels live on the floors below: `mode-tensor`, `mode-autograd`, `mode-kernels`.
+//! [`model`] is the maths, [`data`] text and tokens, [`train`] recipes, steps and runs, [`generate`] what comes next, [`report`] the
+//! page, [`cli`] the program. Tensors, gradients and kernels live on the floors below: `mode-tensor`, `mode-autograd`, `mode-kernels`.
 //!
 //! ```
 //! use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained};

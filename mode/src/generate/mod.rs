@@ -63,8 +63,8 @@ pub fn generate(model: &Model, prompt: &[u32], count: usize, stop: &[u32]) -> Re
     Ok(batch.answers.remove(0))
 }
 
-/// Goes on with each request's sequence, answered by its set of experts, some at once; number n draws with the seed plus n. `heard` is told each new token with its request's
-/// number, and says whether that sequence goes on.
+/// Goes on with each request's sequence, answered by its set of experts, some at once; number n draws with the seed plus n. `heard` is
+/// told each new token with its request's number, and says whether that sequence goes on.
 ///
 /// # Errors
 /// No request, an empty prompt, a set that there is not, an id out of range, more tokens than the model has positions, or logits

@@ -114,7 +114,8 @@ fn too_large(error: Error, name: &str, shape: &[usize]) -> Error {
 const NAMED: usize = 4;
 
 /// An error that lists the tensors that a file lacks, those whose shape is another, and those that have no place, which would
-/// silently not count. `asking` names what wants them, `wanted` are names and shapes as the file has them; `harmless` tells which others carry nothing.
+/// silently not count. `asking` names what wants them, `wanted` are names and shapes as the file has them; `harmless` tells which
+/// others carry nothing.
 pub(crate) fn check(
     tensors: &dyn Source,
     path: &Path,
