@@ -12,7 +12,7 @@ struct Params { tokens: u32, width: u32, branches: u32, stride: u32 }
 @group(0) @binding(6) var<storage, read_write> p: array<f32>;        // [tokens, branches]
 
 const LANES: u32 = 64;
-const MOST: u32 = 32;                                                // branches
+const MOST: u32 = 65;                                                // branches
 var<workgroup> partial: array<f32, LANES>;
 var<workgroup> weights: array<f32, MOST>;
 

@@ -1,11 +1,12 @@
 // With g = dL/dy, p the merge weights and s_k = <g, f_k>:
 //     df_k = p_k g,   dz_k = p_k (s_k - sum_j p_j s_j),   dx = dz W,   dW = dz^T x,   db = sum dz.
-// `df_mask` has a bit for each branch whose gradient is wanted; a frozen branch's is not even written. For a frozen gate
-// `rows` runs alone.
+// `df_mask_0` to `_2` have a bit for each branch whose gradient is wanted; a frozen branch's is not even written. For a frozen
+// gate `rows` runs alone.
 
 struct Params {
     tokens: u32, width: u32, branches: u32, stride: u32,
-    df_mask: u32, want_dx: u32, want_gate: u32, chunk: u32,
+    df_mask_0: u32, df_mask_1: u32, df_mask_2: u32,                  // bit k % 32 of mask k / 32: branch k
+    want_dx: u32, want_gate: u32, chunk: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,7 +23,7 @@ struct Params {
 @group(0) @binding(11) var<storage, read_write> dbias: array<f32>;   // [branches]
 
 const LANES: u32 = 64;
-const MOST: u32 = 32;                                                // branches
+const MOST: u32 = 65;                                                // branches
 var<workgroup> lanes: array<f32, LANES>;
 var<workgroup> slopes: array<f32, MOST>;                             // s_k, then dz_k
 
@@ -37,7 +38,8 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let start = token * params.width;
     for (var k = 0u; k < params.branches; k++) {
         let weighs = p[token * params.branches + k];
-        let wanted = (params.df_mask & (1u << k)) != 0u;
+        let mask = array(params.df_mask_0, params.df_mask_1, params.df_mask_2)[k / 32u];
+        let wanted = (mask & (1u << (k % 32u))) != 0u;
         var sum = 0.0;
         for (var i = lane; i < params.width; i += LANES) {
             let at = k * params.stride + start + i;

@@ -223,7 +223,7 @@ impl Kernel for Activate {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         fn apply(x: &[f32], h: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
             h.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(h, x)| {
-                simd(|| h.iter_mut().zip(x).for_each(|(h, &x)| *h = f(x)));
+                chunk(h, x, &f);
             });
         }
         let ([x], [h]) = bindings.take();
@@ -248,6 +248,12 @@ impl Kernel for Activate {
             outputs: vec![Data::Out(params.count as usize)],
         };
         Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn chunk<F: Fn(f32) -> f32>(h: &mut [f32], x: &[f32], f: &F) {
+        h.iter_mut().zip(x).for_each(|(h, &x)| *h = f(x));
     }
 }
 

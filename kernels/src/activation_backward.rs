@@ -41,7 +41,7 @@ impl Kernel for ActivationBackward {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         fn apply(x: &[f32], dh: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) {
             dx.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).zip(dh.par_chunks(TASK)).for_each(|((dx, x), dh)| {
-                simd(|| dx.iter_mut().zip(x).zip(dh).for_each(|((dx, &x), dh)| *dx = dh * slope(x)));
+                chunk(dx, x, dh, &slope);
             });
         }
         let ([x, dh], [dx]) = bindings.take();
@@ -66,6 +66,12 @@ impl Kernel for ActivationBackward {
             Case { params, inputs, outputs: vec![Data::Out(n)] }
         };
         Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn chunk<F: Fn(f32) -> f32>(dx: &mut [f32], x: &[f32], dh: &[f32], slope: &F) {
+        dx.iter_mut().zip(x).zip(dh).for_each(|((dx, &x), dh)| *dx = dh * slope(x));
     }
 }
 

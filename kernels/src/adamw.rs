@@ -68,17 +68,7 @@ impl Kernel for AdamW {
         let factor = if a.clip > 0.0 { (a.clip / (norm[0].sqrt() + 1e-6)).min(1.0) } else { 1.0 };
         let state = p.par_chunks_mut(TASK).zip(m.par_chunks_mut(TASK)).zip(v.par_chunks_mut(TASK));
         state.zip(g.par_chunks(TASK)).for_each(|(((p, m), v), g)| {
-            let len = g.len();
-            let (p, m, v) = (&mut p[..len], &mut m[..len], &mut v[..len]);
-            simd(|| {
-                for i in 0..len {
-                    let g = g[i] * factor;
-                    m[i] = a.beta1 * m[i] + (1.0 - a.beta1) * g;
-                    v[i] = a.beta2 * v[i] + (1.0 - a.beta2) * g * g;
-                    let step = m[i] / a.bias1 / ((v[i] / a.bias2).sqrt() + a.epsilon);
-                    p[i] -= a.rate * (step + a.decay * p[i]);
-                }
-            });
+            update(p, m, v, g, factor, a);
         });
     }
 
@@ -122,6 +112,20 @@ impl Kernel for AdamW {
         let cases = sizes.pick([(1, 0.0), (257, 1.0), (40_001, 100.0)], [(16_777_300, 1.0)]);
         // An epsilon that counts.
         cases.into_iter().map(|case| with(case, 1e-8)).chain([with((65, 0.0), 0.5)]).collect()
+    }
+}
+
+simd! {
+    fn update(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], factor: f32, a: &Params) {
+        let len = g.len();
+        let (p, m, v) = (&mut p[..len], &mut m[..len], &mut v[..len]);
+        for i in 0..len {
+            let g = g[i] * factor;
+            m[i] = a.beta1 * m[i] + (1.0 - a.beta1) * g;
+            v[i] = a.beta2 * v[i] + (1.0 - a.beta2) * g * g;
+            let step = m[i] / a.bias1 / ((v[i] / a.bias2).sqrt() + a.epsilon);
+            p[i] -= a.rate * (step + a.decay * p[i]);
+        }
     }
 }
 

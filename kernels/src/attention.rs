@@ -8,7 +8,9 @@
 //! WGSL those of 16 x 16 (8 x 16 for heads wider than 128).
 
 use crate::gemm::{Matrix, gemm};
+use crate::scratch::with_scratch;
 use crate::simd::{exp, max, simd, sum, tanh};
+use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -117,30 +119,28 @@ impl Kernel for Attention {
             let k = &k[window * keys * kv_row..][..keys * kv_row];
             let v = &v[window * keys * kv_row..][..keys * kv_row];
             let tiles = o.par_chunks_mut(TILE * q_row).zip(lse.par_chunks_mut(TILE * heads)).enumerate();
-            tiles.for_each_init(
-                || vec![0.0; TILE.min(length) * keys],
-                |scores, (tile, (o, lse))| {
-                    let first = tile * TILE;
-                    let rows = lse.len() / heads;
-                    // Keys that a query of the tile sees.
-                    let low = p.first_seen(past + first);
-                    let seen = past + first + rows - low;
-                    for head in 0..heads {
+            tiles.for_each(|(tile, (o, lse))| {
+                let first = tile * TILE;
+                let rows = lse.len() / heads;
+                // Keys that a query of the tile sees.
+                let low = p.first_seen(past + first);
+                let seen = past + first + rows - low;
+                with_scratch([rows * seen], |[scores]| {
+                    for (head, o) in Strip::new(o, q_row, q_row).split(width).into_iter().enumerate() {
                         let kv_head = head / (heads / kv_heads) * width;
                         let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
                         let k = Matrix { data: &k[low * kv_row + kv_head..], row: 1, column: kv_row };
-                        gemm([rows, seen, width], scores, seen, q, k, p.scale, false, false);
-                        for row in 0..rows {
-                            let scores = &mut scores[row * seen..][..seen];
+                        gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false, false);
+                        for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
                             let own = past + first + row;
                             lse[row * heads + head] = softmax(scores, p.first_seen(own) - low..own + 1 - low, p.cap);
                         }
                         let p = Matrix { data: scores, row: seen, column: 1 };
                         let v = Matrix { data: &v[low * kv_row + kv_head..], row: kv_row, column: 1 };
-                        gemm([rows, width, seen], &mut o[head * width..], q_row, p, v, 1.0, false, false);
+                        gemm([rows, width, seen], o, p, v, 1.0, false, false);
                     }
-                },
-            );
+                });
+            });
         });
     }
 
@@ -233,10 +233,9 @@ pub(crate) fn bend(scores: &mut [f32], cap: f32) {
     }
 }
 
-/// The scores in `seen` become weights that sum to 1, the rest 0; returns their log sum exp.
-#[inline]
-pub(crate) fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
-    simd(|| {
+simd! {
+    /// The scores in `seen` become weights that sum to 1, the rest 0; returns their log sum exp.
+    fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
         scores[..seen.start].fill(0.0);
         scores[seen.end..].fill(0.0);
         let seen = &mut scores[seen];
@@ -247,7 +246,7 @@ pub(crate) fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
         let inverse = 1.0 / total;
         seen.iter_mut().for_each(|s| *s *= inverse);
         greatest + total.ln()
-    })
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 use crate::attention::{Attention, Params, TILE, bend, capped, shapes};
 use crate::gemm::{Matrix, gemm};
+use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
+use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -49,21 +51,16 @@ impl Kernel for AttentionBackward {
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([q, k, v, o, lse, dout], [dq, dk, dv, _]) = bindings.take();
-        let [batch, length, heads, kv_heads, width] = p.sizes();
+        let [_, length, heads, kv_heads, width] = p.sizes();
         let inputs = Inputs { p, q, k, v, o, lse, dout };
-        // A key head's gradients interleave with its neighbours' in memory, so each is made apart and copied into place.
-        let parts: Vec<Part> =
-            (0..batch * kv_heads).into_par_iter().map(|i| inputs.part(i / kv_heads, i % kv_heads)).collect();
-        let shared_by = heads / kv_heads;
-        let windows = dq.par_chunks_mut(length * heads * width);
-        let windows = windows.zip(dk.par_chunks_mut(length * kv_heads * width));
-        let windows = windows.zip(dv.par_chunks_mut(length * kv_heads * width));
-        windows.zip(parts.par_chunks(kv_heads)).for_each(|(((dq, dk), dv), parts)| {
-            for (head, part) in parts.iter().enumerate() {
-                copy_columns(dq, heads * width, head * shared_by * width, &part.dq, shared_by * width);
-                copy_columns(dk, kv_heads * width, head * width, &part.dk, width);
-                copy_columns(dv, kv_heads * width, head * width, &part.dv, width);
-            }
+        let (q_row, kv_row, shared_by) = (heads * width, kv_heads * width, heads / kv_heads);
+        let windows = dq.par_chunks_mut(length * q_row);
+        let windows = windows.zip(dk.par_chunks_mut(length * kv_row)).zip(dv.par_chunks_mut(length * kv_row));
+        windows.enumerate().for_each(|(window, ((dq, dk), dv))| {
+            let dq = Strip::new(dq, q_row, q_row).split(shared_by * width);
+            let [dk, dv] = [dk, dv].map(|d| Strip::new(d, kv_row, kv_row).split(width));
+            let heads = dq.into_par_iter().zip(dk).zip(dv).enumerate();
+            heads.for_each(|(kv_head, ((dq, dk), dv))| inputs.gradients(window, kv_head, dq, [dk, dv]));
         });
     }
 
@@ -129,85 +126,74 @@ struct Inputs<'a> {
     dout: &'a [f32],
 }
 
-/// The gradients of one key head: dq `[length, heads sharing it, width]`, dk and dv `[length, width]`.
-struct Part {
-    dq: Vec<f32>,
-    dk: Vec<f32>,
-    dv: Vec<f32>,
-}
-
 impl Inputs<'_> {
-    fn part(&self, window: usize, kv_head: usize) -> Part {
+    /// Those of one key head: dq `[length, heads sharing it, width]`, dk and dv `[length, width]`.
+    fn gradients(&self, window: usize, kv_head: usize, dq: Strip, [mut dk, mut dv]: [Strip; 2]) {
         let [_, length, heads, kv_heads, width] = self.p.sizes();
         let (shared_by, q_row, kv_row) = (heads / kv_heads, heads * width, kv_heads * width);
         let kv_at = window * length * kv_row + kv_head * width;
         let (k, v) = (&self.k[kv_at..], &self.v[kv_at..]);
-        let mut part = Part {
-            dq: vec![0.0; length * shared_by * width],
-            dk: vec![0.0; length * width],
-            dv: vec![0.0; length * width],
-        };
-        let (mut weights, mut slopes) = (vec![0.0; TILE * length], vec![0.0; TILE * length]);
+        let mut dq = dq.split(width);
+        for row in 0..length {
+            dk.row(row).fill(0.0);
+            dv.row(row).fill(0.0);
+        }
         for first in (0..length).step_by(TILE) {
             let rows = TILE.min(length - first);
             // Keys that a query of the tile sees.
             let low = self.p.first_seen(first);
             let seen = first + rows - low;
             let (k, v) = (&k[low * kv_row..], &v[low * kv_row..]);
-            for sharing in 0..shared_by {
+            for (sharing, dq) in dq.iter_mut().enumerate() {
                 let head = kv_head * shared_by + sharing;
                 let q_at = (window * length + first) * q_row + head * width;
                 let lse_at = (window * length + first) * heads + head;
                 let rows_of = |data| Matrix { data, row: q_row, column: 1 };
-                let (q, dout, o) = (&self.q[q_at..], &self.dout[q_at..], &self.o[q_at..]);
                 let across = |data| Matrix { data, row: 1, column: kv_row };
-                gemm([rows, seen, width], &mut weights, seen, rows_of(q), across(k), self.p.scale, false, false);
-                gemm([rows, seen, width], &mut slopes, seen, rows_of(dout), across(v), 1.0, false, false);
-                for row in 0..rows {
-                    let delta = simd(|| dot(&dout[row * q_row..][..width], &o[row * q_row..][..width]));
-                    let lse = self.lse[lse_at + row * heads];
-                    let (weights, slopes) = (&mut weights[row * seen..][..seen], &mut slopes[row * seen..][..seen]);
-                    let own = first + row;
-                    let visible = self.p.first_seen(own) - low..own + 1 - low;
-                    score_gradients(weights, slopes, visible, [lse, delta, self.p.scale, self.p.cap]);
-                }
-                let (ds, p) = (&slopes[..], &weights[..]);
-                let down = |data| Matrix { data, row: 1, column: seen };
-                let keys = Matrix { data: k, row: kv_row, column: 1 };
-                let dq = &mut part.dq[(first * shared_by + sharing) * width..];
-                let scores = Matrix { data: ds, row: seen, column: 1 };
-                gemm([rows, width, seen], dq, shared_by * width, scores, keys, 1.0, false, false);
-                gemm([seen, width, rows], &mut part.dk[low * width..], width, down(ds), rows_of(q), 1.0, true, false);
-                gemm([seen, width, rows], &mut part.dv[low * width..], width, down(p), rows_of(dout), 1.0, true, false);
+                let (q, dout, o) = (&self.q[q_at..], &self.dout[q_at..], &self.o[q_at..]);
+                with_scratch([rows * seen; 2], |[weights, slopes]| {
+                    let scores = [rows, seen, width];
+                    gemm(scores, Strip::new(weights, seen, seen), rows_of(q), across(k), self.p.scale, false, false);
+                    gemm(scores, Strip::new(slopes, seen, seen), rows_of(dout), across(v), 1.0, false, false);
+                    let each = weights.chunks_exact_mut(seen).zip(slopes.chunks_exact_mut(seen)).enumerate();
+                    for (row, (weights, slopes)) in each {
+                        let [dout, o] = [dout, o].map(|x| &x[row * q_row..][..width]);
+                        let own = first + row;
+                        let visible = self.p.first_seen(own) - low..own + 1 - low;
+                        score_gradients(weights, slopes, visible, dout, o, self.lse[lse_at + row * heads], self.p);
+                    }
+                    let (ds, p) = (&slopes[..], &weights[..]);
+                    let down = |data| Matrix { data, row: 1, column: seen };
+                    let keys = Matrix { data: k, row: kv_row, column: 1 };
+                    let scores = Matrix { data: ds, row: seen, column: 1 };
+                    gemm([rows, width, seen], dq.rows(first..first + rows), scores, keys, 1.0, false, false);
+                    let [dk, dv] = [&mut dk, &mut dv].map(|d| d.rows(low..low + seen));
+                    gemm([seen, width, rows], dk, down(ds), rows_of(q), 1.0, true, false);
+                    gemm([seen, width, rows], dv, down(p), rows_of(dout), 1.0, true, false);
+                });
             }
         }
-        part
     }
 }
 
-/// One row: scores become weights, slopes become gradients of the scores; both 0 outside what the row sees.
-#[inline]
-fn score_gradients(weights: &mut [f32], slopes: &mut [f32], seen: Range<usize>, [lse, delta, scale, cap]: [f32; 4]) {
-    simd(|| {
+simd! {
+    /// One row: scores become weights, slopes become gradients of the scores; both 0 outside what the row sees.
+    fn score_gradients(
+        weights: &mut [f32], slopes: &mut [f32], seen: Range<usize>, dout: &[f32], o: &[f32], lse: f32, p: &Params,
+    ) {
         for masked in [0..seen.start, seen.end..weights.len()] {
             weights[masked.clone()].fill(0.0);
             slopes[masked].fill(0.0);
         }
         let (weights, slopes) = (&mut weights[seen.clone()], &mut slopes[seen]);
-        bend(weights, cap);
-        let bent = if cap > 0.0 { 1.0 / (cap * cap) } else { 0.0 };
+        bend(weights, p.cap);
+        let delta = dot(dout, o);
+        let bent = if p.cap > 0.0 { 1.0 / (p.cap * p.cap) } else { 0.0 };
         for (weight, slope) in weights.iter_mut().zip(slopes) {
             let cap_slope = 1.0 - *weight * *weight * bent;
             *weight = exp(*weight - lse);
-            *slope = *weight * (*slope - delta) * cap_slope * scale;
+            *slope = *weight * (*slope - delta) * cap_slope * p.scale;
         }
-    });
-}
-
-/// Writes the rows of `from`, `width` wide, to column `at` of the rows of `to`, `row` wide.
-fn copy_columns(to: &mut [f32], row: usize, at: usize, from: &[f32], width: usize) {
-    for (to, from) in to.chunks_exact_mut(row).zip(from.chunks_exact(width)) {
-        to[at..at + width].copy_from_slice(from);
     }
 }
 

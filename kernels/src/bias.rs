@@ -1,7 +1,7 @@
 //! y = x + b, a row at a time; x, y `[rows, width]`, b `[width]`. db is the [sum over rows](crate::sum_rows) of dy, dx is dy
 //! itself. Moves 2 units.
 
-use crate::simd::simd;
+use crate::add::sums;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -41,7 +41,7 @@ impl Kernel for Bias {
         let ([x, b], [y]) = bindings.take();
         let width = p.width as usize;
         y.par_chunks_mut(width).zip(x.par_chunks(width)).with_min_len(32).for_each(|(y, x)| {
-            simd(|| y.iter_mut().zip(x).zip(b).for_each(|((y, x), b)| *y = x + b));
+            sums(y, x, b);
         });
     }
 

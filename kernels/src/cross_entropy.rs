@@ -59,15 +59,12 @@ impl Kernel for CrossEntropy {
         let outputs = nll.par_iter_mut().zip(hit.par_iter_mut()).zip(lse.par_iter_mut());
         let rows = logits.par_chunks(p.vocabulary as usize).zip(as_ids(targets)).with_min_len(8);
         outputs.zip(rows).for_each(|(((nll, hit), lse), (logits, &target))| {
-            simd(|| {
-                let greatest = max(logits);
-                let total = simd_sum_exp(logits, greatest);
-                *lse = greatest + total.ln();
-                let own = logits[target as usize];
-                *nll = *lse - own;
-                let first_of_equals = own == greatest && !logits[..target as usize].contains(&greatest);
-                *hit = if first_of_equals { 1.0 } else { 0.0 };
-            });
+            let (greatest, total) = greatest_and_sum_exp(logits);
+            *lse = greatest + total.ln();
+            let own = logits[target as usize];
+            *nll = *lse - own;
+            let first_of_equals = own == greatest && !logits[..target as usize].contains(&greatest);
+            *hit = if first_of_equals { 1.0 } else { 0.0 };
         });
         mean[0] = (nll.iter().map(|&v| f64::from(v)).sum::<f64>() / f64::from(p.rows)) as f32;
         mean[1] = (hit.iter().map(|&v| f64::from(v)).sum::<f64>() / f64::from(p.rows)) as f32;
@@ -118,7 +115,7 @@ impl Kernel for CrossEntropy {
 
 /// Sum over i of e^(x_i - shift), in lanes of fixed number.
 #[inline(always)]
-fn simd_sum_exp(x: &[f32], shift: f32) -> f32 {
+fn sum_exp(x: &[f32], shift: f32) -> f32 {
     let mut sums = [0.0f32; 16];
     let chunks = x.chunks_exact(16);
     let rest = chunks.remainder();
@@ -131,6 +128,13 @@ fn simd_sum_exp(x: &[f32], shift: f32) -> f32 {
         *sum += exp(v - shift);
     }
     sums.iter().sum()
+}
+
+simd! {
+    fn greatest_and_sum_exp(logits: &[f32]) -> (f32, f32) {
+        let greatest = max(logits);
+        (greatest, sum_exp(logits, greatest))
+    }
 }
 
 #[cfg(test)]

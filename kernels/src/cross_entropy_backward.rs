@@ -47,7 +47,7 @@ impl Kernel for CrossEntropyBackward {
         let scale = dmean[0] / p.rows as f32;
         let rows = logits.par_chunks(vocabulary).zip(as_ids(targets)).zip(lse).with_min_len(8);
         dlogits.par_chunks_mut(vocabulary).zip(rows).for_each(|(dlogits, ((logits, &target), &lse))| {
-            simd(|| dlogits.iter_mut().zip(logits).for_each(|(d, z)| *d = exp(z - lse) * scale));
+            softmax(dlogits, logits, lse, scale);
             dlogits[target as usize] -= scale;
         });
     }
@@ -84,6 +84,12 @@ impl Kernel for CrossEntropyBackward {
         };
         let odd = [(1, 1), (3, 2), (65, 63), (7, 1001)];
         sizes.pick(odd, [(66_000, 9), (257, 32_003)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn softmax(d: &mut [f32], logits: &[f32], lse: f32, scale: f32) {
+        d.iter_mut().zip(logits).for_each(|(d, z)| *d = exp(z - lse) * scale);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes
 use rayon::prelude::*;
 
 /// The most branches that the kernels take, the backbone included.
-pub const MOST_BRANCHES: usize = 32;
+pub const MOST_BRANCHES: usize = 65;
 
 crate::kernel::params! {
     /// Parameters of [`GateMerge`].
@@ -72,20 +72,8 @@ impl Kernel for GateMerge {
         let [width, branches, stride] = [params.width, params.branches, params.stride].map(|v| v as usize);
         let rows = y.par_chunks_mut(width).zip(p.par_chunks_mut(branches)).zip(x.par_chunks(width)).enumerate();
         rows.with_min_len(16).for_each(|(token, ((y, p), x))| {
-            simd(|| {
-                for (k, p) in p.iter_mut().enumerate() {
-                    *p = dot(x, &weight[k * width..][..width]) + bias[k];
-                }
-                let greatest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                p.iter_mut().for_each(|p| *p = exp(*p - greatest));
-                let total: f32 = p.iter().sum();
-                p.iter_mut().for_each(|p| *p /= total);
-                let branch = |k: usize| &f[k * stride + token * width..][..width];
-                y.iter_mut().zip(branch(0)).for_each(|(y, f)| *y = p[0] * f);
-                for k in 1..branches {
-                    y.iter_mut().zip(branch(k)).for_each(|(y, f)| *y += p[k] * f);
-                }
-            });
+            weigh(p, x, weight, bias);
+            weighted_sum(y, p, &f[token * width..], stride);
         });
     }
 
@@ -133,11 +121,51 @@ impl Kernel for GateMerge {
                 outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
             }
         };
-        let odd = [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 32, 64)];
+        let odd = [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 65, 64)];
         let cases =
             sizes.pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63)]).into_iter().map(|shape| shifted(shape, 0.0));
         // Logits whose exponentials alone no f32 holds.
         cases.chain([100.0, -100.0].map(|shift| shifted((3, 63, 3, 5), shift))).collect()
+    }
+}
+
+simd! {
+    /// p of one token.
+    fn weigh(p: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
+        for ((p, weight), bias) in p.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
+            *p = dot(x, weight) + bias;
+        }
+        let greatest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        p.iter_mut().for_each(|p| *p = exp(*p - greatest));
+        let total: f32 = p.iter().sum();
+        p.iter_mut().for_each(|p| *p /= total);
+    }
+
+    /// y = sum_k p_k f_k, where f_k is the row that begins k * stride elements into f.
+    pub(crate) fn weighted_sum(y: &mut [f32], p: &[f32], f: &[f32], stride: usize) {
+        let row = |k: usize| &f[k * stride..][..y.len()];
+        // Some at a time, so that y passes through the registers once for as many.
+        match p.len() {
+            1 => add_rows(y, [p[0]], [row(0)], false),
+            2 => add_rows(y, [p[0], p[1]], [row(0), row(1)], false),
+            _ => add_rows(y, [p[0], p[1], p[2]], [row(0), row(1), row(2)], false),
+        }
+        for k in 3..p.len() {
+            add_rows(y, [p[k]], [&f[k * stride..][..y.len()]], true);
+        }
+    }
+}
+
+/// y = sum_n p_n f_n, or += with `accumulate`.
+#[inline(always)]
+fn add_rows<const N: usize>(y: &mut [f32], p: [f32; N], f: [&[f32]; N], accumulate: bool) {
+    let f = f.map(|f| &f[..y.len()]);
+    for i in 0..y.len() {
+        let mut sum = p[0] * f[0][i];
+        for n in 1..N {
+            sum += p[n] * f[n][i];
+        }
+        y[i] = if accumulate { y[i] + sum } else { sum };
     }
 }
 

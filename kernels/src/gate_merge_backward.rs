@@ -7,13 +7,17 @@
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
 //! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
-use crate::gate_merge::{MOST_BRANCHES, limit};
+use crate::gate_merge::{MOST_BRANCHES, limit, weighted_sum};
 use crate::simd::{dot, simd};
+use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
 /// Tokens a partial sum of dW.
 const CHUNK: usize = 64;
+
+/// Elements of a row of each operand, at most, that a task works on before it turns to the next: few enough to stay in a cache.
+const PIECE: usize = 1 << 15;
 
 crate::kernel::params! {
     /// Parameters of [`GateMergeBackward`].
@@ -26,14 +30,39 @@ crate::kernel::params! {
         pub branches: u32,
         /// Elements from one branch's output to the next's.
         pub stride: u32,
-        /// Bit k is set if branch k wants its gradient.
-        pub df_mask: u32,
+        /// Bit k is set if branch k wants its gradient, k < 32.
+        pub df_mask_0: u32,
+        /// The same for branch 32 + k.
+        pub df_mask_1: u32,
+        /// The same for branch 64 + k.
+        pub df_mask_2: u32,
         /// 1 if x wants its gradient.
         pub want_dx: u32,
         /// 1 if the gate's weight and bias want theirs.
         pub want_gate: u32,
         /// Tokens a partial sum of dW.
         pub chunk: u32,
+    }
+}
+
+impl Params {
+    /// The masks of branches that want their gradients.
+    pub fn masks(wanted: &[bool]) -> [u32; 3] {
+        let mut masks = [0; 3];
+        wanted
+            .iter()
+            .take(MOST_BRANCHES)
+            .enumerate()
+            .for_each(|(k, &wanted)| masks[k / 32] |= u32::from(wanted) << (k % 32));
+        masks
+    }
+
+    fn wants(&self, k: usize) -> bool {
+        [self.df_mask_0, self.df_mask_1, self.df_mask_2][k / 32] & (1 << (k % 32)) != 0
+    }
+
+    fn wanted(&self) -> u32 {
+        [self.df_mask_0, self.df_mask_1, self.df_mask_2].into_iter().map(u32::count_ones).sum()
     }
 }
 
@@ -99,52 +128,29 @@ impl Kernel for GateMergeBackward {
         let ([x, weight, f, p, g], [df, dz, dx, partial, dweight, dbias]) = bindings.take();
         let [width, branches, stride, chunk] =
             [params.width, params.branches, params.stride, params.chunk].map(|v| v as usize);
-        let n = params.tokens as usize * width;
-        let rows = dz.par_chunks_mut(branches).zip(p.par_chunks(branches)).zip(g.par_chunks(width)).enumerate();
-        rows.with_min_len(16).for_each(|(token, ((dz, p), g))| {
-            simd(|| {
-                let mut mean = 0.0;
-                for k in 0..branches {
-                    dz[k] = dot(g, &f[k * stride + token * width..][..width]);
-                    mean += p[k] * dz[k];
-                }
-                dz.iter_mut().zip(p).for_each(|(dz, p)| *dz = p * (*dz - mean));
-            });
+        // A task has some tokens' rows of everything, and passes over each row once.
+        let df = if params.wanted() > 0 {
+            let strips = Strip::new(df, params.tokens as usize * width, stride).split(chunk * width);
+            strips.into_iter().map(Some).collect()
+        } else {
+            dz.chunks(chunk * branches).map(|_| None).collect::<Vec<_>>()
+        };
+        let mut dx = (params.want_dx != 0).then(|| dx.chunks_mut(chunk * width));
+        let mut sums = (params.want_gate != 0).then(|| partial.chunks_mut(branches * (width + 1)));
+        let tasks = df.into_iter().zip(dz.chunks_mut(chunk * branches)).zip(p.chunks(chunk * branches)).enumerate();
+        let tasks = tasks.map(|(i, ((df, dz), p))| Tokens {
+            first: i * chunk,
+            p,
+            dz,
+            df,
+            dx: dx.as_mut().and_then(Iterator::next),
+            sums: sums.as_mut().and_then(Iterator::next),
         });
-        for (k, df) in df.chunks_mut(stride).take(branches).enumerate() {
-            if params.df_mask & (1 << k) != 0 {
-                let rows = df[..n].par_chunks_mut(width).zip(g.par_chunks(width)).zip(p.par_chunks(branches));
-                rows.with_min_len(16).for_each(|((df, g), p)| {
-                    simd(|| df.iter_mut().zip(g).for_each(|(df, g)| *df = p[k] * g));
-                });
-            }
-        }
-        let dz = &dz[..];
-        if params.want_dx != 0 {
-            dx.par_chunks_mut(width).zip(dz.par_chunks(branches)).with_min_len(16).for_each(|(dx, dz)| {
-                simd(|| {
-                    dx.fill(0.0);
-                    for (dz, weight) in dz.iter().zip(weight.chunks_exact(width)) {
-                        dx.iter_mut().zip(weight).for_each(|(dx, w)| *dx += dz * w);
-                    }
-                });
-            });
-        }
+        let tasks: Vec<_> = tasks.collect();
+        tasks.into_par_iter().for_each(|tokens| tokens.gradients(params, x, weight, f, g));
         if params.want_gate == 0 {
             return;
         }
-        let sums = partial.par_chunks_mut(branches * (width + 1));
-        sums.zip(x.par_chunks(chunk * width)).zip(dz.par_chunks(chunk * branches)).for_each(|((sum, x), dz)| {
-            simd(|| {
-                sum.fill(0.0);
-                for (x, dz) in x.chunks_exact(width).zip(dz.chunks_exact(branches)) {
-                    for (sum, dz) in sum.chunks_exact_mut(width + 1).zip(dz) {
-                        sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += dz * x);
-                        sum[width] += dz;
-                    }
-                }
-            });
-        });
         dweight.fill(0.0);
         dbias.fill(0.0);
         for sum in partial.chunks_exact(branches * (width + 1)) {
@@ -179,7 +185,7 @@ impl Kernel for GateMergeBackward {
                     if gate {
                         dweight[k * width + i] += d * x[t * width + i];
                     }
-                    if params.df_mask & (1 << k) != 0 {
+                    if params.wants(k) {
                         df[k * stride + t * width + i] = p[k] * g[t * width + i];
                     }
                 }
@@ -194,7 +200,7 @@ impl Kernel for GateMergeBackward {
 
     fn cost(p: &Params) -> Cost {
         let (n, k) = (f64::from(p.tokens) * f64::from(p.width), f64::from(p.branches));
-        let (written, dx, gate) = (f64::from(p.df_mask.count_ones()), f64::from(p.want_dx), f64::from(p.want_gate));
+        let (written, dx, gate) = (f64::from(p.wanted()), f64::from(p.want_dx), f64::from(p.want_gate));
         Cost {
             flop: n * (2.0 * k + written + 2.0 * k * dx + 2.0 * k * gate),
             bytes: 4.0 * n * (1.0 + k + written + gate + dx),
@@ -202,7 +208,7 @@ impl Kernel for GateMergeBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |([tokens, width, branches, gap], df_mask, want_dx, want_gate): ([usize; 4], u32, u32, u32)| {
+        let case = |([tokens, width, branches, gap], wanted, want_dx, want_gate): ([usize; 4], u128, u32, u32)| {
             let stride = tokens * width + gap;
             // What is not wanted, and gaps, must stay as they were.
             let gate = |seed: u32, n: usize| if want_gate == 1 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) };
@@ -211,7 +217,9 @@ impl Kernel for GateMergeBackward {
                 width: width as u32,
                 branches: branches as u32,
                 stride: stride as u32,
-                df_mask,
+                df_mask_0: wanted as u32,
+                df_mask_1: (wanted >> 32) as u32,
+                df_mask_2: (wanted >> 64) as u32,
                 want_dx,
                 want_gate,
                 chunk: CHUNK as u32,
@@ -240,7 +248,7 @@ impl Kernel for GateMergeBackward {
             ([3, 63, 2, 5], 0b10, 0, 1),
             ([65, 65, 3, 0], 0b111, 1, 1),
             ([130, 33, 5, 1], 0b10110, 1, 0),
-            ([2, 17, 32, 64], u32::MAX, 0, 1),
+            ([2, 17, 65, 64], (1 << 64) | 0xffff_0000_ff00, 0, 1),
             ([66, 5, 2, 0], 0, 1, 0),
         ];
         let large = [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1)];
@@ -248,15 +256,99 @@ impl Kernel for GateMergeBackward {
     }
 }
 
+/// Some tokens' part of everything.
+struct Tokens<'a> {
+    /// The number of the first.
+    first: usize,
+    p: &'a [f32],
+    dz: &'a mut [f32],
+    /// `[branches, tokens * width]`.
+    df: Option<Strip<'a>>,
+    dx: Option<&'a mut [f32]>,
+    /// Their sums for dW and db `[branches, width + 1]`.
+    sums: Option<&'a mut [f32]>,
+}
+
+impl Tokens<'_> {
+    fn gradients(mut self, params: &Params, x: &[f32], weight: &[f32], f: &[f32], g: &[f32]) {
+        let (width, stride) = (params.width as usize, params.stride as usize);
+        if let Some(sums) = &mut self.sums {
+            sums.fill(0.0);
+        }
+        let branches = params.branches as usize;
+        // One operand after the other, for memory is read fastest in long pieces; g and x stay in a cache meanwhile.
+        let tokens = self.p.len() / branches;
+        for first in (0..tokens).step_by((PIECE / width).max(1)) {
+            let last = tokens.min(first + (PIECE / width).max(1));
+            let at = |i: usize| (self.first + i) * width;
+            let row = |i: usize| i * branches..(i + 1) * branches;
+            for i in first..last {
+                slopes(&mut self.dz[row(i)], &self.p[row(i)], &g[at(i)..][..width], &f[at(i)..], stride);
+            }
+            if let Some(df) = &mut self.df {
+                for k in (0..branches).filter(|&k| params.wants(k)) {
+                    let df = df.row(k)[first * width..].chunks_exact_mut(width).take(last - first);
+                    for (i, df) in (first..).zip(df) {
+                        weighted_sum(df, &self.p[i * branches + k..][..1], &g[at(i)..], width);
+                    }
+                }
+            }
+            if let Some(dx) = &mut self.dx {
+                for i in first..last {
+                    weighted_sum(&mut dx[i * width..][..width], &self.dz[row(i)], weight, width);
+                }
+            }
+            if let Some(sums) = &mut self.sums {
+                for i in first..last {
+                    add_outer_product(sums, &self.dz[row(i)], &x[at(i)..][..width]);
+                }
+            }
+        }
+    }
+}
+
+simd! {
+    /// dz of one token; its branches' outputs are `stride` elements apart in f.
+    fn slopes(dz: &mut [f32], p: &[f32], g: &[f32], f: &[f32], stride: usize) {
+        let mut mean = 0.0;
+        for (k, (dz, p)) in dz.iter_mut().zip(p).enumerate() {
+            *dz = dot(g, &f[k * stride..][..g.len()]);
+            mean += p * *dz;
+        }
+        dz.iter_mut().zip(p).for_each(|(dz, p)| *dz = p * (*dz - mean));
+    }
+
+    /// sums `[branches, width + 1]` += dz_k x, and dz_k at the end of each row.
+    fn add_outer_product(sums: &mut [f32], dz: &[f32], x: &[f32]) {
+        let width = x.len();
+        for (sum, dz) in sums.chunks_exact_mut(width + 1).zip(dz) {
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += dz * x);
+            sum[width] += dz;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ONE: Params = Params {
+        tokens: 1,
+        width: 1,
+        branches: 2,
+        stride: 1,
+        df_mask_0: 3,
+        df_mask_1: 0,
+        df_mask_2: 0,
+        want_dx: 1,
+        want_gate: 1,
+        chunk: 64,
+    };
+
     #[test]
     fn a_frozen_gate_is_one_pass() {
         let passes = |want_gate| {
-            let params =
-                Params { tokens: 9, width: 5, branches: 2, stride: 45, df_mask: 3, want_dx: 1, want_gate, chunk: 4 };
+            let params = Params { tokens: 9, want_gate, ..ONE };
             GateMergeBackward::passes(&params).iter().map(|pass| pass.entry).collect::<Vec<_>>()
         };
         assert_eq!(passes(0), ["rows"]);
@@ -266,13 +358,11 @@ mod tests {
     #[test]
     fn by_hand() {
         // p = (3/4, 1/4), f = (8, 4), g = 2: s = (16, 8), mean 14, dz = (3/2, -3/2).
-        let params =
-            Params { tokens: 1, width: 1, branches: 2, stride: 1, df_mask: 3, want_dx: 1, want_gate: 1, chunk: 64 };
         let inputs: Vec<&[f64]> = vec![&[5.0], &[2.0, 1.0], &[8.0, 4.0], &[0.75, 0.25], &[2.0]];
         let (mut df, mut dz, mut dx, mut partial) = ([0.0; 2], [0.0; 2], [0.0], [0.0; 4]);
         let (mut dw, mut db) = ([9.0; 2], [9.0; 2]);
         let outputs: Vec<&mut [f64]> = vec![&mut df, &mut dz, &mut dx, &mut partial, &mut dw, &mut db];
-        GateMergeBackward::reference(&params, Bindings::new(inputs, outputs));
+        GateMergeBackward::reference(&ONE, Bindings::new(inputs, outputs));
         assert_eq!((df, dz, dx, dw, db), ([1.5, 0.5], [1.5, -1.5], [1.5], [7.5, -7.5], [1.5, -1.5]));
     }
 }

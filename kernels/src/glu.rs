@@ -38,7 +38,7 @@ impl Kernel for Glu {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         fn apply(gate: &[f32], up: &[f32], h: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
             h.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(up.par_chunks(TASK)).for_each(|((h, gate), up)| {
-                simd(|| h.iter_mut().zip(gate).zip(up).for_each(|((h, &g), u)| *h = f(g) * u));
+                chunk(h, gate, up, &f);
             });
         }
         let ([gate, up], [h]) = bindings.take();
@@ -63,6 +63,12 @@ impl Kernel for Glu {
             Case { params, inputs, outputs: vec![Data::Out(n)] }
         };
         Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn chunk<F: Fn(f32) -> f32>(h: &mut [f32], gate: &[f32], up: &[f32], f: &F) {
+        h.iter_mut().zip(gate).zip(up).for_each(|((h, &g), u)| *h = f(g) * u);
     }
 }
 

@@ -47,14 +47,7 @@ impl Kernel for GluBackward {
             let inputs = gate.par_chunks(TASK).zip(up.par_chunks(TASK)).zip(dh.par_chunks(TASK));
             let outputs = dgate.par_chunks_mut(TASK).zip(dup.par_chunks_mut(TASK));
             inputs.zip(outputs).for_each(|(((gate, up), dh), (dgate, dup))| {
-                let len = dh.len();
-                let (gate, up, dgate, dup) = (&gate[..len], &up[..len], &mut dgate[..len], &mut dup[..len]);
-                simd(|| {
-                    for i in 0..len {
-                        dgate[i] = dh[i] * up[i] * slope(gate[i]);
-                        dup[i] = dh[i] * f(gate[i]);
-                    }
-                });
+                chunk(dgate, dup, gate, up, dh, &f, &slope);
             });
         }
         let (inputs, outputs) = bindings.take();
@@ -84,6 +77,19 @@ impl Kernel for GluBackward {
             }
         };
         Params::cases(sizes).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn chunk<F: Fn(f32) -> f32, G: Fn(f32) -> f32>(
+        dgate: &mut [f32], dup: &mut [f32], gate: &[f32], up: &[f32], dh: &[f32], f: &F, slope: &G,
+    ) {
+        let len = dh.len();
+        let (gate, up, dgate, dup) = (&gate[..len], &up[..len], &mut dgate[..len], &mut dup[..len]);
+        for i in 0..len {
+            dgate[i] = dh[i] * up[i] * slope(gate[i]);
+            dup[i] = dh[i] * f(gate[i]);
+        }
     }
 }
 

@@ -42,7 +42,9 @@ mod narrow;
 mod pool;
 mod profile;
 pub mod registry;
+mod scratch;
 mod simd;
+mod strips;
 mod watch;
 
 pub mod activation;

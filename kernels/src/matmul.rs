@@ -7,6 +7,7 @@
 use crate::dtype::as_halves;
 use crate::gemm::{Halves, Matrix, gemm, gemm_halves};
 use crate::narrow::{MOST_ROWS, Rows, narrow};
+use crate::strips::Strip;
 use crate::{
     Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
@@ -116,7 +117,7 @@ impl Kernel for Matmul {
                 }
                 Dtype::F32 => {
                     let b = Matrix { data: &b[start..], row, column };
-                    gemm([m, n, k], c, n, a, b, p.alpha, p.accumulate != 0, true);
+                    gemm([m, n, k], Strip::new(c, n, n), a, b, p.alpha, p.accumulate != 0, true);
                 }
                 dtype => {
                     let b = Halves { data: &as_halves(b)[start..], dtype, row, column };

@@ -9,6 +9,10 @@ use std::ops::{Deref, DerefMut};
 /// Bytes from which on a buffer has pages of its own.
 const PAGES: usize = 64 * 1024;
 
+/// Bytes from which on it asks for huge ones: to look up the small ones' addresses would take as long as to read them.
+#[cfg(target_os = "linux")]
+const HUGE_PAGES: usize = 4 << 20;
+
 /// `len` elements.
 pub(crate) enum Memory<T> {
     Small(Vec<T>),
@@ -22,7 +26,15 @@ impl<T: Pod> Memory<T> {
         let failed = || KernelError::Memory { bytes: bytes.map_or(u64::MAX, |bytes| bytes as u64) };
         match bytes.ok_or_else(failed)? {
             0..PAGES => Ok(Self::Small(bytemuck::try_zeroed_vec(len).map_err(|()| failed())?)),
-            bytes => Ok(Self::Pages(memmap2::MmapMut::map_anon(bytes).map_err(|_| failed())?, PhantomData)),
+            bytes => {
+                let pages = memmap2::MmapMut::map_anon(bytes).map_err(|_| failed())?;
+                #[cfg(target_os = "linux")]
+                if bytes >= HUGE_PAGES {
+                    // A size class's last eighth may never be touched, and would be here. A system without them serves small ones.
+                    let _ = pages.advise_range(memmap2::Advice::HugePage, 0, bytes - bytes / 8);
+                }
+                Ok(Self::Pages(pages, PhantomData))
+            }
         }
     }
 }

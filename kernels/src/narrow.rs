@@ -64,8 +64,14 @@ pub(crate) fn narrow(
 fn widen(dtype: Dtype, halves: &[u16], wide: &mut [f32]) {
     match dtype {
         // The upper half of an f32, which the compiler's vectors do at once.
-        Dtype::BF16 => simd(|| wide.iter_mut().zip(halves).for_each(|(w, &h)| *w = f32::from_bits(u32::from(h) << 16))),
+        Dtype::BF16 => widen_bf16(wide, halves),
         dtype => dtype.decode(halves, wide),
+    }
+}
+
+simd! {
+    fn widen_bf16(wide: &mut [f32], halves: &[u16]) {
+        wide.iter_mut().zip(halves).for_each(|(w, &h)| *w = f32::from_bits(u32::from(h) << 16));
     }
 }
 
@@ -76,7 +82,6 @@ struct Products<'a> {
     weights: &'a [f32],
 }
 
-// A type of its own, for a closure of this size would not be compiled into each instruction set's function.
 impl WithSimd for Products<'_> {
     type Output = ();
 

@@ -56,10 +56,7 @@ impl Kernel for RmsNorm {
         let width = p.width as usize;
         let rows = y.par_chunks_mut(width).zip(x.par_chunks(width)).zip(r).with_min_len(32);
         rows.for_each(|((y, x), r)| {
-            simd(|| {
-                *r = 1.0 / (dot(x, x) / width as f32 + p.epsilon).sqrt();
-                y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * *r * (p.offset + w));
-            });
+            *r = row(y, x, weight, p.offset, p.epsilon);
         });
     }
 
@@ -91,6 +88,15 @@ impl Kernel for RmsNorm {
         let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0, 0.0));
         // A row so small that epsilon is most of what it is divided by.
         cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect()
+    }
+}
+
+simd! {
+    /// y of a token; returns its r.
+    fn row(y: &mut [f32], x: &[f32], weight: &[f32], offset: f32, epsilon: f32) -> f32 {
+        let r = 1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt();
+        y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * r * (offset + w));
+        r
     }
 }
 

@@ -62,12 +62,7 @@ impl Kernel for RmsNormDw {
         let (width, chunk) = (p.width as usize, p.chunk as usize);
         let inputs = x.par_chunks(chunk * width).zip(dy.par_chunks(chunk * width)).zip(r.par_chunks(chunk));
         partial.par_chunks_mut(width).zip(inputs).for_each(|(sum, ((x, dy), r))| {
-            simd(|| {
-                sum.fill(0.0);
-                for ((x, dy), r) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(r) {
-                    sum.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += dy * x * r);
-                }
-            });
+            add_rows(sum, x, dy, r);
         });
         if p.accumulate == 0 {
             dw.fill(0.0);
@@ -107,6 +102,16 @@ impl Kernel for RmsNormDw {
         };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
         sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn add_rows(sum: &mut [f32], x: &[f32], dy: &[f32], r: &[f32]) {
+        let width = sum.len();
+        sum.fill(0.0);
+        for ((x, dy), r) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(r) {
+            sum.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += dy * x * r);
+        }
     }
 }
 

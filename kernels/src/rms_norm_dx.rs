@@ -55,11 +55,7 @@ impl Kernel for RmsNormDx {
         let width = p.width as usize;
         let rows = dx.par_chunks_mut(width).zip(x.par_chunks(width)).zip(dy.par_chunks(width)).zip(r);
         rows.with_min_len(32).for_each(|(((dx, x), dy), &r)| {
-            simd(|| {
-                let pull = (dot3(weight, dy, x) + p.offset * dot(dy, x)) / width as f32 * r * r;
-                let inputs = x.iter().zip(dy).zip(weight);
-                dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * ((p.offset + w) * dy - x * pull));
-            });
+            row(dx, x, dy, weight, p.offset, r);
         });
     }
 
@@ -94,6 +90,14 @@ impl Kernel for RmsNormDx {
         };
         let odd = [(1, 1, 0.0), (3, 63, 1.0), (5, 65, 0.0), (77, 129, 0.0), (2, 1000, 1.0)];
         sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn row(dx: &mut [f32], x: &[f32], dy: &[f32], weight: &[f32], offset: f32, r: f32) {
+        let pull = (dot3(weight, dy, x) + offset * dot(dy, x)) / x.len() as f32 * r * r;
+        let inputs = x.iter().zip(dy).zip(weight);
+        dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * ((offset + w) * dy - x * pull));
     }
 }
 

@@ -56,16 +56,7 @@ impl Kernel for Rotary {
         y.par_chunks_mut(row).zip(x.par_chunks(row)).with_min_len(16).enumerate().for_each(|(token, (y, x))| {
             let at = (p.first as usize + token % length) * half;
             let (cosine, sine) = (&cosine[at..at + half], &sine[at..at + half]);
-            simd(|| {
-                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
-                    for i in 0..half {
-                        let s = sine[i] * p.sign;
-                        low[i] = a[i] * cosine[i] - b[i] * s;
-                        high[i] = b[i] * cosine[i] + a[i] * s;
-                    }
-                }
-            });
+            rotate(y, x, cosine, sine, p.sign);
         });
     }
 
@@ -114,6 +105,22 @@ impl Kernel for Rotary {
             (2, 5, 3, 1, 8, 1.0),
         ];
         sizes.pick(odd, [(17, 0, 1025, 8, 128, -1.0)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    /// The heads of a token; cosine and sine are as long as half a head.
+    fn rotate(y: &mut [f32], x: &[f32], cosine: &[f32], sine: &[f32], sign: f32) {
+        let half = cosine.len();
+        let sine = &sine[..half];
+        for (y, x) in y.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+            let ((low, high), (a, b)) = (y.split_at_mut(half), x.split_at(half));
+            for i in 0..half {
+                let s = sine[i] * sign;
+                low[i] = a[i] * cosine[i] - b[i] * s;
+                high[i] = b[i] * cosine[i] + a[i] * s;
+            }
+        }
     }
 }
 

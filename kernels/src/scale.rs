@@ -44,13 +44,7 @@ impl Kernel for Scale {
         let ([x], [y]) = bindings.take();
         let keep = p.accumulate != 0;
         y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
-            simd(|| {
-                if keep {
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y += p.alpha * x);
-                } else {
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y = p.alpha * x);
-                }
-            });
+            scaled(y, x, p.alpha, keep);
         });
     }
 
@@ -75,6 +69,16 @@ impl Kernel for Scale {
         };
         let odd = [(1, false), (257, true), (40_001, false), (40_001, true)];
         sizes.pick(odd, [(16_777_300, true)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn scaled(y: &mut [f32], x: &[f32], alpha: f32, keep: bool) {
+        if keep {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y += alpha * x);
+        } else {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = alpha * x);
+        }
     }
 }
 

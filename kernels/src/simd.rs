@@ -1,15 +1,39 @@
 //! Vectorised mathematics for the CPU bodies.
 //!
-//! The loops below are plain Rust that the compiler vectorises; [`simd`] compiles them once per instruction set (through
-//! `pulp`'s run-time dispatch), so that one binary is fast on every x86-64 and Arm machine. `exp` is a range reduction to
+//! The loops are plain Rust that the compiler vectorises; [`simd`] compiles them once per instruction set (through `pulp`'s
+//! run-time dispatch), so that one binary is fast on every x86-64 and Arm machine. `exp` is a range reduction to
 //! |r| <= ln 2 / 2 and a polynomial of degree 6 (relative error under 2e-7); sums run in lanes of fixed number, so that
 //! their bits do not depend on the machine's vector width.
 
-/// Runs `body` compiled for the widest instruction set of this machine. What it calls must be `#[inline(always)]`.
-#[inline]
-pub(crate) fn simd<R>(body: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(body)
+/// Declares functions whose bodies are compiled for each instruction set; a call runs the widest that this machine has.
+/// What a body calls must be `#[inline(always)]`.
+///
+/// (A closure handed to `pulp` is not inlined once it is of any size, and then is compiled for the least instruction set.)
+macro_rules! simd {
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?)
+        $(-> $out:ty)? $body:block)+) => {$(
+        $(#[$meta])*
+        $vis fn $name $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $out)? {
+            // As arguments of a function, unlike as fields, references are known not to overlap.
+            #[inline(always)]
+            fn body $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $out)? $body
+            #[allow(non_camel_case_types)]
+            struct Arguments<$($arg),*>($($arg),*);
+            impl $(<$($generic: $bound),+>)? pulp::WithSimd for Arguments<$($ty),*> {
+                type Output = $crate::simd::simd!(@output $($out)?);
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let Self($($arg),*) = self;
+                    body($($arg),*)
+                }
+            }
+            pulp::Arch::new().dispatch(Arguments($($arg),*))
+        }
+    )+};
+    (@output) => { () };
+    (@output $out:ty) => { $out };
 }
+pub(crate) use simd;
 
 /// e^x for x in f32; 0 below -87.3, saturating near 3.4e38 above 88.7.
 #[inline(always)]
@@ -21,15 +45,13 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let below = x < -87.3;
     let x = x.clamp(-87.3f32, 88.7);
-    let n = (x * LOG2_E + ROUND) - ROUND;
+    let rounded = x * LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
     let p =
         1.0 + r * (1.0 + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_355 + r * (0.008_333_68 + r * 0.001_388_732)))));
-    // 2^128 is no f32: scale in two halves.
-    let n = n as i32;
-    let half = n >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    let y = p * power(half) * power(n - half);
+    // The last bits of `rounded` are n, which is added to p's exponent; within the clamp the sum is one of an f32.
+    let y = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits().wrapping_sub(ROUND.to_bits()) << 23));
     if below { 0.0 } else { y }
 }
 
@@ -47,32 +69,46 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { x + x * z * p } else { 1.0 - 2.0 / (1.0 + exp(2.0 * x)) }
 }
 
-/// Number of partial sums of a lane-wise reduction.
-const LANES: usize = 16;
+/// Number of partial sums of a lane-wise reduction: four of the widest vectors, which keep the processor's adders busy.
+const LANES: usize = 64;
 
-/// Sum over i of f(i) in [`LANES`] partial sums, added pairwise at the end.
+/// Those of a short one.
+const FEW: usize = 16;
+
+/// Sum over i of f(i) in [`LANES`] partial sums, and [`FEW`] for what remains, added pairwise at the end.
 #[inline(always)]
 fn lanes(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let whole = len / LANES * LANES;
+    let mut few = [0.0f32; FEW];
     let mut i = 0;
-    while i < whole {
-        for (lane, sum) in sums.iter_mut().enumerate() {
+    if len >= LANES {
+        let mut sums = [0.0f32; LANES];
+        while i + LANES <= len {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += f(i + lane);
+            }
+            i += LANES;
+        }
+        for lane in 0..FEW {
+            few[lane] = (sums[lane] + sums[lane + FEW]) + (sums[lane + 2 * FEW] + sums[lane + 3 * FEW]);
+        }
+    }
+    while i + FEW <= len {
+        for (lane, sum) in few.iter_mut().enumerate() {
             *sum += f(i + lane);
         }
-        i += LANES;
+        i += FEW;
     }
-    for (lane, i) in (whole..len).enumerate() {
-        sums[lane] += f(i);
+    for (lane, i) in (i..len).enumerate() {
+        few[lane] += f(i);
     }
-    let mut width = LANES / 2;
+    let mut width = FEW / 2;
     while width > 0 {
         for lane in 0..width {
-            sums[lane] += sums[lane + width];
+            few[lane] += few[lane + width];
         }
         width /= 2;
     }
-    sums[0]
+    few[0]
 }
 
 /// Sum of a_i b_i.
@@ -100,8 +136,8 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
 /// Greatest x_i.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
-    let mut best = [f32::NEG_INFINITY; LANES];
-    let chunks = x.chunks_exact(LANES);
+    let mut best = [f32::NEG_INFINITY; FEW];
+    let chunks = x.chunks_exact(FEW);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (b, &v) in best.iter_mut().zip(chunk) {

@@ -47,7 +47,7 @@ impl Kernel for SumOfSquares {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([x], [partial, sum]) = bindings.take();
         partial.par_iter_mut().zip(x.par_chunks(p.chunk as usize)).for_each(|(partial, x)| {
-            *partial = simd(|| dot(x, x));
+            *partial = square(x);
         });
         let before = if p.accumulate != 0 { sum[0] } else { 0.0 };
         sum[0] = before + partial.iter().sum::<f32>();
@@ -74,6 +74,12 @@ impl Kernel for SumOfSquares {
         };
         let odd = [(1, false), (8_191, true), (8_193, false), (100_001, true)];
         sizes.pick(odd, [(16_777_300, false)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn square(x: &[f32]) -> f32 {
+        dot(x, x)
     }
 }
 

@@ -54,12 +54,7 @@ impl Kernel for SumRows {
         let ([x], [partial, y]) = bindings.take();
         let (width, chunk) = (p.width as usize, p.chunk as usize);
         partial.par_chunks_mut(width).zip(x.par_chunks(chunk * width)).for_each(|(sum, x)| {
-            simd(|| {
-                sum.fill(0.0);
-                for x in x.chunks_exact(width) {
-                    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-                }
-            });
+            add_rows(sum, x);
         });
         if p.accumulate == 0 {
             y.fill(0.0);
@@ -94,6 +89,15 @@ impl Kernel for SumRows {
         };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
         sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+    }
+}
+
+simd! {
+    fn add_rows(sum: &mut [f32], x: &[f32]) {
+        sum.fill(0.0);
+        for x in x.chunks_exact(sum.len()) {
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+        }
     }
 }
 

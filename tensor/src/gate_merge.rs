@@ -101,13 +101,15 @@ pub fn gate_merge_backward(
     let dx = room(wanted.x, x.shape())?;
     let dweight = room(wanted.gate, weight.shape())?;
     let dbias = room(wanted.gate, &[count])?;
-    let bit = |(k, wanted): (usize, &bool)| u32::from(*wanted) << k;
+    let [df_mask_0, df_mask_1, df_mask_2] = backward::Params::masks(&wanted.branches);
     let params = backward::Params {
         tokens: x.rows() as u32,
         width: x.width() as u32,
         branches: count as u32,
         stride: merged.f.stride as u32,
-        df_mask: wanted.branches.iter().enumerate().map(bit).sum(),
+        df_mask_0,
+        df_mask_1,
+        df_mask_2,
         want_dx: wanted.x.into(),
         want_gate: wanted.gate.into(),
         chunk: 0,
