@@ -88,6 +88,17 @@ fn check_compares_kernels_and_names_the_unknown() {
     refused(&["check", "gate_merg"], "did you mean 'gate_merge'");
 }
 
+#[cfg(unix)]
+#[test]
+fn bench_starts_itself_by_the_runner() {
+    let program = env!("CARGO_BIN_EXE_mode");
+    let mut bench = std::process::Command::new(program);
+    bench.args(["bench", "W1", "W5", "--device", "cpu"]).env("MODE_RUNNER", "echo");
+    let output = bench.output().expect("the program");
+    let line = |name: &str| format!("{program} bench {name} --device cpu\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), line("W1") + &line("W5"));
+}
+
 #[test]
 fn a_dry_run_tells_the_memory_of_a_real_one() {
     let recipes = Recipes::new();

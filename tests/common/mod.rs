@@ -44,8 +44,9 @@ pub fn as_halves(from: &Path, to: &Path, dtype: Dtype) {
     write_safetensors(to, &halves, |_| false, &[]).expect("written");
 }
 
+/// The program, through cargo's runner where one is set.
 pub fn mode() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_mode"))
+    Command::cargo_bin("mode").expect("the program")
 }
 
 /// Runs with `arguments` on the CPU; stdout, stderr and exit code.

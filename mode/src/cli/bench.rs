@@ -57,17 +57,27 @@ fn alone(name: &str, arguments: &Arguments) -> Result<(), Error> {
 
 /// One workload in a process of its own: the memory and the warmth of one must not count for the next.
 fn apart(name: &str, device: &str, arguments: &Arguments) -> Result<(), Error> {
-    let program = std::env::current_exe().map_err(Error::file("mode".as_ref()))?;
-    let mut command = Command::new(&program);
+    let mut command = this_program()?;
     command.args(["bench", name, "--device", device]).args(arguments.json.then_some("--json"));
     if let Some(threads) = arguments.device.threads {
         command.args(["--threads", &threads.to_string()]);
     }
     // Its line is printed from here, so that a reader who has gone away ends all of them.
-    let output = command.stderr(Stdio::inherit()).output().map_err(Error::file(&program))?;
+    let output = command.stderr(Stdio::inherit()).output().map_err(Error::file(command.get_program().as_ref()))?;
     if output.status.success() {
         say!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
         return Ok(());
     }
     Err(Error::CheckFailed(format!("bench {name} failed; its own message stands above")))
+}
+
+/// This program, to be started once more. `MODE_RUNNER` names what started it where that was not the system's loader (see
+/// `ci/lavapipe-new`): a loader that is called itself is what the system takes for the program.
+fn this_program() -> Result<Command, Error> {
+    if let (Some(runner), Some(program)) = (std::env::var_os("MODE_RUNNER"), std::env::args_os().next()) {
+        let mut command = Command::new(runner);
+        command.arg(program);
+        return Ok(command);
+    }
+    Ok(Command::new(std::env::current_exe().map_err(Error::file("mode".as_ref()))?))
 }
