@@ -1,27 +1,32 @@
 //! Every kernel agrees with its f64 reference over odd sizes: its CPU body always, its WGSL wherever a GPU adapter is,
 //! hardware or software.
 
+use mode_kernels::check::not_run;
 use mode_kernels::scale::scale;
 use mode_kernels::{Device, KernelError, Sizes, View, registry};
 use std::io::Write;
 
-/// Runs all kernels; the number of kernels and cases, or every disagreement.
-fn check_all(device: &Device) -> Result<(usize, usize), String> {
+/// Runs all kernels; the number of kernels and cases, with a word on those that the device can't run, or every disagreement.
+fn check_all(device: &Device) -> Result<(usize, usize, String), String> {
     let mut cases = 0;
+    let mut lacks = Vec::new();
     let mut wrong = Vec::new();
     for kernel in registry::ALL {
         match kernel.check(device, Sizes::Odd, 7) {
-            Ok(outcome) if outcome.agrees() => cases += outcome.cases,
+            Ok(outcome) if outcome.agrees() => {
+                cases += outcome.cases;
+                lacks.extend(outcome.not_run);
+            }
             Ok(o) => wrong.push(format!("{}: error {:.1e} at {}", o.kernel, o.worst, o.at)),
             Err(error) => wrong.push(format!("{}: {error}", kernel.name())),
         }
     }
-    if wrong.is_empty() { Ok((registry::ALL.len(), cases)) } else { Err(wrong.join("\n")) }
+    if wrong.is_empty() { Ok((registry::ALL.len(), cases, not_run(&lacks))) } else { Err(wrong.join("\n")) }
 }
 
 #[test]
 fn cpu_bodies_agree_with_the_reference() {
-    let (kernels, cases) = check_all(&Device::cpu()).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let (kernels, cases, _) = check_all(&Device::cpu()).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(kernels >= 20 && cases > 3 * kernels);
 }
 
@@ -67,9 +72,9 @@ fn sizes_that_no_memory_holds_are_errors() {
 fn wgsl_agrees_with_the_reference() {
     let line = match Device::choose(Some("gpu")) {
         Ok(device) => {
-            let (kernels, cases) = check_all(&device).unwrap_or_else(|wrong| panic!("{wrong}"));
+            let (kernels, cases, not_run) = check_all(&device).unwrap_or_else(|wrong| panic!("{wrong}"));
             check_ring(&device).unwrap_or_else(|error| panic!("{error}"));
-            format!("wgsl: {kernels} kernels, {cases} cases, {}", device.name())
+            format!("wgsl: {kernels} kernels, {cases} cases, {}{not_run}", device.name())
         }
         Err(KernelError::NoAdapter { .. }) if std::env::var_os("MODE_REQUIRE_GPU").is_none() => {
             "wgsl: validated but not run, for there is no GPU adapter; `./ci/lavapipe cargo test --workspace` runs it"

@@ -208,7 +208,7 @@ pub fn activation(device: &Device, activation: Activation, x: &View, h: &View) -
 impl Kernel for Activate {
     type Params = Params;
     const NAME: &'static str = "activation";
-    const WGSL: &'static str = mode_shaders::ACTIVATION;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ACTIVATION];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["h"];
 

@@ -26,7 +26,7 @@ pub fn activation_backward(
 impl Kernel for ActivationBackward {
     type Params = Params;
     const NAME: &'static str = "activation_backward";
-    const WGSL: &'static str = mode_shaders::ACTIVATION_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ACTIVATION_BACKWARD];
     const INPUTS: &'static [&'static str] = &["x", "dh"];
     const OUTPUTS: &'static [&'static str] = &["dx"];
 

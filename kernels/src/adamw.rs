@@ -55,7 +55,7 @@ pub fn adamw(
 impl Kernel for AdamW {
     type Params = Params;
     const NAME: &'static str = "adamw";
-    const WGSL: &'static str = mode_shaders::ADAMW;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ADAMW];
     const INPUTS: &'static [&'static str] = &["g", "norm"];
     const OUTPUTS: &'static [&'static str] = &["p", "m", "v"];
 

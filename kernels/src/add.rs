@@ -29,7 +29,7 @@ pub fn add(device: &Device, a: &View, b: &View, c: &View) -> Result<(), KernelEr
 impl Kernel for Add {
     type Params = Params;
     const NAME: &'static str = "add";
-    const WGSL: &'static str = mode_shaders::ADD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ADD];
     const INPUTS: &'static [&'static str] = &["a", "b"];
     const OUTPUTS: &'static [&'static str] = &["c"];
 

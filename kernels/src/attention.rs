@@ -96,7 +96,7 @@ pub fn attention(
 impl Kernel for Attention {
     type Params = Params;
     const NAME: &'static str = "attention";
-    const WGSL: &'static str = mode_shaders::ATTENTION;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ATTENTION];
     const INPUTS: &'static [&'static str] = &["q", "k", "v"];
     const OUTPUTS: &'static [&'static str] = &["o", "lse"];
 

@@ -33,7 +33,7 @@ pub fn attention_backward(
 impl Kernel for AttentionBackward {
     type Params = Params;
     const NAME: &'static str = "attention_backward";
-    const WGSL: &'static str = mode_shaders::ATTENTION_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ATTENTION_BACKWARD];
     const INPUTS: &'static [&'static str] = &["q", "k", "v", "o", "lse", "dout"];
     const OUTPUTS: &'static [&'static str] = &["dq", "dk", "dv", "delta"];
 

@@ -29,7 +29,7 @@ pub fn bias(device: &Device, x: &View, b: &View, y: &View) -> Result<(), KernelE
 impl Kernel for Bias {
     type Params = Params;
     const NAME: &'static str = "bias";
-    const WGSL: &'static str = mode_shaders::BIAS;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::BIAS];
     const INPUTS: &'static [&'static str] = &["x", "b"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

@@ -32,7 +32,7 @@ pub fn center(device: &Device, width: usize, x: &View, y: &View) -> Result<(), K
 impl Kernel for Center {
     type Params = Params;
     const NAME: &'static str = "center";
-    const WGSL: &'static str = mode_shaders::CENTER;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::CENTER];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

@@ -1,6 +1,7 @@
 //! Agreement of a device's kernels with the f64 reference, over each kernel's cases.
 
 use crate::{Bindings, Case, Data, Device, Dtype, Kernel, KernelError, Sizes, View, launch};
+use std::collections::BTreeMap;
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want).
 pub const TOLERANCE: f64 = 3e-5;
@@ -12,6 +13,8 @@ pub struct Outcome {
     pub kernel: &'static str,
     /// Cases that ran.
     pub cases: usize,
+    /// Shaders of the cases that did not run, and what the device lacks for them.
+    pub not_run: Vec<(&'static str, &'static str)>,
     /// Worst error over all outputs of all cases; infinite where an output was not written or is NaN.
     pub worst: f64,
     /// Where the worst error was.
@@ -25,13 +28,25 @@ impl Outcome {
     }
 }
 
-/// Runs each case of kernel `K` on `device` with contents from `seed`, against the reference.
+/// For the end of a line: how many cases of which shaders did not run, of [`Outcome::not_run`]; empty if all did.
+pub fn not_run(lacks: &[(&'static str, &'static str)]) -> String {
+    let mut counts = BTreeMap::new();
+    lacks.iter().for_each(|lack| *counts.entry(lack).or_insert(0) += 1);
+    counts.iter().map(|((file, what), cases)| format!("; not run: {cases} of {file}, for lack of {what}")).collect()
+}
+
+/// Runs each case of kernel `K` that `device` can run, with contents from `seed`, against the reference.
 ///
 /// # Errors
 /// What a launch reports.
 pub fn kernel<K: Kernel>(device: &Device, sizes: Sizes, seed: u32) -> Result<Outcome, KernelError> {
-    let mut outcome = Outcome { kernel: K::NAME, cases: 0, worst: 0.0, at: String::new() };
+    let mut outcome = Outcome { kernel: K::NAME, cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
     for (number, case) in K::cases(sizes, seed).into_iter().enumerate() {
+        let shader = &K::SHADERS[K::tier(&case.params)];
+        if let Some(what) = device.capabilities().lack(shader) {
+            outcome.not_run.push((shader.file, what));
+            continue;
+        }
         let want = reference::<K>(&case);
         let got = run::<K>(device, &case)?;
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {

@@ -40,7 +40,7 @@ pub fn columns(device: &Device, params: Params, x: &View, y: &View) -> Result<()
 impl Kernel for Columns {
     type Params = Params;
     const NAME: &'static str = "columns";
-    const WGSL: &'static str = mode_shaders::COLUMNS;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::COLUMNS];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

@@ -46,7 +46,7 @@ pub fn cross_entropy(
 impl Kernel for CrossEntropy {
     type Params = Params;
     const NAME: &'static str = "cross_entropy";
-    const WGSL: &'static str = mode_shaders::CROSS_ENTROPY;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::CROSS_ENTROPY];
     const INPUTS: &'static [&'static str] = &["logits", "targets"];
     const OUTPUTS: &'static [&'static str] = &["nll", "hit", "lse", "mean"];
 

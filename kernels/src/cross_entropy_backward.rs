@@ -33,7 +33,7 @@ pub fn cross_entropy_backward(
 impl Kernel for CrossEntropyBackward {
     type Params = Params;
     const NAME: &'static str = "cross_entropy_backward";
-    const WGSL: &'static str = mode_shaders::CROSS_ENTROPY_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::CROSS_ENTROPY_BACKWARD];
     const INPUTS: &'static [&'static str] = &["logits", "targets", "lse", "dmean"];
     const OUTPUTS: &'static [&'static str] = &["dlogits"];
 

@@ -8,7 +8,7 @@ use crate::{Buffer, Counters, Dtype, KernelError, Timing, View};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use crate::gpu::AdapterSummary;
+pub use crate::gpu::{AdapterSummary, Capabilities};
 
 pub(crate) enum Backend {
     Cpu(Cpu),
@@ -121,6 +121,11 @@ impl Device {
             Backend::Reference(_) => "reference (f64, slow)".into(),
             Backend::Dry(_) => "dry (computes nothing)".into(),
         }
+    }
+
+    /// What launches may use of it beyond the least.
+    pub fn capabilities(&self) -> Capabilities {
+        if let Backend::Gpu(gpu) = self.backend() { gpu.capabilities() } else { Capabilities::default() }
     }
 
     /// True for a GPU.

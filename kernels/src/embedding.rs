@@ -34,7 +34,7 @@ pub fn embedding(device: &Device, width: usize, ids: &View, table: &View, y: &Vi
 impl Kernel for Embedding {
     type Params = Params;
     const NAME: &'static str = "embedding";
-    const WGSL: &'static str = mode_shaders::EMBEDDING;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::EMBEDDING];
     const INPUTS: &'static [&'static str] = &["ids", "table"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

@@ -51,7 +51,7 @@ pub fn embedding_backward(
 impl Kernel for EmbeddingBackward {
     type Params = Params;
     const NAME: &'static str = "embedding_backward";
-    const WGSL: &'static str = mode_shaders::EMBEDDING_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::EMBEDDING_BACKWARD];
     const INPUTS: &'static [&'static str] = &["ids", "order", "dy"];
     const OUTPUTS: &'static [&'static str] = &["dtable"];
 

@@ -53,6 +53,16 @@ pub enum KernelError {
         /// What the adapter has.
         has: u64,
     },
+    /// The adapter lacks what a shader is written for.
+    #[error("kernel {kernel}: {file} needs {what}, which the adapter does not have; use --device cpu")]
+    Lack {
+        /// Name of the kernel.
+        kernel: &'static str,
+        /// The shader.
+        file: &'static str,
+        /// What it needs.
+        what: &'static str,
+    },
     /// Main memory without room.
     #[error("no memory for a buffer of {bytes} bytes; use a smaller model, batch or length")]
     Memory {

@@ -26,7 +26,7 @@ pub fn fill(device: &Device, value: f32, y: &View) -> Result<(), KernelError> {
 impl Kernel for Fill {
     type Params = Params;
     const NAME: &'static str = "fill";
-    const WGSL: &'static str = mode_shaders::FILL;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::FILL];
     const INPUTS: &'static [&'static str] = &[];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

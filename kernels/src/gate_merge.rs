@@ -55,7 +55,7 @@ pub(crate) fn limit(kernel: &'static str, branches: u32) -> Result<(), KernelErr
 impl Kernel for GateMerge {
     type Params = Params;
     const NAME: &'static str = "gate_merge";
-    const WGSL: &'static str = mode_shaders::GATE_MERGE;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::GATE_MERGE];
     const INPUTS: &'static [&'static str] = &["x", "weight", "bias", "f"];
     const OUTPUTS: &'static [&'static str] = &["y", "p"];
 

@@ -107,7 +107,7 @@ fn partial_len(p: &Params) -> usize {
 impl Kernel for GateMergeBackward {
     type Params = Params;
     const NAME: &'static str = "gate_merge_backward";
-    const WGSL: &'static str = mode_shaders::GATE_MERGE_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::GATE_MERGE_BACKWARD];
     const INPUTS: &'static [&'static str] = &["x", "weight", "f", "p", "g"];
     const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
 

@@ -23,7 +23,7 @@ pub fn glu(device: &Device, activation: Activation, gate: &View, up: &View, h: &
 impl Kernel for Glu {
     type Params = Params;
     const NAME: &'static str = "glu";
-    const WGSL: &'static str = mode_shaders::GLU;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::GLU];
     const INPUTS: &'static [&'static str] = &["gate", "up"];
     const OUTPUTS: &'static [&'static str] = &["h"];
 

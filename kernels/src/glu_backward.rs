@@ -25,7 +25,7 @@ pub fn glu_backward(
 impl Kernel for GluBackward {
     type Params = Params;
     const NAME: &'static str = "glu_backward";
-    const WGSL: &'static str = mode_shaders::GLU_BACKWARD;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::GLU_BACKWARD];
     const INPUTS: &'static [&'static str] = &["gate", "up", "dh"];
     const OUTPUTS: &'static [&'static str] = &["dgate", "dup"];
 

@@ -1,6 +1,7 @@
 //! What a kernel is, and how one is launched.
 
 use crate::{Bindings, Device, Dtype, KernelError, View, device::Backend};
+use mode_shaders::Shader;
 
 /// The floating-point operations and the bytes that a launch must move at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -125,8 +126,8 @@ pub trait Kernel: Send + Sync + 'static {
     type Params: Parameters;
     /// Name in traces, errors and tables.
     const NAME: &'static str;
-    /// The shader's text.
-    const WGSL: &'static str;
+    /// The shader; of a kernel with several ways to compute the same, tiers, the shader of each.
+    const SHADERS: &'static [Shader];
     /// Names of the read-only bindings.
     const INPUTS: &'static [&'static str];
     /// Names of the read-write bindings.
@@ -135,6 +136,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// Values for the shader's top-level `const`s: part of the compiled pipeline.
     fn constants(_params: &Self::Params) -> Vec<(&'static str, u32)> {
         Vec::new()
+    }
+
+    /// The shader that a launch runs, by its place in `SHADERS`. What chooses a tier is the function that launches the
+    /// kernel, by shapes and by the [`Capabilities`](crate::Capabilities) of the device.
+    fn tier(_params: &Self::Params) -> usize {
+        0
     }
 
     /// How input number `input` is stored: only a weight may be other than f32.

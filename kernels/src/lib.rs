@@ -77,7 +77,7 @@ pub mod sum_rows;
 pub use activation::Activation;
 pub use bindings::Bindings;
 pub use buffer::{Buffer, View};
-pub use device::{AdapterSummary, Device};
+pub use device::{AdapterSummary, Capabilities, Device};
 pub use dtype::Dtype;
 pub use error::KernelError;
 pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch};

@@ -83,7 +83,7 @@ pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> 
 impl Kernel for Matmul {
     type Params = Params;
     const NAME: &'static str = "matmul";
-    const WGSL: &'static str = mode_shaders::MATMUL;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::MATMUL];
     const INPUTS: &'static [&'static str] = &["a", "b"];
     const OUTPUTS: &'static [&'static str] = &["c"];
 

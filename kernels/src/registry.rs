@@ -1,18 +1,19 @@
 //! Every kernel, once. A new kernel is one word here.
 
 use crate::{Case, Cost, Device, Kernel, KernelError, Parameters, Sizes, check};
+use mode_shaders::Shader;
 
 /// What the checks and tables need of a kernel whose parameters' type they don't know.
 pub trait AnyKernel: Send + Sync {
     /// Name in traces, errors and tables.
     fn name(&self) -> &'static str;
-    /// The shader's text.
-    fn wgsl(&self) -> &'static str;
+    /// The shaders, one a tier.
+    fn shaders(&self) -> &'static [Shader];
     /// Names of the read-only, then of the read-write bindings.
     fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]);
     /// Names and types of the parameters, in order.
     fn params(&self) -> &'static [(&'static str, &'static str)];
-    /// For each odd-sized case: the shader's constants, the entry points, the cost.
+    /// For each odd-sized case: the shader and its constants, the entry points, the cost.
     fn launches(&self) -> Vec<Launch>;
     /// Runs every case of `sizes` on `device` against the reference.
     ///
@@ -23,6 +24,8 @@ pub trait AnyKernel: Send + Sync {
 
 /// What one case would launch.
 pub struct Launch {
+    /// The shader.
+    pub shader: Shader,
     /// Values of the shader's constants.
     pub constants: Vec<(&'static str, u32)>,
     /// Entry points.
@@ -37,8 +40,8 @@ impl<K: Kernel> AnyKernel for Entry<K> {
     fn name(&self) -> &'static str {
         K::NAME
     }
-    fn wgsl(&self) -> &'static str {
-        K::WGSL
+    fn shaders(&self) -> &'static [Shader] {
+        K::SHADERS
     }
     fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]) {
         (K::INPUTS, K::OUTPUTS)
@@ -48,6 +51,7 @@ impl<K: Kernel> AnyKernel for Entry<K> {
     }
     fn launches(&self) -> Vec<Launch> {
         let launch = |case: Case<K::Params>| Launch {
+            shader: K::SHADERS[K::tier(&case.params)],
             constants: K::constants(&case.params),
             entries: K::passes(&case.params).iter().map(|pass| pass.entry).collect(),
             cost: K::cost(&case.params),

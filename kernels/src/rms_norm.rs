@@ -43,7 +43,7 @@ pub fn rms_norm(
 impl Kernel for RmsNorm {
     type Params = Params;
     const NAME: &'static str = "rms_norm";
-    const WGSL: &'static str = mode_shaders::RMS_NORM;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM];
     const INPUTS: &'static [&'static str] = &["x", "weight"];
     const OUTPUTS: &'static [&'static str] = &["y", "r"];
 

@@ -48,7 +48,7 @@ pub fn rms_norm_dw(
 impl Kernel for RmsNormDw {
     type Params = Params;
     const NAME: &'static str = "rms_norm_dw";
-    const WGSL: &'static str = mode_shaders::RMS_NORM_DW;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DW];
     const INPUTS: &'static [&'static str] = &["x", "r", "dy"];
     const OUTPUTS: &'static [&'static str] = &["partial", "dw"];
 

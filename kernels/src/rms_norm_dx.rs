@@ -42,7 +42,7 @@ pub fn rms_norm_dx(
 impl Kernel for RmsNormDx {
     type Params = Params;
     const NAME: &'static str = "rms_norm_dx";
-    const WGSL: &'static str = mode_shaders::RMS_NORM_DX;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DX];
     const INPUTS: &'static [&'static str] = &["x", "weight", "r", "dy"];
     const OUTPUTS: &'static [&'static str] = &["dx"];
 

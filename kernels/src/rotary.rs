@@ -41,7 +41,7 @@ pub fn rotary(device: &Device, p: Params, x: &View, cosine: &View, sine: &View, 
 impl Kernel for Rotary {
     type Params = Params;
     const NAME: &'static str = "rotary";
-    const WGSL: &'static str = mode_shaders::ROTARY;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ROTARY];
     const INPUTS: &'static [&'static str] = &["x", "cosine", "sine"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

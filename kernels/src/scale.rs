@@ -32,7 +32,7 @@ pub fn scale(device: &Device, alpha: f32, x: &View, y: &View, accumulate: bool) 
 impl Kernel for Scale {
     type Params = Params;
     const NAME: &'static str = "scale";
-    const WGSL: &'static str = mode_shaders::SCALE;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::SCALE];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["y"];
 

@@ -36,7 +36,7 @@ pub fn sum_of_squares(device: &Device, x: &View, sum: &View, accumulate: bool) -
 impl Kernel for SumOfSquares {
     type Params = Params;
     const NAME: &'static str = "sum_of_squares";
-    const WGSL: &'static str = mode_shaders::SUM_OF_SQUARES;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::SUM_OF_SQUARES];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["partial", "sum"];
 

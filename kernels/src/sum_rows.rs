@@ -41,7 +41,7 @@ pub fn sum_rows(device: &Device, x: &View, y: &View, accumulate: bool) -> Result
 impl Kernel for SumRows {
     type Params = Params;
     const NAME: &'static str = "sum_rows";
-    const WGSL: &'static str = mode_shaders::SUM_ROWS;
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::SUM_ROWS];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["partial", "y"];
 

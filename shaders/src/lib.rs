@@ -3,15 +3,27 @@
 //! Each file is a valid shader on its own, or with the files of `shared/` that its line here adds. Binding 0 is the uniform `Params`, then come the inputs, then the outputs, in
 //! the order that the kernel's definition lists them.
 
+/// One shader: a file of this folder, and the files of `shared/` that it is valid with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shader {
+    /// The file's name.
+    pub file: &'static str,
+    /// Names of the files whose text follows.
+    pub shared: &'static [&'static str],
+    /// The text of all of them.
+    pub text: &'static str,
+}
+
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal $(+ $shared:literal)*;)*) => {
         // The shared text comes last, so that the lines of a message are those of the file.
-        $($(#[$doc])* pub const $name: &str =
-            concat!(include_str!(concat!("../", $file)) $(, include_str!(concat!("../shared/", $shared)))*);)*
-        /// Every shader: file name and text.
-        pub const ALL: &[(&str, &str)] = &[$(($file, $name)),*];
-        #[cfg(test)]
-        const SHARED: &[&str] = &[$($($shared,)*)*];
+        $($(#[$doc])* pub const $name: Shader = Shader {
+            file: $file,
+            shared: &[$($shared),*],
+            text: concat!(include_str!(concat!("../", $file)) $(, include_str!(concat!("../shared/", $shared)))*),
+        };)*
+        /// Every shader.
+        pub const ALL: &[Shader] = &[$($name),*];
     };
 }
 
@@ -73,7 +85,7 @@ shaders! {
 /// `wgsl` with the values of top-level `const NAME: u32 = ..;` replaced. Nothing else of the text changes.
 ///
 /// ```
-/// let text = mode_shaders::specialise(mode_shaders::ATTENTION, &[("HEAD", 128)])?;
+/// let text = mode_shaders::specialise(mode_shaders::ATTENTION.text, &[("HEAD", 128)])?;
 /// assert!(text.contains("const HEAD: u32 = 128u;"));
 /// # Ok::<(), &'static str>(())
 /// ```
@@ -112,10 +124,10 @@ mod tests {
             files.sort();
             files
         };
-        let mut named: Vec<&str> = ALL.iter().map(|(file, _)| *file).collect();
+        let mut named: Vec<&str> = ALL.iter().map(|shader| shader.file).collect();
         named.sort_unstable();
         assert_eq!(files(""), named);
-        let mut shared = SHARED.to_vec();
+        let mut shared: Vec<&str> = ALL.iter().flat_map(|shader| shader.shared).copied().collect();
         shared.sort_unstable();
         shared.dedup();
         assert_eq!(files("shared"), shared);

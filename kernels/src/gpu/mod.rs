@@ -6,11 +6,13 @@
 //! a steady training step creates none.
 
 mod adapters;
+mod capabilities;
 mod pipeline;
 mod recorder;
 mod timestamps;
 
 pub use adapters::{AdapterSummary, adapters};
+pub use capabilities::Capabilities;
 
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
@@ -29,6 +31,7 @@ pub(crate) struct Gpu {
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
+    capabilities: Capabilities,
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
     pool: Pool<wgpu::Buffer>,
@@ -43,9 +46,18 @@ impl Gpu {
     pub(crate) fn open(index: usize) -> Result<Self, KernelError> {
         let (adapter, info) = adapters::nth(index)?;
         let limits = adapter.limits();
+        let features = adapter.features() & capabilities::FEATURES;
+        let experimental_features = if features.intersects(wgpu::Features::all_experimental_mask()) {
+            // SAFETY: wgpu asks for no more than to know that its checks of these are not complete. The shaders that use
+            // cooperative matrices keep to what the adapter lists, and load and store inside of arrays of theirs alone.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
         let request = wgpu::DeviceDescriptor {
             label: Some("mode"),
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: features,
+            experimental_features,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -68,6 +80,7 @@ impl Gpu {
         Ok(Self {
             device,
             queue,
+            capabilities: Capabilities::of(&adapter, &info),
             info,
             limits,
             pipelines: Pipelines::default(),
@@ -85,6 +98,10 @@ impl Gpu {
 
     pub(crate) fn is_hardware(&self) -> bool {
         self.info.device_type != wgpu::DeviceType::Cpu
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
@@ -143,7 +160,7 @@ impl Gpu {
         let mut cost = K::cost(params);
         for pass in K::passes(params) {
             self.check_groups(K::NAME, pass.groups)?;
-            let pipeline = self.pipelines.get::<K>(&self.device, &self.limits, params, pass.entry)?;
+            let pipeline = self.pipelines.get::<K>(&self.device, &self.capabilities, params, pass.entry)?;
             let bound = pipeline
                 .bindings
                 .iter()

@@ -1,7 +1,7 @@
-//! Compute pipelines, compiled once per kernel, entry point and constants.
+//! Compute pipelines, compiled once per shader, entry point and constants.
 
 use super::one_line;
-use crate::{Kernel, KernelError};
+use crate::{Capabilities, Kernel, KernelError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,16 +30,16 @@ impl Pipelines {
     pub(super) fn get<K: Kernel>(
         &self,
         device: &wgpu::Device,
-        limits: &wgpu::Limits,
+        capabilities: &Capabilities,
         params: &K::Params,
         entry: &'static str,
     ) -> Result<Arc<Pipeline>, KernelError> {
-        let key = (K::NAME, entry, K::constants(params));
+        let key = (K::SHADERS[K::tier(params)].file, entry, K::constants(params));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(compile::<K>(device, limits, params, entry, known.len())?);
+        let pipeline = Arc::new(compile::<K>(device, capabilities, params, entry, known.len())?);
         known.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -47,16 +47,20 @@ impl Pipelines {
 
 fn compile<K: Kernel>(
     device: &wgpu::Device,
-    limits: &wgpu::Limits,
+    capabilities: &Capabilities,
     params: &K::Params,
     entry: &'static str,
     id: usize,
 ) -> Result<Pipeline, KernelError> {
-    let invalid = |what: String| KernelError::Launch { kernel: K::NAME, what };
-    let source = mode_shaders::specialise(K::WGSL, &K::constants(params))
+    let shader = K::SHADERS[K::tier(params)];
+    let invalid = |what: String| KernelError::Launch { kernel: K::NAME, what: format!("{}: {what}", shader.file) };
+    if let Some(what) = capabilities.lack(&shader) {
+        return Err(KernelError::Lack { kernel: K::NAME, file: shader.file, what });
+    }
+    let source = mode_shaders::specialise(shader.text, &K::constants(params))
         .map_err(|name| invalid(format!("the shader has no const {name}")))?;
     let reflection = reflect(&source, entry).map_err(|e| invalid(one_line(&e)))?;
-    let has = u64::from(limits.max_compute_workgroup_storage_size);
+    let has = u64::from(capabilities.workgroup_bytes);
     if reflection.workgroup_bytes > has {
         let (what, needs) = ("bytes of workgroup memory", reflection.workgroup_bytes);
         return Err(KernelError::Limit { kernel: K::NAME, what, needs, has });
@@ -73,19 +77,19 @@ fn compile<K: Kernel>(
         let read_only = binding as usize <= K::INPUTS.len();
         entries.push(entry_of(binding, wgpu::BufferBindingType::Storage { read_only }, false));
     }
-    let layout =
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(K::NAME), entries: &entries });
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(shader.file), entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(K::NAME),
+        label: Some(shader.file),
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(K::NAME),
+        label: Some(shader.file),
         source: wgpu::ShaderSource::Wgsl(source.into()),
     });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(K::NAME),
+        label: Some(shader.file),
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(entry),

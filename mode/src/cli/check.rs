@@ -2,7 +2,7 @@
 
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use mode_kernels::check::{Outcome, TOLERANCE};
+use mode_kernels::check::{Outcome, TOLERANCE, not_run};
 use mode_kernels::registry::{ALL, AnyKernel};
 use mode_kernels::{Device, Sizes};
 use serde_json::{Value, json};
@@ -92,17 +92,20 @@ fn fresh_seed() -> u32 {
 struct Row {
     kernel: &'static str,
     cases: usize,
+    /// Shaders of the cases that the device can't run, and why.
+    not_run: Vec<(&'static str, &'static str)>,
     outcome: Result<Outcome, String>,
 }
 
 impl Row {
     fn of(kernel: &dyn AnyKernel, device: &Device, large: bool, seed: u32) -> Self {
         let sizes = if large { &[Sizes::Odd, Sizes::Large][..] } else { &[Sizes::Odd] };
-        let mut row = Self { kernel: kernel.name(), cases: 0, outcome: Err("no cases".into()) };
+        let mut row = Self { kernel: kernel.name(), cases: 0, not_run: Vec::new(), outcome: Err("no cases".into()) };
         for &sizes in sizes {
             match kernel.check(device, sizes, seed) {
                 Ok(outcome) => {
                     row.cases += outcome.cases;
+                    row.not_run.extend(&outcome.not_run);
                     let worse = row.outcome.as_ref().map_or(true, |before| outcome.worst > before.worst);
                     if worse {
                         row.outcome = Ok(outcome);
@@ -122,18 +125,22 @@ impl Row {
 
     fn line(&self) -> String {
         let (kernel, cases) = (self.kernel, self.cases);
+        let not_run = not_run(&self.not_run);
         match &self.outcome {
-            Ok(o) if o.agrees() => format!("ok     {kernel:24} {cases:3} cases, worst error {:.1e}", o.worst),
-            Ok(o) => format!("WRONG  {kernel:24} {cases:3} cases, worst error {:.1e} at {}", o.worst, o.at),
+            Ok(o) if o.agrees() => format!("ok     {kernel:24} {cases:3} cases, worst error {:.1e}{not_run}", o.worst),
+            Ok(o) => format!("WRONG  {kernel:24} {cases:3} cases, worst error {:.1e} at {}{not_run}", o.worst, o.at),
             Err(why) => format!("WRONG  {kernel:24} {why}"),
         }
     }
 
     fn json(&self) -> Value {
+        let lack = |(file, what): &(&str, &str)| json!({"shader": file, "lacks": what});
+        let not_run: Vec<Value> = self.not_run.iter().map(lack).collect();
         let finite = |worst: f64| worst.is_finite().then_some(worst);
         match &self.outcome {
             Ok(o) => json!({
-                "kernel": self.kernel, "cases": self.cases, "worst": finite(o.worst), "at": o.at, "agrees": o.agrees()
+                "kernel": self.kernel, "cases": self.cases, "not_run": not_run, "worst": finite(o.worst), "at": o.at,
+                "agrees": o.agrees()
             }),
             Err(why) => json!({"kernel": self.kernel, "cases": self.cases, "error": why, "agrees": false}),
         }
