@@ -225,6 +225,13 @@ pub(crate) fn capped(score: f64, cap: f32) -> f64 {
     if cap > 0.0 { f64::from(cap) * (score / f64::from(cap)).tanh() } else { score }
 }
 
+/// Scores of what a row does not see: their exponentials are 0. Whole rows take fewer steps than parts that end anywhere.
+#[inline(always)]
+pub(crate) fn mask(scores: &mut [f32], seen: Range<usize>) {
+    scores[..seen.start].fill(f32::MIN);
+    scores[seen.end..].fill(f32::MIN);
+}
+
 /// Scores bent by a cap, if there is one.
 #[inline(always)]
 pub(crate) fn bend(scores: &mut [f32], cap: f32) {
@@ -236,15 +243,13 @@ pub(crate) fn bend(scores: &mut [f32], cap: f32) {
 simd! {
     /// The scores in `seen` become weights that sum to 1, the rest 0; returns their log sum exp.
     fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
-        scores[..seen.start].fill(0.0);
-        scores[seen.end..].fill(0.0);
-        let seen = &mut scores[seen];
-        bend(seen, cap);
-        let greatest = max(seen);
-        seen.iter_mut().for_each(|s| *s = exp(*s - greatest));
-        let total = sum(seen);
+        bend(scores, cap);
+        mask(scores, seen);
+        let greatest = max(scores);
+        scores.iter_mut().for_each(|s| *s = exp(*s - greatest));
+        let total = sum(scores);
         let inverse = 1.0 / total;
-        seen.iter_mut().for_each(|s| *s *= inverse);
+        scores.iter_mut().for_each(|s| *s *= inverse);
         greatest + total.ln()
     }
 }

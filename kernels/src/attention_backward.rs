@@ -4,7 +4,7 @@
 //! dv = p^T do; with a cap c, ds is 1 - (bent score / c)^2 times that; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
 //! and dv like k.
 
-use crate::attention::{Attention, Params, TILE, bend, capped, shapes};
+use crate::attention::{Attention, Params, TILE, bend, capped, mask, shapes};
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
@@ -181,18 +181,18 @@ simd! {
     fn score_gradients(
         weights: &mut [f32], slopes: &mut [f32], seen: Range<usize>, dout: &[f32], o: &[f32], lse: f32, p: &Params,
     ) {
-        for masked in [0..seen.start, seen.end..weights.len()] {
-            weights[masked.clone()].fill(0.0);
-            slopes[masked].fill(0.0);
-        }
-        let (weights, slopes) = (&mut weights[seen.clone()], &mut slopes[seen]);
         bend(weights, p.cap);
         let delta = dot(dout, o);
         let bent = if p.cap > 0.0 { 1.0 / (p.cap * p.cap) } else { 0.0 };
+        if bent > 0.0 {
+            slopes.iter_mut().zip(&*weights).for_each(|(s, w)| *s = (*s - delta) * (1.0 - w * w * bent) * p.scale);
+        } else {
+            slopes.iter_mut().for_each(|s| *s = (*s - delta) * p.scale);
+        }
+        mask(weights, seen);
         for (weight, slope) in weights.iter_mut().zip(slopes) {
-            let cap_slope = 1.0 - *weight * *weight * bent;
             *weight = exp(*weight - lse);
-            *slope = *weight * (*slope - delta) * cap_slope * p.scale;
+            *slope *= *weight;
         }
     }
 }

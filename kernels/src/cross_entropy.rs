@@ -6,7 +6,7 @@
 
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
-use crate::simd::{exp, max, simd};
+use crate::simd::{max, simd, sum_exp};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
@@ -111,23 +111,6 @@ impl Kernel for CrossEntropy {
         }
         cases
     }
-}
-
-/// Sum over i of e^(x_i - shift), in lanes of fixed number.
-#[inline(always)]
-fn sum_exp(x: &[f32], shift: f32) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let chunks = x.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, &v) in sums.iter_mut().zip(chunk) {
-            *sum += exp(v - shift);
-        }
-    }
-    for (sum, &v) in sums.iter_mut().zip(rest) {
-        *sum += exp(v - shift);
-    }
-    sums.iter().sum()
 }
 
 simd! {

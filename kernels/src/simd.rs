@@ -69,82 +69,90 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { x + x * z * p } else { 1.0 - 2.0 / (1.0 + exp(2.0 * x)) }
 }
 
-/// Number of partial sums of a lane-wise reduction: four of the widest vectors, which keep the processor's adders busy.
+/// Number of partial results of a lane-wise reduction: four of the widest vectors, which keep the processor's adders busy.
 const LANES: usize = 64;
 
 /// Those of a short one.
 const FEW: usize = 16;
 
-/// Sum over i of f(i) in [`LANES`] partial sums, and [`FEW`] for what remains, added pairwise at the end.
+/// `start` joined with each (x_i, y_i, ..), up to the shortest's length, by `join`: in [`LANES`] partial results and [`FEW`] for
+/// what remains, which `merge` joins pairwise at the end. (Chunks of fixed length, for with indices the compiler sees no vectors.)
 #[inline(always)]
-fn lanes(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut few = [0.0f32; FEW];
-    let mut i = 0;
-    if len >= LANES {
-        let mut sums = [0.0f32; LANES];
-        while i + LANES <= len {
-            for (lane, sum) in sums.iter_mut().enumerate() {
-                *sum += f(i + lane);
-            }
-            i += LANES;
-        }
-        for lane in 0..FEW {
-            few[lane] = (sums[lane] + sums[lane + FEW]) + (sums[lane + 2 * FEW] + sums[lane + 3 * FEW]);
+fn reduce<const N: usize>(
+    operands: [&[f32]; N],
+    start: f32,
+    join: impl Fn(f32, [f32; N]) -> f32,
+    merge: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let len = operands.iter().map(|x| x.len()).min().unwrap_or(0);
+    let parts = operands.map(|x| x[..len].as_chunks::<LANES>());
+    let mut many = [start; LANES];
+    for i in 0..len / LANES {
+        let chunks = parts.map(|(chunks, _)| &chunks[i]);
+        for (lane, partial) in many.iter_mut().enumerate() {
+            *partial = join(*partial, chunks.map(|chunk| chunk[lane]));
         }
     }
-    while i + FEW <= len {
-        for (lane, sum) in few.iter_mut().enumerate() {
-            *sum += f(i + lane);
-        }
-        i += FEW;
+    let mut few = [start; FEW];
+    for (lane, partial) in few.iter_mut().enumerate() {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| many[lane + i * FEW]);
+        *partial = merge(merge(a, b), merge(c, d));
     }
-    for (lane, i) in (i..len).enumerate() {
-        few[lane] += f(i);
+    let parts = parts.map(|(_, rest)| rest.as_chunks::<FEW>());
+    for i in 0..len % LANES / FEW {
+        let chunks = parts.map(|(chunks, _)| &chunks[i]);
+        for (lane, partial) in few.iter_mut().enumerate() {
+            *partial = join(*partial, chunks.map(|chunk| chunk[lane]));
+        }
+    }
+    for (lane, partial) in few.iter_mut().enumerate().take(len % FEW) {
+        *partial = join(*partial, parts.map(|(_, rest)| rest[lane]));
     }
     let mut width = FEW / 2;
     while width > 0 {
         for lane in 0..width {
-            few[lane] += few[lane + width];
+            few[lane] = merge(few[lane], few[lane + width]);
         }
         width /= 2;
     }
     few[0]
 }
 
+/// Sum of f(x_i, y_i, ..).
+#[inline(always)]
+fn sum_of<const N: usize>(operands: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    reduce(operands, 0.0, |sum, x| sum + f(x), |a, b| a + b)
+}
+
 /// Sum of a_i b_i.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let len = a.len().min(b.len());
-    let (a, b) = (&a[..len], &b[..len]);
-    lanes(len, |i| a[i] * b[i])
+    sum_of([a, b], |[a, b]| a * b)
 }
 
 /// Sum of a_i b_i c_i.
 #[inline(always)]
 pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    let len = a.len().min(b.len()).min(c.len());
-    let (a, b, c) = (&a[..len], &b[..len], &c[..len]);
-    lanes(len, |i| a[i] * b[i] * c[i])
+    sum_of([a, b, c], |[a, b, c]| a * b * c)
 }
 
 /// Sum of x_i.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32]) -> f32 {
-    lanes(x.len(), |i| x[i])
+    sum_of([x], |[x]| x)
+}
+
+/// Sum of e^(x_i - shift).
+#[inline(always)]
+pub(crate) fn sum_exp(x: &[f32], shift: f32) -> f32 {
+    sum_of([x], |[x]| exp(x - shift))
 }
 
 /// Greatest x_i.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
-    let mut best = [f32::NEG_INFINITY; FEW];
-    let chunks = x.chunks_exact(FEW);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (b, &v) in best.iter_mut().zip(chunk) {
-            *b = if v > *b { v } else { *b };
-        }
-    }
-    best.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    reduce([x], f32::NEG_INFINITY, |best, [x]| greater(best, x), greater)
 }
 
 #[cfg(test)]
