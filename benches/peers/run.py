@@ -61,7 +61,7 @@ def python():
         return sys.executable
     program = args.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not program.exists():
-        print(f"making {args.venv}", file=sys.stderr)
+        print(f"making {args.venv} of {HERE / 'requirements.txt'}", file=sys.stderr)
         venv.create(args.venv, with_pip=True)
         subprocess.run([program, "-m", "pip", "install", "--quiet", "-r", HERE / "requirements.txt"], check=True)
     return program
@@ -76,10 +76,10 @@ def prepare():
     if not args.mode.exists():
         leave_out(["mode", "mode-gpu"], f"there is no {args.mode}: cargo build --release")
     if rust := [engine for engine in args.engines if engine in RUST]:
-        command = ["cargo", "build", "--release", "--locked", "--no-default-features", "--features", ",".join(rust), "--target-dir", HERE / "target"]
+        features = ["--no-default-features", "--features", ",".join(rust)]
         if not shutil.which("cargo"):
             leave_out(rust, "there is no cargo")
-        elif subprocess.run(command, cwd=HERE).returncode:
+        elif subprocess.run(["cargo", "build", "--release", "--locked", "--target-dir", "target", *features], cwd=HERE).returncode:
             leave_out(rust, "cargo could not build it")
     for engine, module in PYTHON.items():
         if engine in args.engines and subprocess.run([python(), "-c", f"import {module}"], capture_output=True).returncode:
