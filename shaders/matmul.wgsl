@@ -1,80 +1,109 @@
 // c (+)= alpha a b, batched; a and b are read through strides, so that every transposition is the same code.
-// A workgroup of 16 x 16 threads makes a 64 x 64 tile of c, each thread 4 x 4 of it, 16 columns of k at a time.
+// A workgroup of 16 x 16 threads makes a SIDE x SIDE tile of c, 16 terms at a time; a thread makes BLOCKS x BLOCKS blocks of
+// 4 x 4, 64 apart. While it works on a slice of k, the next one is on its way from memory.
 
 struct Params {
-    batch: u32, m: u32, n: u32, k: u32,
+    batch: u32, m: u32, n: u32, k: u32, k_last: u32,
     a_batch: u32, a_row: u32, a_column: u32,
     b_batch: u32, b_row: u32, b_column: u32,
     alpha: f32, accumulate: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;          // [batch, m, k] by strides
-@group(0) @binding(2) var<storage, read> b: array<u32>;          // [batch, k, n] by strides; elements by shared/weight.wgsl
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
+@group(0) @binding(2) var<storage, read> b: array<vec4u>;        // [batch, k, n] by strides; elements by shared/weight.wgsl
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
 
-const TILE: u32 = 64;
-const DEPTH: u32 = 16;
-var<workgroup> a_tile: array<f32, 1024>;                         // [DEPTH, TILE]
-var<workgroup> b_tile: array<f32, 1024>;                         // [DEPTH, TILE]
+const BLOCKS: u32 = 1u;
+const SIDE: u32 = 64u * BLOCKS;
+const DEPTH: u32 = 16u;
+const LINE: u32 = SIDE + 4u;                                     // Neighbouring terms of a line go to other banks.
+var<workgroup> a_tile: array<f32, DEPTH * LINE>;                 // [DEPTH, LINE]
+var<workgroup> b_tile: array<f32, DEPTH * LINE>;                 // [DEPTH, LINE]
+
+// What four number `e` of a slice, [SIDE, DEPTH] in fours, is: its first line and term.
+fn place(e: u32, along_k: u32) -> vec2u {
+    if along_k == 1u {
+        return vec2u(e / (DEPTH / 4u), e % (DEPTH / 4u) * 4u);
+    }
+    return vec2u(e % (SIDE / 4u) * 4u, e / (SIDE / 4u));
+}
 
 @compute @workgroup_size(16, 16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let row0 = group.y * TILE;
-    let column0 = group.x * TILE;
+    let row0 = group.y * SIDE;
+    let column0 = group.x * SIDE;
     let a0 = group.z * params.a_batch;
     let b0 = group.z * params.b_batch;
-    var sums: array<vec4f, 4>;
-    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
-        workgroupBarrier();
-        for (var i = 0u; i < 4u; i++) {
-            let e = lane + 256u * i;
-            // Neighbouring threads read along whichever index is contiguous in memory.
-            var depth = e % DEPTH;
-            var at = e / DEPTH;
-            if params.a_column != 1u {
-                depth = e / TILE;
-                at = e % TILE;
+    let end = select(params.k, params.k_last, group.z == params.batch - 1u);
+    var sums: array<vec4f, 4u * BLOCKS * BLOCKS>;
+    var next_a: array<vec4f, BLOCKS>;
+    var next_b: array<vec4f, BLOCKS>;
+    for (var k0 = 0u; k0 < end + DEPTH; k0 += DEPTH) {
+        if k0 > 0u {
+            workgroupBarrier();
+            for (var i = 0u; i < BLOCKS; i++) {
+                let at_a = place(lane + 256u * i, A_ALONG_K);
+                let to_a = at_a.y * LINE + at_a.x;
+                let step_a = select(1u, LINE, A_ALONG_K == 1u);
+                a_tile[to_a] = next_a[i].x;
+                a_tile[to_a + step_a] = next_a[i].y;
+                a_tile[to_a + 2u * step_a] = next_a[i].z;
+                a_tile[to_a + 3u * step_a] = next_a[i].w;
+                let at_b = place(lane + 256u * i, B_ALONG_K);
+                let to_b = at_b.y * LINE + at_b.x;
+                let step_b = select(1u, LINE, B_ALONG_K == 1u);
+                b_tile[to_b] = next_b[i].x;
+                b_tile[to_b + step_b] = next_b[i].y;
+                b_tile[to_b + 2u * step_b] = next_b[i].z;
+                b_tile[to_b + 3u * step_b] = next_b[i].w;
             }
-            var value = 0.0;
-            if k0 + depth < params.k && row0 + at < params.m {
-                value = a[a0 + (row0 + at) * params.a_row + (k0 + depth) * params.a_column];
-            }
-            a_tile[depth * TILE + at] = value;
-            depth = e / TILE;
-            at = e % TILE;
-            if params.b_column != 1u {
-                depth = e % DEPTH;
-                at = e / DEPTH;
-            }
-            value = 0.0;
-            if k0 + depth < params.k && column0 + at < params.n {
-                let i = b0 + (k0 + depth) * params.b_row + (column0 + at) * params.b_column;
-                value = element(b[word(i)], i);
-            }
-            b_tile[depth * TILE + at] = value;
+            workgroupBarrier();
         }
-        workgroupBarrier();
-        for (var depth = 0u; depth < DEPTH; depth++) {
-            let from_b = depth * TILE + local.x * 4u;
-            let columns = vec4f(b_tile[from_b], b_tile[from_b + 1u], b_tile[from_b + 2u], b_tile[from_b + 3u]);
-            for (var i = 0u; i < 4u; i++) {
-                sums[i] += a_tile[depth * TILE + local.y * 4u + i] * columns;
+        if k0 < end {
+            for (var i = 0u; i < BLOCKS; i++) {
+                let at_a = place(lane + 256u * i, A_ALONG_K);
+                next_a[i] = four_of_a(a0, row0 + at_a.x, k0 + at_a.y, end);
+                let at_b = place(lane + 256u * i, B_ALONG_K);
+                next_b[i] = four_of_b(b0, column0 + at_b.x, k0 + at_b.y, end);
+            }
+        }
+        if k0 > 0u {
+            for (var depth = 0u; depth < DEPTH; depth++) {
+                var columns: array<vec4f, BLOCKS>;
+                for (var j = 0u; j < BLOCKS; j++) {
+                    let at = depth * LINE + j * 64u + local.x * 4u;
+                    columns[j] = vec4f(b_tile[at], b_tile[at + 1u], b_tile[at + 2u], b_tile[at + 3u]);
+                }
+                for (var i = 0u; i < BLOCKS; i++) {
+                    let at = depth * LINE + i * 64u + local.y * 4u;
+                    let rows = vec4f(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
+                    for (var j = 0u; j < BLOCKS; j++) {
+                        let block = 4u * (i * BLOCKS + j);
+                        sums[block] += rows.x * columns[j];
+                        sums[block + 1u] += rows.y * columns[j];
+                        sums[block + 2u] += rows.z * columns[j];
+                        sums[block + 3u] += rows.w * columns[j];
+                    }
+                }
             }
         }
     }
-    for (var i = 0u; i < 4u; i++) {
-        let row = row0 + local.y * 4u + i;
-        for (var j = 0u; j < 4u; j++) {
-            let column = column0 + local.x * 4u + j;
-            if row < params.m && column < params.n {
-                let at = (group.z * params.m + row) * params.n + column;
-                var value = params.alpha * sums[i][j];
-                if params.accumulate != 0u {
-                    value += c[at];
+    for (var i = 0u; i < 4u * BLOCKS; i++) {
+        let row = row0 + i / 4u * 64u + local.y * 4u + i % 4u;
+        for (var j = 0u; j < BLOCKS; j++) {
+            let sum = params.alpha * sums[4u * (i / 4u * BLOCKS + j) + i % 4u];
+            for (var x = 0u; x < 4u; x++) {
+                let column = column0 + j * 64u + local.x * 4u + x;
+                if row < params.m && column < params.n {
+                    let at = (group.z * params.m + row) * params.n + column;
+                    var value = sum[x];
+                    if params.accumulate != 0u {
+                        value += c[at];
+                    }
+                    c[at] = value;
                 }
-                c[at] = value;
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Every kernel agrees with its f64 reference over odd sizes: its CPU body always, its WGSL wherever a GPU adapter is,
 //! hardware or software.
 
-use mode_kernels::check::not_run;
+use mode_kernels::check::{self, not_run};
+use mode_kernels::fill_hash::fill;
+use mode_kernels::matmul::{Params, draws, matmul};
+use mode_kernels::registry::Matmul;
 use mode_kernels::scale::scale;
 use mode_kernels::{Device, KernelError, Sizes, View, registry};
 use std::io::Write;
@@ -28,11 +31,33 @@ fn check_all(device: &Device) -> Result<(usize, usize, String), String> {
 fn cpu_bodies_agree_with_the_reference() {
     let (kernels, cases, _) = check_all(&Device::cpu()).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(kernels >= 20 && cases > 3 * kernels);
+    check_products(&Device::cpu()).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn a_reference_agrees_with_itself() {
     check_all(&Device::reference()).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+/// Products of random shapes, and some that are long enough to be summed in parts, as the device would choose to compute them.
+fn check_products(device: &Device) -> Result<(), KernelError> {
+    let drawn = check::cases::<Matmul>(device, draws(24, 11))?;
+    assert!(drawn.agrees() && drawn.cases >= 12, "error {:.1e} at {}", drawn.worst, drawn.at);
+    for ([m, n, k], accumulate) in [([130, 260, 1_100], 1), ([5, 70, 2_060], 0), ([300, 9, 1_025], 1)] {
+        let product = |device: &Device| {
+            let [a, b, c] = [m * k, k * n, m * n].map(|len| device.alloc(len).map(View::whole));
+            let (a, b, c) = (a?, b?, c?);
+            device.write(&a, &fill(1, m * k, 1.0))?;
+            device.write(&b, &fill(2, k * n, 1.0))?;
+            device.write(&c, &fill(3, m * n, 1.0))?;
+            matmul(device, Params { accumulate, ..Params::new(1, m, n, k, true, false) }, &a, &b, &c)?;
+            device.read(&c)
+        };
+        let (got, want) = (product(device)?, product(&Device::reference())?);
+        let close = |(got, want): (&f32, &f32)| (got - want).abs() < 1e-3;
+        assert!(got.iter().zip(&want).all(close), "{m} x {n} x {k}");
+    }
+    Ok(())
 }
 
 /// Many launches of one submission each keep parameters of their own, past the ring's end too.
@@ -73,6 +98,7 @@ fn wgsl_agrees_with_the_reference() {
     let line = match Device::choose(Some("gpu")) {
         Ok(device) => {
             let (kernels, cases, not_run) = check_all(&device).unwrap_or_else(|wrong| panic!("{wrong}"));
+            check_products(&device).unwrap_or_else(|error| panic!("{error}"));
             check_ring(&device).unwrap_or_else(|error| panic!("{error}"));
             format!("wgsl: {kernels} kernels, {cases} cases, {}{not_run}", device.name())
         }

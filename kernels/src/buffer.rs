@@ -5,6 +5,9 @@ use crate::{Device, Dtype, KernelError};
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
+/// Elements of a view at the most: counting past the last of them in steps of a workgroup, a u32 does not wrap.
+const MOST: usize = u32::MAX as usize - 65_535;
+
 /// Where a buffer's elements live.
 pub(crate) enum Storage {
     /// f32 words in main memory (u32 data by its bits).
@@ -88,8 +91,8 @@ impl View {
         if !self.buffer.device.same(device) {
             return Err(KernelError::WrongDevice(self.buffer.device.name()));
         }
-        if self.len > u32::MAX as usize {
-            let what = format!("{} elements in one tensor; kernels count to {} at most", self.len, u32::MAX);
+        if self.len > MOST {
+            let what = format!("{} elements in one tensor; kernels count to {MOST} at most", self.len);
             return Err(KernelError::Launch { kernel, what });
         }
         if self.len == 0 || self.offset + self.len > self.buffer.len {

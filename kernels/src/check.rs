@@ -40,15 +40,24 @@ pub fn not_run(lacks: &[(&'static str, &'static str)]) -> String {
 /// # Errors
 /// What a launch reports.
 pub fn kernel<K: Kernel>(device: &Device, sizes: Sizes, seed: u32) -> Result<Outcome, KernelError> {
+    cases::<K>(device, K::cases(sizes, seed))
+}
+
+/// Runs those of `cases` that `device` can run against the reference.
+///
+/// # Errors
+/// What a launch reports.
+pub fn cases<K: Kernel>(device: &Device, cases: Vec<Case<K::Params>>) -> Result<Outcome, KernelError> {
     let mut outcome = Outcome { kernel: K::NAME, cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
-    for (number, case) in K::cases(sizes, seed).into_iter().enumerate() {
-        let shader = &K::SHADERS[K::tier(&case.params)];
-        if let Some(what) = device.capabilities().lack(shader) {
-            outcome.not_run.push((shader.file, what));
-            continue;
-        }
+    for (number, case) in cases.into_iter().enumerate() {
+        let got = match run::<K>(device, &case) {
+            Err(KernelError::Lack { file, what, .. }) => {
+                outcome.not_run.push((file, what));
+                continue;
+            }
+            got => got?,
+        };
         let want = reference::<K>(&case);
-        let got = run::<K>(device, &case)?;
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             if matches!(case.outputs[i], Data::Scratch(_)) {
                 continue;

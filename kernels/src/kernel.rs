@@ -144,6 +144,11 @@ pub trait Kernel: Send + Sync + 'static {
         0
     }
 
+    /// Types for the shader's top-level `alias`es: part of the compiled pipeline.
+    fn types(_params: &Self::Params) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// How input number `input` is stored: only a weight may be other than f32.
     fn dtype(_params: &Self::Params, _input: usize) -> Dtype {
         Dtype::F32

@@ -2,15 +2,36 @@
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
-//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves.
+//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves. On a GPU there are
+//! several shaders, of which shapes and the device choose one: [`Tier`].
+
+mod cases;
+mod tier;
+
+pub use cases::draws;
+pub use tier::Tier;
 
 use crate::dtype::as_halves;
 use crate::gemm::{Halves, Matrix, gemm, gemm_halves};
 use crate::narrow::{MOST_ROWS, Rows, narrow};
 use crate::strips::Strip;
-use crate::{
-    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
-};
+use crate::{Bindings, Case, Cost, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows};
+
+/// What may become of the operands on the way to their product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing.
+    F32,
+    /// They may be rounded to f16, where that is faster: nothing in them is past 65,504. Sums are f32.
+    Half,
+}
+
+impl Precision {
+    /// Its number in launches.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+}
 
 crate::kernel::params! {
     /// Parameters of [`Matmul`].
@@ -23,6 +44,8 @@ crate::kernel::params! {
         pub n: u32,
         /// Terms of each sum.
         pub k: u32,
+        /// Terms of each sum of the last product, which may have fewer.
+        pub k_last: u32,
         /// Elements from one product's a to the next's.
         pub a_batch: u32,
         /// Elements from one row of a to the next.
@@ -41,6 +64,10 @@ crate::kernel::params! {
         pub accumulate: u32,
         /// How b is stored: [`Dtype::code`].
         pub dtype: u32,
+        /// How the product is computed on a GPU: [`Tier::code`]; [`matmul`] chooses it.
+        pub tier: u32,
+        /// What [`matmul`] may choose: [`Precision::code`].
+        pub precision: u32,
     }
 }
 
@@ -56,6 +83,7 @@ impl Params {
             m,
             n,
             k,
+            k_last: k,
             a_batch: if batch == 1 { 0 } else { m * k },
             a_row,
             a_column,
@@ -65,7 +93,14 @@ impl Params {
             alpha: 1.0,
             accumulate: 0,
             dtype: Dtype::F32.code(),
+            tier: Tier::Small.code(),
+            precision: Precision::F32.code(),
         }
+    }
+
+    /// Terms of each sum of product number `i`.
+    fn terms(&self, i: usize) -> usize {
+        if i + 1 == self.batch as usize { self.k_last as usize } else { self.k as usize }
     }
 }
 
@@ -77,18 +112,50 @@ pub struct Matmul;
 /// # Errors
 /// As [`crate::launch`].
 pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> Result<(), KernelError> {
-    launch::<Matmul>(device, &Params { dtype: b.dtype().code(), ..params }, &[a, b], &[c])
+    let params = Params { dtype: b.dtype().code(), ..params };
+    if !device.is_gpu() {
+        return launch::<Matmul>(device, &params, &[a, b], &[c]);
+    }
+    let tier = Tier::choose(&params, device.capabilities());
+    let params = Params { tier: tier.code(), ..params };
+    let parts = tier::parts(&params, tier, device.capabilities());
+    if parts == 1 {
+        return launch::<Matmul>(device, &params, &[a, b], &[c]);
+    }
+    let keep = params.accumulate != 0;
+    let (params, parts) = in_parts(&params, parts);
+    let sums = View::whole(device.alloc(parts * c.len)?);
+    launch::<Matmul>(device, &params, &[a, b], &[&sums])?;
+    sum_rows(device, &sums, c, keep)
+}
+
+/// A product as a batch of about `parts`, each over as many of its terms, and how many they are.
+fn in_parts(p: &Params, parts: u32) -> (Params, usize) {
+    // Whole slices of every tier, and whole vec4s.
+    let k = p.k.div_ceil(parts).next_multiple_of(64).min(p.k);
+    let batch = p.k.div_ceil(k);
+    let (a_batch, b_batch, k_last) = (k * p.a_column, k * p.b_row, p.k - (batch - 1) * k);
+    (Params { batch, k, k_last, a_batch, b_batch, accumulate: 0, ..*p }, batch as usize)
 }
 
 impl Kernel for Matmul {
     type Params = Params;
     const NAME: &'static str = "matmul";
-    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::MATMUL];
+    const SHADERS: &'static [mode_shaders::Shader] =
+        &[mode_shaders::MATMUL, mode_shaders::MATMUL_NARROW, mode_shaders::MATMUL_COOPERATIVE];
     const INPUTS: &'static [&'static str] = &["a", "b"];
     const OUTPUTS: &'static [&'static str] = &["c"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        vec![("DTYPE", p.dtype)]
+        Tier::of(p).constants(p)
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        Tier::of(p).types(p)
+    }
+
+    fn tier(p: &Params) -> usize {
+        Tier::of(p).shader()
     }
 
     fn dtype(p: &Params, input: usize) -> Dtype {
@@ -96,13 +163,14 @@ impl Kernel for Matmul {
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        vec![Pass { entry: "main", groups: [p.n.div_ceil(64), p.m.div_ceil(64), p.batch] }]
+        Tier::of(p).passes(p)
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([a, b], [c]) = bindings.take();
-        let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
+        let (m, n) = (p.m as usize, p.n as usize);
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
+            let k = p.terms(i);
             let a = Matrix { data: &a[i * p.a_batch as usize..], row: p.a_row as usize, column: p.a_column as usize };
             let (start, row, column) = (i * p.b_batch as usize, p.b_row as usize, p.b_column as usize);
             // Few rows, and both operands' lines contiguous: a bound of memory, not of arithmetic.
@@ -129,7 +197,7 @@ impl Kernel for Matmul {
 
     fn reference(p: &Params, bindings: Bindings<f64>) {
         let ([a, b], [c]) = bindings.take();
-        let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(|v| v as usize);
+        let [batch, m, n] = [p.batch, p.m, p.n].map(|v| v as usize);
         let a =
             |s: usize, i: usize, j: usize| a[s * p.a_batch as usize + i * p.a_row as usize + j * p.a_column as usize];
         let b =
@@ -137,7 +205,7 @@ impl Kernel for Matmul {
         for s in 0..batch {
             for i in 0..m {
                 for j in 0..n {
-                    let sum: f64 = (0..k).map(|x| a(s, i, x) * b(s, x, j)).sum();
+                    let sum: f64 = (0..p.terms(s)).map(|x| a(s, i, x) * b(s, x, j)).sum();
                     let c = &mut c[(s * m + i) * n + j];
                     *c = f64::from(p.alpha) * sum + if p.accumulate != 0 { *c } else { 0.0 };
                 }
@@ -146,55 +214,14 @@ impl Kernel for Matmul {
     }
 
     fn cost(p: &Params) -> Cost {
-        let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(f64::from);
+        let [batch, m, n] = [p.batch, p.m, p.n].map(f64::from);
+        let terms = (batch - 1.0) * f64::from(p.k) + f64::from(p.k_last);
         let weight = if p.dtype == Dtype::F32.code() { 4.0 } else { 2.0 };
-        Cost { flop: 2.0 * batch * m * n * k, bytes: batch * (4.0 * (m * k + m * n) + weight * k * n) }
+        Cost { flop: 2.0 * m * n * terms, bytes: 4.0 * (m * terms + batch * m * n) + weight * n * terms }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let stored =
-            |(batch, m, n, k, ta, tb, keep): (usize, usize, usize, usize, bool, bool, bool), dtype: Dtype| Case {
-                params: Params {
-                    alpha: 0.5,
-                    accumulate: keep.into(),
-                    dtype: dtype.code(),
-                    ..Params::new(batch, m, n, k, ta, tb)
-                },
-                inputs: vec![
-                    Data::F32(fill(seed, batch * m * k, 1.0)),
-                    Data::stored(dtype, fill(seed + 1, batch * k * n, 1.0)),
-                ],
-                outputs: vec![if keep {
-                    Data::F32(fill(seed + 2, batch * m * n, 1.0))
-                } else {
-                    Data::Out(batch * m * n)
-                }],
-            };
-        let case = |shape| stored(shape, Dtype::F32);
-        if sizes == Sizes::Large {
-            let square = |(ta, tb)| case((1, 515, 1_027, 769, ta, tb, false));
-            let square = [(false, false), (false, true), (true, false), (true, true)].map(square);
-            let tall = case((1, 66_000, 7, 5, false, true, true));
-            // A weight that the CPU widens in several parts, both ways round.
-            let weight = [true, false].map(|tb| stored((1, 67, 2_051, 1_539, false, tb, true), Dtype::BF16));
-            return square.into_iter().chain([tall]).chain(weight).collect();
-        }
-        let mut cases = vec![case((1, 1, 1, 1, false, false, false)), case((2, 64, 64, 16, false, false, true))];
-        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
-            cases.push(case((1, 65, 67, 33, ta, tb, false)));
-            cases.push(case((3, 7, 130, 17, ta, tb, true)));
-        }
-        // The CPU's path for few rows, up to one past its end.
-        for (m, dtype) in [(1, Dtype::F32), (5, Dtype::BF16), (16, Dtype::F16), (17, Dtype::F32), (3, Dtype::F32)] {
-            cases.push(stored((2, m, 71, 100, false, true, m > 4), dtype));
-        }
-        for dtype in [Dtype::F16, Dtype::BF16] {
-            for tb in [false, true] {
-                cases.push(stored((1, 65, 67, 33, false, tb, true), dtype));
-                cases.push(stored((3, 1, 71, 17, true, tb, false), dtype));
-            }
-        }
-        cases
+        cases::cases(sizes, seed)
     }
 }
 

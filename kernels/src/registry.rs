@@ -13,7 +13,7 @@ pub trait AnyKernel: Send + Sync {
     fn bindings(&self) -> (&'static [&'static str], &'static [&'static str]);
     /// Names and types of the parameters, in order.
     fn params(&self) -> &'static [(&'static str, &'static str)];
-    /// For each odd-sized case: the shader and its constants, the entry points, the cost.
+    /// For each odd-sized case: the shader, its constants and types, the entry points, the cost.
     fn launches(&self) -> Vec<Launch>;
     /// Runs every case of `sizes` on `device` against the reference.
     ///
@@ -28,6 +28,8 @@ pub struct Launch {
     pub shader: Shader,
     /// Values of the shader's constants.
     pub constants: Vec<(&'static str, u32)>,
+    /// Types of its aliases.
+    pub types: Vec<(&'static str, &'static str)>,
     /// Entry points.
     pub entries: Vec<&'static str>,
     /// FLOP and bytes.
@@ -53,6 +55,7 @@ impl<K: Kernel> AnyKernel for Entry<K> {
         let launch = |case: Case<K::Params>| Launch {
             shader: K::SHADERS[K::tier(&case.params)],
             constants: K::constants(&case.params),
+            types: K::types(&case.params),
             entries: K::passes(&case.params).iter().map(|pass| pass.entry).collect(),
             cost: K::cost(&case.params),
         };

@@ -15,7 +15,7 @@ const COOPERATIVE: &str = "enable wgpu_cooperative_matrix;";
 fn capabilities(shader: &Shader) -> Capabilities {
     [
         ("enable f16;", Capabilities::SHADER_FLOAT16),
-        ("enable subgroups;", Capabilities::SUBGROUP),
+        ("const SUBGROUP: u32 =", Capabilities::SUBGROUP),
         (COOPERATIVE, Capabilities::COOPERATIVE_MATRIX),
     ]
     .iter()
@@ -23,9 +23,13 @@ fn capabilities(shader: &Shader) -> Capabilities {
     .fold(CAPABILITIES, |all, (_, capability)| all | *capability)
 }
 
-fn parse(shader: &Shader, constants: &[(&'static str, u32)]) -> (naga::Module, ModuleInfo) {
+fn parse(
+    shader: &Shader,
+    constants: &[(&'static str, u32)],
+    types: &[(&'static str, &'static str)],
+) -> (naga::Module, ModuleInfo) {
     let name = shader.file;
-    let text = mode_shaders::specialise(shader.text, constants).unwrap_or_else(|c| panic!("{name}: no const {c}"));
+    let text = mode_shaders::specialise(shader.text, constants, types).unwrap_or_else(|c| panic!("{name}: no {c}"));
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
     let info = Validator::new(ValidationFlags::all(), capabilities(shader))
         .validate(&module)
@@ -65,7 +69,7 @@ fn fields(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Vec<(String, S
 #[test]
 fn bindings_and_parameters_agree_with_the_definitions() {
     for (kernel, shader) in ALL.iter().flat_map(|kernel| kernel.shaders().iter().map(move |shader| (kernel, shader))) {
-        let (module, _) = parse(shader, &[]);
+        let (module, _) = parse(shader, &[], &[]);
         let (inputs, outputs) = kernel.bindings();
         let mut found = vec![String::new(); 1 + inputs.len() + outputs.len()];
         for (_, global) in module.global_variables.iter() {
@@ -101,7 +105,7 @@ fn bindings_and_parameters_agree_with_the_definitions() {
 fn every_variant_translates_for_every_backend() {
     for kernel in ALL {
         for launch in kernel.launches() {
-            let (module, info) = parse(&launch.shader, &launch.constants);
+            let (module, info) = parse(&launch.shader, &launch.constants, &launch.types);
             let name = launch.shader.file;
             for entry in &launch.entries {
                 let known = module.entry_points.iter().any(|e| e.name == *entry);
@@ -109,7 +113,9 @@ fn every_variant_translates_for_every_backend() {
             }
             naga::back::spv::write_vec(&module, &info, &Default::default(), None)
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
-            let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+            // The first that has cooperative matrices.
+            let lang_version = (2, 3);
+            let options = naga::back::msl::Options { lang_version, fake_missing_bindings: true, ..Default::default() };
             naga::back::msl::write_string(&module, &info, &options, &Default::default())
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
             if launch.shader.text.contains(COOPERATIVE) {
@@ -138,7 +144,7 @@ fn every_kernel_has_a_cost_and_odd_cases() {
 #[test]
 fn no_entry_point_binds_more_than_eight_buffers() {
     for shader in mode_shaders::ALL {
-        let (module, info) = parse(shader, &[]);
+        let (module, info) = parse(shader, &[], &[]);
         for index in 0..module.entry_points.len() {
             let uses = info.get_entry_point(index);
             let stored = |g: &naga::GlobalVariable| matches!(g.space, naga::AddressSpace::Storage { .. });

@@ -65,7 +65,11 @@ shaders! {
     /// A gated linear unit, backward.
     GLU_BACKWARD = "glu_backward.wgsl" + "activation.wgsl";
     /// Matrix product.
-    MATMUL = "matmul.wgsl" + "weight.wgsl";
+    MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
+    /// Matrix product by cooperative matrices.
+    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl";
+    /// Matrix product of few rows or columns.
+    MATMUL_NARROW = "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
     /// RMSNorm, forward.
     RMS_NORM = "rms_norm.wgsl";
     /// RMSNorm, gradient of the weight.
@@ -82,22 +86,33 @@ shaders! {
     SUM_ROWS = "sum_rows.wgsl";
 }
 
-/// `wgsl` with the values of top-level `const NAME: u32 = ..;` replaced. Nothing else of the text changes.
+/// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced. Nothing else of the text changes.
 ///
 /// ```
-/// let text = mode_shaders::specialise(mode_shaders::ATTENTION.text, &[("HEAD", 128)])?;
+/// let text = mode_shaders::specialise(mode_shaders::ATTENTION.text, &[("HEAD", 128)], &[])?;
 /// assert!(text.contains("const HEAD: u32 = 128u;"));
 /// # Ok::<(), &'static str>(())
 /// ```
 ///
 /// # Errors
-/// The name of a constant that the shader does not declare.
-pub fn specialise(wgsl: &str, constants: &[(&'static str, u32)]) -> Result<String, &'static str> {
+/// The name of a constant or an alias that the shader does not declare.
+pub fn specialise(
+    wgsl: &str,
+    constants: &[(&'static str, u32)],
+    types: &[(&'static str, &'static str)],
+) -> Result<String, &'static str> {
     let mut text = wgsl.to_string();
-    for &(name, value) in constants {
-        let start = text.find(&format!("const {name}: u32 =")).ok_or(name)?;
+    let mut replace = |name: &'static str, declaration: String, value: &str| {
+        let start = text.find(&declaration).ok_or(name)? + declaration.len();
         let end = start + text[start..].find(';').ok_or(name)?;
-        text.replace_range(start..end, &format!("const {name}: u32 = {value}u"));
+        text.replace_range(start..end, value);
+        Ok(())
+    };
+    for &(name, value) in constants {
+        replace(name, format!("const {name}: u32 = "), &format!("{value}u"))?;
+    }
+    for &(name, value) in types {
+        replace(name, format!("alias {name} = "), value)?;
     }
     Ok(text)
 }
@@ -109,8 +124,11 @@ mod tests {
     #[test]
     fn specialise_replaces_one_value() {
         let text = "const HEAD: u32 = 64;\nconst HEADS: u32 = 2;";
-        assert_eq!(specialise(text, &[("HEAD", 8)]).as_deref(), Ok("const HEAD: u32 = 8u;\nconst HEADS: u32 = 2;"));
-        assert_eq!(specialise(text, &[("TILE", 8)]), Err("TILE"));
+        let eight = specialise(text, &[("HEAD", 8)], &[]);
+        assert_eq!(eight.as_deref(), Ok("const HEAD: u32 = 8u;\nconst HEADS: u32 = 2;"));
+        assert_eq!(specialise(text, &[("TILE", 8)], &[]), Err("TILE"));
+        let half = specialise("alias Real = f32;\nvar x: Real;", &[], &[("Real", "f16")]);
+        assert_eq!(half.as_deref(), Ok("alias Real = f16;\nvar x: Real;"));
     }
 
     #[test]

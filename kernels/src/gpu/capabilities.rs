@@ -8,6 +8,9 @@ pub(super) const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
     .union(wgpu::Features::SUBGROUP)
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
+/// What a shader with subgroup operations declares; naga has no `enable subgroups;`.
+const SUBGROUP: &str = "const SUBGROUP: u32 =";
+
 /// What a device can do beyond the least; nothing, where it runs no shaders.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Capabilities {
@@ -19,6 +22,8 @@ pub struct Capabilities {
     pub cooperative_8: bool,
     /// The same of 16 x 16.
     pub cooperative_16: bool,
+    /// Workgroups of 256 threads that keep it busy, roughly, for no interface tells.
+    pub workgroups: u32,
     /// Bytes of memory that a workgroup shares, at the most.
     pub workgroup_bytes: u32,
 }
@@ -41,20 +46,31 @@ impl Capabilities {
                 .then_some([info.subgroup_min_size, info.subgroup_max_size]),
             cooperative_8: cooperative(8),
             cooperative_16: cooperative(16),
+            workgroups: if info.device_type == wgpu::DeviceType::Cpu { 8 } else { 256 },
             workgroup_bytes: adapter.limits().max_compute_workgroup_storage_size,
         }
     }
 
-    /// What `shader` uses that is not here. Its own text says what it uses.
-    pub fn lack(&self, shader: &Shader) -> Option<&'static str> {
+    /// Threads of a subgroup, where all subgroups have as many.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        self.subgroup.and_then(|[least, most]| (least == most).then_some(least))
+    }
+
+    /// What the device itself knows of a shader's constants: `SUBGROUP`, the threads of one.
+    pub(super) fn constants(&self, shader: &Shader) -> Option<(&'static str, u32)> {
+        self.subgroup_size().filter(|_| shader.text.contains(SUBGROUP)).map(|size| ("SUBGROUP", size))
+    }
+
+    /// What the shader `source` uses that is not here: its own text says what that is.
+    pub(super) fn lack(&self, source: &str) -> Option<&'static str> {
         [
             ("enable f16;", self.f16, "f16 arithmetic"),
-            ("enable subgroups;", self.subgroup.is_some(), "subgroup operations"),
+            (SUBGROUP, self.subgroup_size().is_some(), "subgroup operations, all subgroups of one size"),
             ("coop_mat8x8<f16", self.cooperative_8, "cooperative matrices of 8 x 8, f16 -> f32"),
             ("coop_mat16x16<f16", self.cooperative_16, "cooperative matrices of 16 x 16, f16 -> f32"),
         ]
         .into_iter()
-        .find_map(|(word, has, what)| (!has && shader.text.contains(word)).then_some(what))
+        .find_map(|(word, has, what)| (!has && source.contains(word)).then_some(what))
     }
 }
 
@@ -64,13 +80,13 @@ mod tests {
 
     #[test]
     fn a_shader_says_what_it_needs() {
-        let shader = |text| Shader { file: "square.wgsl", shared: &[], text };
         let none = Capabilities::default();
-        let eight = Capabilities { f16: true, cooperative_8: true, ..none };
-        assert_eq!(none.lack(&shader("alias Real = f32;")), None);
-        assert_eq!(none.lack(&shader("enable f16;")), Some("f16 arithmetic"));
-        assert_eq!(eight.lack(&shader("enable f16;\nalias Left = coop_mat8x8<f16, A>;")), None);
-        let sixteen = eight.lack(&shader("alias Left = coop_mat16x16<f16, A>;"));
+        let eight = Capabilities { f16: true, cooperative_8: true, subgroup: Some([8, 32]), ..none };
+        assert_eq!(none.lack("alias Real = f32;"), None);
+        assert_eq!(none.lack("enable f16;"), Some("f16 arithmetic"));
+        assert_eq!(eight.lack("enable f16;\nalias Left = coop_mat8x8<f16, A>;"), None);
+        let sixteen = eight.lack("alias Left = coop_mat16x16<f16, A>;");
         assert_eq!(sixteen, Some("cooperative matrices of 16 x 16, f16 -> f32"));
+        assert_eq!(eight.lack("const SUBGROUP: u32 = 32;"), Some("subgroup operations, all subgroups of one size"));
     }
 }

@@ -296,7 +296,8 @@ fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError>
         let what = format!("binding {binding} starts at byte {offset}, not at a multiple of 256");
         return Err(KernelError::Launch { kernel: K::NAME, what });
     }
-    Ok(Bound { binding, buffer: storage(view)?, offset, size })
+    // Shaders read some buffers in vec4s. The rest of the last one lies in the same buffer, before anything else's beginning.
+    Ok(Bound { binding, buffer: storage(view)?, offset, size: size.next_multiple_of(16) })
 }
 
 /// Drivers and wgpu report over many lines; ours have one.

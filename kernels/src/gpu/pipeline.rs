@@ -14,7 +14,7 @@ pub(super) struct Pipeline {
     pub(super) params_size: u64,
 }
 
-type Key = (&'static str, &'static str, Vec<(&'static str, u32)>);
+type Key = (&'static str, &'static str, Vec<(&'static str, u32)>, Vec<(&'static str, &'static str)>);
 
 /// The pipelines compiled so far.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Pipelines {
         params: &K::Params,
         entry: &'static str,
     ) -> Result<Arc<Pipeline>, KernelError> {
-        let key = (K::SHADERS[K::tier(params)].file, entry, K::constants(params));
+        let key = (K::SHADERS[K::tier(params)].file, entry, K::constants(params), K::types(params));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
@@ -54,11 +54,13 @@ fn compile<K: Kernel>(
 ) -> Result<Pipeline, KernelError> {
     let shader = K::SHADERS[K::tier(params)];
     let invalid = |what: String| KernelError::Launch { kernel: K::NAME, what: format!("{}: {what}", shader.file) };
-    if let Some(what) = capabilities.lack(&shader) {
+    let mut constants = K::constants(params);
+    constants.extend(capabilities.constants(&shader));
+    let source = mode_shaders::specialise(shader.text, &constants, &K::types(params))
+        .map_err(|name| invalid(format!("there is no {name} to specialise")))?;
+    if let Some(what) = capabilities.lack(&source) {
         return Err(KernelError::Lack { kernel: K::NAME, file: shader.file, what });
     }
-    let source = mode_shaders::specialise(shader.text, &K::constants(params))
-        .map_err(|name| invalid(format!("the shader has no const {name}")))?;
     let reflection = reflect(&source, entry).map_err(|e| invalid(one_line(&e)))?;
     let has = u64::from(capabilities.workgroup_bytes);
     if reflection.workgroup_bytes > has {
@@ -84,10 +86,13 @@ fn compile<K: Kernel>(
         bind_group_layouts: &[Some(&layout)],
         immediate_size: 0,
     });
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(shader.file),
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    });
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(shader.file), source: wgpu::ShaderSource::Wgsl(source.into()) };
+    // A counter in every loop keeps compilers from unrolling it: a product takes twice the time. All other checks stay.
+    let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+    // SAFETY: no loop of the shaders is endless. Each counts up to a number of elements, by steps that are not 0, and does not
+    // wrap, for no view has so many elements; or halves a number until it is 0.
+    let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(shader.file),
         layout: Some(&pipeline_layout),

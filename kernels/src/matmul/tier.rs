@@ -1,0 +1,230 @@
+//! Which shader a product runs on a GPU, and with what.
+//!
+//! | products | tier |
+//! |---|---|
+//! | up to 16 rows or columns of c: one token, a gate, LoRA's ranks | [`Tier::Narrow`] |
+//! | inputs may be rounded to f16, on a device with cooperative matrices, 64 rows and columns or more | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
+//! | tiles of 128 x 128 fit as well as those of 64 x 64, and are enough to keep half of the device busy | [`Tier::Large`] |
+//! | all others | [`Tier::Small`], tiles of 64 x 64 |
+//!
+//! Where a long sum has fewer tiles than that, as the gradient of a weight has, parts of it are summed by workgroups of their own
+//! and then added in order ([`parts`]).
+
+use super::{Params, Precision};
+use crate::{Capabilities, Dtype, Pass, grid};
+
+/// How a launch computes its product on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Tiles of 64 x 64, 4 x 4 of them a thread.
+    Small,
+    /// Tiles of 128 x 128, 8 x 8 of them a thread.
+    Large,
+    /// Up to 16 rows or columns, bound by reading the other operand.
+    Narrow,
+    /// Cooperative matrices of 8 x 8 in tiles of 64 x 64, f16 -> f32.
+    Cooperative8,
+    /// Cooperative matrices of 16 x 16 in tiles of 128 x 128, f16 -> f32.
+    Cooperative16,
+}
+
+/// Rows or columns of c that count as few.
+pub(super) const FEW: u32 = 16;
+
+impl Tier {
+    /// All of them, by their codes in [`Params::tier`].
+    pub const ALL: [Self; 5] = [Self::Small, Self::Large, Self::Narrow, Self::Cooperative8, Self::Cooperative16];
+
+    /// Its number in launches.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    pub(super) fn of(p: &Params) -> Self {
+        Self::ALL.get(p.tier as usize).copied().unwrap_or(Self::Small)
+    }
+
+    /// The tier of a product, by its shape and what the device can do.
+    pub(super) fn choose(p: &Params, device: Capabilities) -> Self {
+        let tiles = |side: u32| u64::from(p.batch) * u64::from(p.m.div_ceil(side)) * u64::from(p.n.div_ceil(side));
+        let rounded = p.precision == Precision::Half.code() && p.m.min(p.n) >= 64 && p.dtype != Dtype::BF16.code();
+        if p.m.min(p.n) <= FEW {
+            Self::Narrow
+        } else if rounded && device.cooperative_16 && device.subgroup_size().is_some() {
+            Self::Cooperative16
+        } else if rounded && device.cooperative_8 && device.subgroup_size().is_some() {
+            Self::Cooperative8
+        } else if 10 * tiles(128) <= 3 * tiles(64) && 2 * tiles(128) >= u64::from(device.workgroups) {
+            Self::Large
+        } else {
+            Self::Small
+        }
+    }
+
+    /// True where it rounds its operands to f16.
+    pub(super) fn rounds(self) -> bool {
+        matches!(self, Self::Cooperative8 | Self::Cooperative16)
+    }
+
+    /// Its shader's place in the kernel's list.
+    pub(super) fn shader(self) -> usize {
+        match self {
+            Self::Small | Self::Large => 0,
+            Self::Narrow => 1,
+            Self::Cooperative8 | Self::Cooperative16 => 2,
+        }
+    }
+
+    /// Rows and columns of a workgroup's tile.
+    fn side(self) -> u32 {
+        if matches!(self, Self::Large | Self::Cooperative16) { 128 } else { 64 }
+    }
+
+    pub(super) fn constants(self, p: &Params) -> Vec<(&'static str, u32)> {
+        let (a, b) = (Operand::a(p), Operand::b(p));
+        let mut constants = vec![
+            ("A_ALONG_K", a.along_k().into()),
+            ("A_FOURS", a.fours().into()),
+            ("B_ALONG_K", b.along_k().into()),
+            ("B_FOURS", b.fours().into()),
+        ];
+        match self {
+            Self::Small | Self::Large => constants.extend([("DTYPE", p.dtype), ("BLOCKS", self.side() / 64)]),
+            Self::Narrow => constants.extend([
+                ("DTYPE", p.dtype),
+                ("COLUMNS", few_columns(p).into()),
+                ("LINES", p.m.min(p.n).next_power_of_two()),
+                ("WIDE", wide_lines(p)),
+            ]),
+            Self::Cooperative8 | Self::Cooperative16 => {
+                constants.push(("SIZE", self.side() / 8));
+            }
+        }
+        constants
+    }
+
+    pub(super) fn types(self, p: &Params) -> Vec<(&'static str, &'static str)> {
+        let matrices = match self {
+            Self::Small | Self::Large | Self::Narrow => return Vec::new(),
+            Self::Cooperative8 => ["coop_mat8x8<f16, A>", "coop_mat8x8<f16, B>", "coop_mat8x8<f32, C>"],
+            Self::Cooperative16 => ["coop_mat16x16<f16, A>", "coop_mat16x16<f16, B>", "coop_mat16x16<f32, C>"],
+        };
+        let stored = if p.dtype == Dtype::F16.code() { "vec4<f16>" } else { "vec4f" };
+        ["Left", "Right", "Sum"].into_iter().zip(matrices).chain([("Stored", stored)]).collect()
+    }
+
+    pub(super) fn passes(self, p: &Params) -> Vec<Pass> {
+        if self != Self::Narrow {
+            return vec![Pass {
+                entry: "main",
+                groups: [p.n.div_ceil(self.side()), p.m.div_ceil(self.side()), p.batch],
+            }];
+        }
+        let wide = if few_columns(p) { Operand::a(p) } else { Operand::b(p) };
+        let (entry, lines) = if wide.along_k() { ("along_k", 8 * wide_lines(p)) } else { ("across", 128) };
+        let [x, y, _] = grid(wide.lines.div_ceil(lines) as usize);
+        vec![Pass { entry, groups: [x, y, p.batch] }]
+    }
+}
+
+/// True where c has few columns rather than few rows.
+fn few_columns(p: &Params) -> bool {
+    p.n < p.m
+}
+
+/// Lines of the wide operand that a thread of the narrow tier goes through: more of them read the narrow one less often, fewer make
+/// more workgroups.
+fn wide_lines(p: &Params) -> u32 {
+    if p.m.max(p.n) >= 4_096 { 4 } else { 1 }
+}
+
+/// An operand as it lies in memory: `lines` rows of a or columns of b, of `k` terms.
+struct Operand {
+    lines: u32,
+    k: [u32; 2],
+    /// Elements from a product, a line and a term to the next.
+    strides: [u32; 3],
+}
+
+impl Operand {
+    fn a(p: &Params) -> Self {
+        Self { lines: p.m, k: [p.k, p.k_last], strides: [p.a_batch, p.a_row, p.a_column] }
+    }
+
+    fn b(p: &Params) -> Self {
+        Self { lines: p.n, k: [p.k, p.k_last], strides: [p.b_batch, p.b_column, p.b_row] }
+    }
+
+    /// True where the terms of a line are neighbours rather than the lines.
+    fn along_k(&self) -> bool {
+        self.strides[2] == 1 || self.strides[1] != 1
+    }
+
+    /// True where any four neighbours, counted from a multiple of four on, are one vec4 of the buffer.
+    fn fours(&self) -> bool {
+        let fours = |numbers: &[u32]| numbers.iter().all(|number| number.is_multiple_of(4));
+        let [product, line, term] = self.strides;
+        if self.along_k() {
+            term == 1 && fours(&[self.k[0], self.k[1], product, line])
+        } else {
+            fours(&[self.lines, product, term])
+        }
+    }
+}
+
+/// The number of parts that a product's sum is made in: several, where it is long and there are few tiles.
+pub(super) fn parts(p: &Params, tier: Tier, device: Capabilities) -> u32 {
+    const LEAST: u32 = 256;
+    let groups: u32 = tier.passes(p).iter().map(|pass| pass.groups.iter().product::<u32>()).sum();
+    if p.batch > 1 { 1 } else { (device.workgroups / groups.max(1)).min(p.k / LEAST).clamp(1, 32) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_by_shape() {
+        let none = Capabilities { workgroups: 256, ..Capabilities::default() };
+        let both = Capabilities { cooperative_8: true, cooperative_16: true, subgroup: Some([32, 32]), ..none };
+        let eight = Capabilities { cooperative_16: false, subgroup: Some([8, 8]), ..both };
+        let chosen = |m, n, half: bool, device| {
+            let precision = if half { Precision::Half } else { Precision::F32 };
+            Tier::choose(&Params { precision: precision.code(), ..Params::new(1, m, n, 1_024, false, true) }, device)
+        };
+        for (m, n, half, device, tier) in [
+            (1, 4_096, false, none, Tier::Narrow),
+            (4_096, 16, true, both, Tier::Narrow),
+            (17, 17, true, both, Tier::Small),
+            (1_024, 1_024, false, both, Tier::Small),
+            (1_024, 2_048, false, both, Tier::Large),
+            (1_024, 1_024, false, Capabilities { workgroups: 8, ..none }, Tier::Large),
+            (4_160, 4_160, false, none, Tier::Large),
+            (192, 16_384, false, none, Tier::Small),
+            (1_024, 1_024, true, both, Tier::Cooperative16),
+            (1_024, 1_024, true, eight, Tier::Cooperative8),
+            (1_024, 1_024, true, none, Tier::Small),
+        ] {
+            assert_eq!(chosen(m, n, half, device), tier, "{m} x {n}");
+        }
+    }
+
+    #[test]
+    fn parts_of_long_sums() {
+        let parts = |m, n, k| {
+            let device = Capabilities { workgroups: 256, ..Capabilities::default() };
+            let p = Params::new(1, m, n, k, true, false);
+            parts(&p, Tier::choose(&p, device), device)
+        };
+        assert_eq!([parts(256, 256, 4_096), parts(256, 256, 511), parts(2_048, 2_048, 4_096)], [16, 1, 1]);
+    }
+
+    #[test]
+    fn how_operands_lie() {
+        let lie = |p: &Params| [Operand::a(p), Operand::b(p)].map(|o| (o.along_k(), o.fours()));
+        assert_eq!(lie(&Params::new(1, 64, 68, 72, false, false)), [(true, true), (false, true)]);
+        assert_eq!(lie(&Params::new(1, 64, 68, 72, true, true)), [(false, true), (true, true)]);
+        assert_eq!(lie(&Params::new(2, 65, 67, 72, false, false)), [(true, true), (false, false)]);
+        assert_eq!(lie(&Params::new(1, 65, 68, 70, true, true)), [(false, false), (true, false)]);
+    }
+}
