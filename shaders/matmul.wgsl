@@ -1,6 +1,6 @@
 // c (+)= alpha a b, batched; a and b are read through strides, so that every transposition is the same code.
-// A workgroup of 16 x 16 threads makes a SIDE x SIDE tile of c, 16 terms at a time; a thread makes BLOCKS x BLOCKS blocks of
-// 4 x 4, 64 apart. While it works on a slice of k, the next one is on its way from memory.
+// A workgroup of 16 x 16 threads makes a SIDE x SIDE tile of c, a slice of DEPTH terms at a time, of which each thread brings
+// four of either operand; it makes BLOCKS x BLOCKS blocks of 4 x 4, 64 apart. While a slice is multiplied the next is on its way.
 
 struct Params {
     batch: u32, m: u32, n: u32, k: u32, k_last: u32,
@@ -16,17 +16,17 @@ struct Params {
 
 const BLOCKS: u32 = 1u;
 const SIDE: u32 = 64u * BLOCKS;
-const DEPTH: u32 = 16u;
+const DEPTH: u32 = 16u / BLOCKS;
 const LINE: u32 = SIDE + 4u;                                     // Neighbouring terms of a line go to other banks.
 var<workgroup> a_tile: array<f32, DEPTH * LINE>;                 // [DEPTH, LINE]
 var<workgroup> b_tile: array<f32, DEPTH * LINE>;                 // [DEPTH, LINE]
 
-// What four number `e` of a slice, [SIDE, DEPTH] in fours, is: its first line and term.
-fn place(e: u32, along_k: u32) -> vec2u {
+// The first line and term of what thread number `lane` brings of a slice, [SIDE, DEPTH] in fours.
+fn place(lane: u32, along_k: u32) -> vec2u {
     if along_k == 1u {
-        return vec2u(e / (DEPTH / 4u), e % (DEPTH / 4u) * 4u);
+        return vec2u(lane / (DEPTH / 4u), lane % (DEPTH / 4u) * 4u);
     }
-    return vec2u(e % (SIDE / 4u) * 4u, e / (SIDE / 4u));
+    return vec2u(lane % (SIDE / 4u) * 4u, lane / (SIDE / 4u));
 }
 
 @compute @workgroup_size(16, 16)
@@ -38,37 +38,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let b0 = group.z * params.b_batch;
     let end = select(params.k, params.k_last, group.z == params.batch - 1u);
     var sums: array<vec4f, 4u * BLOCKS * BLOCKS>;
-    var next_a: array<vec4f, BLOCKS>;
-    var next_b: array<vec4f, BLOCKS>;
+    let from_a = place(lane, A_ALONG_K);
+    let from_b = place(lane, B_ALONG_K);
+    let to_a = from_a.y * LINE + from_a.x;
+    let to_b = from_b.y * LINE + from_b.x;
+    let step_a = select(1u, LINE, A_ALONG_K == 1u);
+    let step_b = select(1u, LINE, B_ALONG_K == 1u);
+    var next_a: vec4f;
+    var next_b: vec4f;
     for (var k0 = 0u; k0 < end + DEPTH; k0 += DEPTH) {
         if k0 > 0u {
             workgroupBarrier();
-            for (var i = 0u; i < BLOCKS; i++) {
-                let at_a = place(lane + 256u * i, A_ALONG_K);
-                let to_a = at_a.y * LINE + at_a.x;
-                let step_a = select(1u, LINE, A_ALONG_K == 1u);
-                a_tile[to_a] = next_a[i].x;
-                a_tile[to_a + step_a] = next_a[i].y;
-                a_tile[to_a + 2u * step_a] = next_a[i].z;
-                a_tile[to_a + 3u * step_a] = next_a[i].w;
-                let at_b = place(lane + 256u * i, B_ALONG_K);
-                let to_b = at_b.y * LINE + at_b.x;
-                let step_b = select(1u, LINE, B_ALONG_K == 1u);
-                b_tile[to_b] = next_b[i].x;
-                b_tile[to_b + step_b] = next_b[i].y;
-                b_tile[to_b + 2u * step_b] = next_b[i].z;
-                b_tile[to_b + 3u * step_b] = next_b[i].w;
-            }
+            a_tile[to_a] = next_a.x;
+            a_tile[to_a + step_a] = next_a.y;
+            a_tile[to_a + 2u * step_a] = next_a.z;
+            a_tile[to_a + 3u * step_a] = next_a.w;
+            b_tile[to_b] = next_b.x;
+            b_tile[to_b + step_b] = next_b.y;
+            b_tile[to_b + 2u * step_b] = next_b.z;
+            b_tile[to_b + 3u * step_b] = next_b.w;
             workgroupBarrier();
         }
-        if k0 < end {
-            for (var i = 0u; i < BLOCKS; i++) {
-                let at_a = place(lane + 256u * i, A_ALONG_K);
-                next_a[i] = four_of_a(a0, row0 + at_a.x, k0 + at_a.y, end);
-                let at_b = place(lane + 256u * i, B_ALONG_K);
-                next_b[i] = four_of_b(b0, column0 + at_b.x, k0 + at_b.y, end);
-            }
-        }
+        next_a = four_of_a(a0, row0 + from_a.x, k0 + from_a.y, end);
+        next_b = four_of_b(b0, column0 + from_b.x, k0 + from_b.y, end);
         if k0 > 0u {
             for (var depth = 0u; depth < DEPTH; depth++) {
                 var columns: array<vec4f, BLOCKS>;

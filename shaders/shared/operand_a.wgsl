@@ -1,5 +1,5 @@
-// a of a product by its strides, four elements at a time: neighbours in k or in m, whichever are neighbours in memory. The constants
-// say how it lies, and the other ways are compiled away. Outside of the product there are zeros.
+// a of a product by its strides, four elements at a time: neighbours in k or in m, whichever are neighbours in memory.
+// The constants say how it lies, and the other ways are compiled away. Outside of the product there are zeros.
 
 const A_ALONG_K: u32 = 1u;                                       // 1: four terms of a line, 0: one term of four lines
 const A_FOURS: u32 = 0u;                                         // 1: the four are one vec4 of the buffer

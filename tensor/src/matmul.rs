@@ -1,7 +1,7 @@
 //! Products of matrices: `[.., m, k] x [k, n]`, with either operand transposed where it stands.
 
 use crate::{Target, Tensor, TensorError};
-use mode_kernels::matmul::{self as kernel, Params};
+use mode_kernels::matmul::{self as kernel, Params, Precision};
 
 /// The two operands and how they are read.
 #[derive(Clone, Copy)]
@@ -16,12 +16,14 @@ pub struct Product<'a> {
     pub transpose_b: bool,
     /// Factor of the product.
     pub alpha: f32,
+    /// Whether the operands may be rounded on the way.
+    pub precision: Precision,
 }
 
 impl<'a> Product<'a> {
     /// a b.
     pub fn new(a: &'a Tensor, b: &'a Tensor) -> Self {
-        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0 }
+        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0, precision: Precision::F32 }
     }
 
     /// a^T in place of a.
@@ -37,6 +39,11 @@ impl<'a> Product<'a> {
     /// The product times `alpha`.
     pub fn alpha(self, alpha: f32) -> Self {
         Self { alpha, ..self }
+    }
+
+    /// Operands that may be rounded to f16, where a GPU multiplies those faster: nothing in them is past 65,504.
+    pub fn half(self) -> Self {
+        Self { precision: Precision::Half, ..self }
     }
 
     /// m, n, k.
@@ -87,6 +94,7 @@ pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError
     let params = Params {
         alpha: product.alpha,
         accumulate: accumulate.into(),
+        precision: product.precision.code(),
         ..Params::new(1, m, n, k, product.transpose_a, product.transpose_b)
     };
     kernel::matmul(device, params, product.a.view(), product.b.view(), c.view())?;

@@ -36,7 +36,9 @@ impl Capabilities {
             let ours = |p: &wgpu::CooperativeMatrixProperties| {
                 [p.m_size, p.n_size, p.k_size] == [size; 3] && p.ab_type == F16 && p.cr_type == F32
             };
-            features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            // DX12 has none; and Metal, through naga, loads none from vec4s, which is how shaders stage them.
+            info.backend == wgpu::Backend::Vulkan
+                && features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
                 && adapter.cooperative_matrix_properties().iter().any(ours)
         };
         Self {

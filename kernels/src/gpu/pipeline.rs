@@ -63,6 +63,9 @@ fn compile<K: Kernel>(
     }
     let reflection = reflect(&source, entry).map_err(|e| invalid(one_line(&e)))?;
     let has = u64::from(capabilities.workgroup_bytes);
+    if reflection.workgroup_bytes > has && K::tier(params) > 0 {
+        return Err(KernelError::Lack { kernel: K::NAME, file: shader.file, what: "as much workgroup memory" });
+    }
     if reflection.workgroup_bytes > has {
         let (what, needs) = ("bytes of workgroup memory", reflection.workgroup_bytes);
         return Err(KernelError::Limit { kernel: K::NAME, what, needs, has });

@@ -3,7 +3,7 @@
 //! | products | tier |
 //! |---|---|
 //! | up to 16 rows or columns of c: one token, a gate, LoRA's ranks | [`Tier::Narrow`] |
-//! | inputs may be rounded to f16, on a device with cooperative matrices, 64 rows and columns or more | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
+//! | operands may be rounded to f16, which the device has cooperative matrices of | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
 //! | tiles of 128 x 128 fit as well as those of 64 x 64, and are enough to keep half of the device busy | [`Tier::Large`] |
 //! | all others | [`Tier::Small`], tiles of 64 x 64 |
 //!
@@ -22,9 +22,9 @@ pub enum Tier {
     Large,
     /// Up to 16 rows or columns, bound by reading the other operand.
     Narrow,
-    /// Cooperative matrices of 8 x 8 in tiles of 64 x 64, f16 -> f32.
+    /// Cooperative matrices of 8 x 8 in tiles of 64 x 64, f16 -> f32. Vulkan alone runs them.
     Cooperative8,
-    /// Cooperative matrices of 16 x 16 in tiles of 128 x 128, f16 -> f32.
+    /// Cooperative matrices of 16 x 16 in tiles of 128 x 128, f16 -> f32. Vulkan alone runs them.
     Cooperative16,
 }
 
@@ -47,12 +47,15 @@ impl Tier {
     /// The tier of a product, by its shape and what the device can do.
     pub(super) fn choose(p: &Params, device: Capabilities) -> Self {
         let tiles = |side: u32| u64::from(p.batch) * u64::from(p.m.div_ceil(side)) * u64::from(p.n.div_ceil(side));
-        let rounded = p.precision == Precision::Half.code() && p.m.min(p.n) >= 64 && p.dtype != Dtype::BF16.code();
+        let rounded = p.precision == Precision::Half.code()
+            && p.m.min(p.n) >= 64
+            && p.dtype != Dtype::BF16.code()
+            && device.subgroup_size().is_some();
         if p.m.min(p.n) <= FEW {
             Self::Narrow
-        } else if rounded && device.cooperative_16 && device.subgroup_size().is_some() {
+        } else if rounded && device.cooperative_16 && device.workgroup_bytes >= 49_152 {
             Self::Cooperative16
-        } else if rounded && device.cooperative_8 && device.subgroup_size().is_some() {
+        } else if rounded && device.cooperative_8 && device.workgroup_bytes >= 22_528 {
             Self::Cooperative8
         } else if 10 * tiles(128) <= 3 * tiles(64) && 2 * tiles(128) >= u64::from(device.workgroups) {
             Self::Large
@@ -186,8 +189,10 @@ mod tests {
     #[test]
     fn tiers_by_shape() {
         let none = Capabilities { workgroups: 256, ..Capabilities::default() };
-        let both = Capabilities { cooperative_8: true, cooperative_16: true, subgroup: Some([32, 32]), ..none };
-        let eight = Capabilities { cooperative_16: false, subgroup: Some([8, 8]), ..both };
+        let subgroup = Some([32, 32]);
+        let both =
+            Capabilities { cooperative_8: true, cooperative_16: true, subgroup, workgroup_bytes: 49_152, ..none };
+        let eight = Capabilities { workgroup_bytes: 32_768, ..both };
         let chosen = |m, n, half: bool, device| {
             let precision = if half { Precision::Half } else { Precision::F32 };
             Tier::choose(&Params { precision: precision.code(), ..Params::new(1, m, n, 1_024, false, true) }, device)
@@ -203,6 +208,7 @@ mod tests {
             (192, 16_384, false, none, Tier::Small),
             (1_024, 1_024, true, both, Tier::Cooperative16),
             (1_024, 1_024, true, eight, Tier::Cooperative8),
+            (1_024, 1_024, true, Capabilities { subgroup: Some([32, 64]), ..both }, Tier::Small),
             (1_024, 1_024, true, none, Tier::Small),
         ] {
             assert_eq!(chosen(m, n, half, device), tier, "{m} x {n}");
