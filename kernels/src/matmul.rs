@@ -240,5 +240,10 @@ mod tests {
         let params = Params::new(1, 2, 2, 1, true, false);
         Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0]], vec![&mut c]));
         assert_eq!(c, [5.0, 6.0, 10.0, 12.0]);
+        // Two products of which the second has one term: 1 * 4 + 2 * 5, then 3 * 6.
+        let mut c = [0.0; 2];
+        let params = Params { k_last: 1, ..Params::new(2, 1, 1, 2, false, true) };
+        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0, 3.0, 0.5], &[4.0, 5.0, 6.0, 7.0]], vec![&mut c]));
+        assert_eq!(c, [14.0, 18.0]);
     }
 }
