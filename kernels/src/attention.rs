@@ -242,12 +242,12 @@ pub(crate) fn bend(scores: &mut [f32], cap: f32) {
 
 simd! {
     /// The scores in `seen` become weights that sum to 1, the rest 0; returns their log sum exp.
-    fn softmax(scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
+    fn softmax[simd](scores: &mut [f32], seen: Range<usize>, cap: f32) -> f32 {
         bend(scores, cap);
         mask(scores, seen);
-        let greatest = max(scores);
+        let greatest = max(simd, scores);
         scores.iter_mut().for_each(|s| *s = exp(*s - greatest));
-        let total = sum(scores);
+        let total = sum(simd, scores);
         let inverse = 1.0 / total;
         scores.iter_mut().for_each(|s| *s *= inverse);
         greatest + total.ln()

@@ -178,11 +178,11 @@ impl Inputs<'_> {
 
 simd! {
     /// One row: scores become weights, slopes become gradients of the scores; both 0 outside what the row sees.
-    fn score_gradients(
+    fn score_gradients[simd](
         weights: &mut [f32], slopes: &mut [f32], seen: Range<usize>, dout: &[f32], o: &[f32], lse: f32, p: &Params,
     ) {
         bend(weights, p.cap);
-        let delta = dot(dout, o);
+        let delta = dot(simd, dout, o);
         let bent = if p.cap > 0.0 { 1.0 / (p.cap * p.cap) } else { 0.0 };
         if bent > 0.0 {
             slopes.iter_mut().zip(&*weights).for_each(|(s, w)| *s = (*s - delta) * (1.0 - w * w * bent) * p.scale);

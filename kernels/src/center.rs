@@ -78,8 +78,8 @@ impl Kernel for Center {
 }
 
 simd! {
-    fn row(y: &mut [f32], x: &[f32]) {
-        let mean = sum(x) / x.len() as f32;
+    fn row[simd](y: &mut [f32], x: &[f32]) {
+        let mean = sum(simd, x) / x.len() as f32;
         y.iter_mut().zip(x).for_each(|(y, x)| *y = x - mean);
     }
 }

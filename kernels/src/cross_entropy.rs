@@ -114,8 +114,8 @@ impl Kernel for CrossEntropy {
 }
 
 simd! {
-    fn greatest_and_sum_exp(logits: &[f32]) -> (f32, f32) {
-        let greatest = max(logits);
+    fn greatest_and_sum_exp[simd](logits: &[f32]) -> (f32, f32) {
+        let greatest = max(simd, logits);
         (greatest, sum_exp(logits, greatest))
     }
 }

@@ -131,9 +131,9 @@ impl Kernel for GateMerge {
 
 simd! {
     /// p of one token.
-    fn weigh(p: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
+    fn weigh[simd](p: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
         for ((p, weight), bias) in p.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
-            *p = dot(x, weight) + bias;
+            *p = dot(simd, x, weight) + bias;
         }
         let greatest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         p.iter_mut().for_each(|p| *p = exp(*p - greatest));

@@ -309,10 +309,10 @@ impl Tokens<'_> {
 
 simd! {
     /// dz of one token; its branches' outputs are `stride` elements apart in f.
-    fn slopes(dz: &mut [f32], p: &[f32], g: &[f32], f: &[f32], stride: usize) {
+    fn slopes[simd](dz: &mut [f32], p: &[f32], g: &[f32], f: &[f32], stride: usize) {
         let mut mean = 0.0;
         for (k, (dz, p)) in dz.iter_mut().zip(p).enumerate() {
-            *dz = dot(g, &f[k * stride..][..g.len()]);
+            *dz = dot(simd, g, &f[k * stride..][..g.len()]);
             mean += p * *dz;
         }
         dz.iter_mut().zip(p).for_each(|(dz, p)| *dz = p * (*dz - mean));

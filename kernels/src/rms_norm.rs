@@ -93,8 +93,8 @@ impl Kernel for RmsNorm {
 
 simd! {
     /// y of a token; returns its r.
-    fn row(y: &mut [f32], x: &[f32], weight: &[f32], offset: f32, epsilon: f32) -> f32 {
-        let r = 1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt();
+    fn row[simd](y: &mut [f32], x: &[f32], weight: &[f32], offset: f32, epsilon: f32) -> f32 {
+        let r = 1.0 / (dot(simd, x, x) / x.len() as f32 + epsilon).sqrt();
         y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * r * (offset + w));
         r
     }

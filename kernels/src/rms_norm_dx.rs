@@ -94,8 +94,8 @@ impl Kernel for RmsNormDx {
 }
 
 simd! {
-    fn row(dx: &mut [f32], x: &[f32], dy: &[f32], weight: &[f32], offset: f32, r: f32) {
-        let pull = (dot3(weight, dy, x) + offset * dot(dy, x)) / x.len() as f32 * r * r;
+    fn row[simd](dx: &mut [f32], x: &[f32], dy: &[f32], weight: &[f32], offset: f32, r: f32) {
+        let pull = (dot3(simd, weight, dy, x) + offset * dot(simd, dy, x)) / x.len() as f32 * r * r;
         let inputs = x.iter().zip(dy).zip(weight);
         dx.iter_mut().zip(inputs).for_each(|(dx, ((x, dy), w))| *dx = r * ((offset + w) * dy - x * pull));
     }

@@ -1,30 +1,38 @@
 //! Vectorised mathematics for the CPU bodies.
 //!
-//! The loops are plain Rust that the compiler vectorises; [`simd`] compiles them once per instruction set (through `pulp`'s
-//! run-time dispatch), so that one binary is fast on every x86-64 and Arm machine. `exp` is a range reduction to
-//! |r| <= ln 2 / 2 and a polynomial of degree 6 (relative error under 2e-7); sums run in lanes of fixed number, so that
-//! their bits do not depend on the machine's vector width.
+//! Loops over elements are plain Rust that the compiler vectorises; [`simd`] compiles them once per instruction set (through
+//! `pulp`'s run-time dispatch), so that one binary is fast on every x86-64 and Arm machine. Sums and maxima say their vectors
+//! themselves, for of those the compiler makes memory; how a sum is split depends on the processor's vectors. `exp` is a range
+//! reduction to |r| <= ln 2 / 2 and a polynomial of degree 6 (relative error under 2e-7).
+
+use pulp::Simd;
 
 /// Declares functions whose bodies are compiled for each instruction set; a call runs the widest that this machine has.
-/// What a body calls must be `#[inline(always)]`.
+/// What a body calls must be `#[inline(always)]`. `fn name[simd](..)` gives the body the instruction set, for [`dot`] and the like.
 ///
 /// (A closure handed to `pulp` is not inlined once it is of any size, and then is compiled for the least instruction set.)
 macro_rules! simd {
-    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?)
-        $(-> $out:ty)? $body:block)+) => {$(
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident $([$simd:ident])? $(<$($generic:ident: $bound:path),+>)?
+        ($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block)+) => {$(
         $(#[$meta])*
         $vis fn $name $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $out)? {
             // As arguments of a function, unlike as fields, references are known not to overlap.
             #[inline(always)]
-            fn body $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $out)? $body
+            fn body<Instructions: pulp::Simd, $($($generic: $bound),+)?>(
+                _instructions: Instructions,
+                $($arg: $ty),*
+            ) $(-> $out)? {
+                $(let $simd = _instructions;)?
+                $body
+            }
             #[allow(non_camel_case_types)]
             struct Arguments<$($arg),*>($($arg),*);
             impl $(<$($generic: $bound),+>)? pulp::WithSimd for Arguments<$($ty),*> {
                 type Output = $crate::simd::simd!(@output $($out)?);
                 #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                fn with_simd<S: pulp::Simd>(self, instructions: S) -> Self::Output {
                     let Self($($arg),*) = self;
-                    body($($arg),*)
+                    body(instructions, $($arg),*)
                 }
             }
             pulp::Arch::new().dispatch(Arguments($($arg),*))
@@ -69,90 +77,81 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { x + x * z * p } else { 1.0 - 2.0 / (1.0 + exp(2.0 * x)) }
 }
 
-/// Number of partial results of a lane-wise reduction: four of the widest vectors, which keep the processor's adders busy.
-const LANES: usize = 64;
-
-/// Those of a short one.
-const FEW: usize = 16;
-
-/// `start` joined with each (x_i, y_i, ..), up to the shortest's length, by `join`: in [`LANES`] partial results and [`FEW`] for
-/// what remains, which `merge` joins pairwise at the end. (Chunks of fixed length, for with indices the compiler sees no vectors.)
+/// Sum of f(x_i, y_i, ..) over the shortest's length, in four vectors of partial sums, which keep the processor's adders busy;
+/// `rest` is f for what fills no vector. `add` is f added to a vector.
 #[inline(always)]
-fn reduce<const N: usize>(
+fn sum_of<S: Simd, const N: usize>(
+    simd: S,
     operands: [&[f32]; N],
-    start: f32,
-    join: impl Fn(f32, [f32; N]) -> f32,
-    merge: impl Fn(f32, f32) -> f32,
+    add: impl Fn(S::f32s, [S::f32s; N]) -> S::f32s,
+    rest: impl Fn([f32; N]) -> f32,
 ) -> f32 {
     let len = operands.iter().map(|x| x.len()).min().unwrap_or(0);
-    let parts = operands.map(|x| x[..len].as_chunks::<LANES>());
-    let mut many = [start; LANES];
-    for i in 0..len / LANES {
-        let chunks = parts.map(|(chunks, _)| &chunks[i]);
-        for (lane, partial) in many.iter_mut().enumerate() {
-            *partial = join(*partial, chunks.map(|chunk| chunk[lane]));
+    let parts = operands.map(|x| S::as_simd_f32s(&x[..len]));
+    let (vectors, tail) = (parts[0].0.len(), parts[0].1.len());
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    let mut i = 0;
+    while i + 4 <= vectors {
+        for (u, sum) in sums.iter_mut().enumerate() {
+            *sum = add(*sum, parts.map(|(x, _)| x[i + u]));
         }
+        i += 4;
     }
-    let mut few = [start; FEW];
-    for (lane, partial) in few.iter_mut().enumerate() {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| many[lane + i * FEW]);
-        *partial = merge(merge(a, b), merge(c, d));
+    while i < vectors {
+        sums[0] = add(sums[0], parts.map(|(x, _)| x[i]));
+        i += 1;
     }
-    let parts = parts.map(|(_, rest)| rest.as_chunks::<FEW>());
-    for i in 0..len % LANES / FEW {
-        let chunks = parts.map(|(chunks, _)| &chunks[i]);
-        for (lane, partial) in few.iter_mut().enumerate() {
-            *partial = join(*partial, chunks.map(|chunk| chunk[lane]));
-        }
-    }
-    for (lane, partial) in few.iter_mut().enumerate().take(len % FEW) {
-        *partial = join(*partial, parts.map(|(_, rest)| rest[lane]));
-    }
-    let mut width = FEW / 2;
-    while width > 0 {
-        for lane in 0..width {
-            few[lane] = merge(few[lane], few[lane + width]);
-        }
-        width /= 2;
-    }
-    few[0]
-}
-
-/// Sum of f(x_i, y_i, ..).
-#[inline(always)]
-fn sum_of<const N: usize>(operands: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
-    reduce(operands, 0.0, |sum, x| sum + f(x), |a, b| a + b)
+    let [a, b, c, d] = sums;
+    let sum = simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)));
+    (0..tail).fold(sum, |sum, i| sum + rest(parts.map(|(_, x)| x[i])))
 }
 
 /// Sum of a_i b_i.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_of([a, b], |[a, b]| a * b)
+pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    sum_of(simd, [a, b], |sum, [a, b]| simd.mul_add_f32s(a, b, sum), |[a, b]| a * b)
 }
 
 /// Sum of a_i b_i c_i.
 #[inline(always)]
-pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    sum_of([a, b, c], |[a, b, c]| a * b * c)
+pub(crate) fn dot3<S: Simd>(simd: S, a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let add = |sum, [a, b, c]: [S::f32s; 3]| simd.mul_add_f32s(simd.mul_f32s(a, b), c, sum);
+    sum_of(simd, [a, b, c], add, |[a, b, c]| a * b * c)
 }
 
 /// Sum of x_i.
 #[inline(always)]
-pub(crate) fn sum(x: &[f32]) -> f32 {
-    sum_of([x], |[x]| x)
+pub(crate) fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    sum_of(simd, [x], |sum, [x]| simd.add_f32s(sum, x), |[x]| x)
 }
 
-/// Sum of e^(x_i - shift).
+/// Sum of e^(x_i - shift), in lanes.
 #[inline(always)]
 pub(crate) fn sum_exp(x: &[f32], shift: f32) -> f32 {
-    sum_of([x], |[x]| exp(x - shift))
+    let mut sums = [0.0f32; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, &v) in sums.iter_mut().zip(chunk) {
+            *sum += exp(v - shift);
+        }
+    }
+    for (sum, &v) in sums.iter_mut().zip(rest) {
+        *sum += exp(v - shift);
+    }
+    sums.iter().sum()
 }
 
 /// Greatest x_i.
 #[inline(always)]
-pub(crate) fn max(x: &[f32]) -> f32 {
-    let greater = |a: f32, b: f32| if b > a { b } else { a };
-    reduce([x], f32::NEG_INFINITY, |best, [x]| greater(best, x), greater)
+pub(crate) fn max<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (vectors, rest) = S::as_simd_f32s(x);
+    let mut best = [simd.splat_f32s(f32::NEG_INFINITY); 4];
+    for (i, &x) in vectors.iter().enumerate() {
+        best[i % 4] = simd.max_f32s(best[i % 4], x);
+    }
+    let [a, b, c, d] = best;
+    let best = simd.reduce_max_f32s(simd.max_f32s(simd.max_f32s(a, b), simd.max_f32s(c, d)));
+    rest.iter().fold(best, |best, &x| if x > best { x } else { best })
 }
 
 #[cfg(test)]
@@ -190,15 +189,18 @@ mod tests {
 
     #[test]
     fn sums_of_odd_lengths() {
-        for len in [0, 1, 15, 16, 17, 100] {
+        for len in [0, 1, 15, 16, 17, 63, 64, 100, 131] {
             let x: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let want = (0..len).sum::<usize>() as f32;
-            assert_eq!(sum(&x), want);
-            assert_eq!(dot(&x, &vec![2.0; len]), 2.0 * want);
-            assert_eq!(dot3(&x, &vec![2.0; len], &vec![0.5; len]), want);
-            if len > 0 {
-                assert_eq!(max(&x), (len - 1) as f32);
-            }
+            let (twos, halves) = (vec![2.0; len], vec![0.5; len]);
+            assert_eq!(results(&x, &twos, &halves), [want, 2.0 * want, want, len as f32 - 1.0]);
+        }
+    }
+
+    simd! {
+        fn results[simd](x: &[f32], twos: &[f32], halves: &[f32]) -> [f32; 4] {
+            let greatest = if x.is_empty() { -1.0 } else { max(simd, x) };
+            [sum(simd, x), dot(simd, x, twos), dot3(simd, x, twos, halves), greatest]
         }
     }
 }

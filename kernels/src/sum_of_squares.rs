@@ -78,8 +78,8 @@ impl Kernel for SumOfSquares {
 }
 
 simd! {
-    fn square(x: &[f32]) -> f32 {
-        dot(x, x)
+    fn square[simd](x: &[f32]) -> f32 {
+        dot(simd, x, x)
     }
 }
 
