@@ -5,8 +5,12 @@ use crate::buffer::Storage;
 use crate::memory::Memory;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::{Bindings, Kernel, KernelError, View};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Elements that are worth a thread's waking to copy, at the least.
+const PIECE: usize = 1 << 18;
 
 /// A device in main memory whose elements are `T`.
 pub(crate) struct Host<T> {
@@ -145,7 +149,15 @@ impl<T: Element> Host<T> {
         let target = elements::<T>(to)?;
         let source = source.read().unwrap_or_else(PoisonError::into_inner);
         let mut target = target.write().unwrap_or_else(PoisonError::into_inner);
-        target[T::range(to)].copy_from_slice(&source[T::range(from)]);
+        let (source, target) = (&source[T::range(from)], &mut target[T::range(to)]);
+        // One piece a thread, as large as can be: the system's copy goes past the caches where a piece is larger than they are.
+        let piece = source.len().div_ceil(rayon::current_num_threads()).max(PIECE);
+        if source.len() <= piece {
+            target.copy_from_slice(source);
+        } else {
+            let pieces = target.par_chunks_mut(piece).zip(source.par_chunks(piece));
+            pieces.for_each(|(target, source)| target.copy_from_slice(source));
+        }
         Ok(())
     }
 

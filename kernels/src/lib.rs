@@ -61,6 +61,7 @@ pub mod cross_entropy_backward;
 pub mod embedding;
 pub mod embedding_backward;
 pub mod fill;
+pub mod fma;
 pub mod gate_merge;
 pub mod gate_merge_backward;
 pub mod glu;

@@ -89,6 +89,7 @@ registry!(
     embedding::Embedding,
     embedding_backward::EmbeddingBackward,
     fill::Fill,
+    fma::Fma,
     gate_merge::GateMerge,
     gate_merge_backward::GateMergeBackward,
     glu::Glu,

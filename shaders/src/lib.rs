@@ -56,6 +56,8 @@ shaders! {
     EMBEDDING_BACKWARD = "embedding_backward.wgsl";
     /// One value everywhere.
     FILL = "fill.wgsl";
+    /// Chains of multiply-adds.
+    FMA = "fma.wgsl";
     /// The fused gate merge, forward.
     GATE_MERGE = "gate_merge.wgsl";
     /// The fused gate merge, backward.

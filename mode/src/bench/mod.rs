@@ -3,11 +3,15 @@
 //! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, summed over results, the loss of the third
 //! step, or the sum of generated ids. Three untimed runs come first, then at least five and about four seconds of timed ones.
 
+mod cards;
+mod ceilings;
 mod kernels;
 mod profile;
 mod step;
 
-pub use profile::{Ceilings, KernelProfile, Profile, Subject, profile};
+pub use cards::Card;
+pub use ceilings::Ceilings;
+pub use profile::{KernelProfile, Profile, Subject, profile};
 
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
@@ -21,9 +25,12 @@ pub const ALL: [&str; 10] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5", 
 /// Sizes that keep a GPU busy: taken when no names are given and the device is one. b is stored as f16 in `-f16`.
 pub const LARGE: [&str; 7] = ["W1-4096", "W1-8192", "W1-4096-f16", "W1-8192-f16", "W2b-4096", "W3-32768", "W3b-32768"];
 
+/// What is measured in place of workloads.
+pub const CEILINGS: &str = "ceilings";
+
 /// That there is no such workload, and which there are.
 pub(crate) fn unknown(name: &str) -> String {
-    format!("no workload '{name}'; there are {} and {}", ALL.join(", "), LARGE.join(", "))
+    format!("no workload '{name}'; there are {}, {} and {CEILINGS}", ALL.join(", "), LARGE.join(", "))
 }
 
 /// A workload's result: one JSON line.

@@ -1,16 +1,15 @@
 //! Where the time goes: a step, or one operation, kernel by kernel, against what this device can do.
 //!
-//! Two ceilings are measured first: arithmetic as a product of 1,024 x 1,024 matrices reaches it here, and bandwidth as a copy of
-//! 128 MB does. A kernel's bound is the greater of flop / arithmetic and bytes / bandwidth, from its own cost function. What lies in
+//! The [ceilings](Ceilings) are measured first. A kernel's bound is the greater of flop / arithmetic and bytes / bandwidth, from its own cost function. What lies in
 //! the caches from the launch before may go faster than a copy of main memory: more than 100 %.
 
+use super::Ceilings;
 use crate::Error;
 use crate::train::{Recipe, profile_steps};
 use mode_kernels::Timing;
-use mode_tensor::{Device, Product, Tensor, copy, matmul};
+use mode_tensor::Device;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// What is profiled.
 #[derive(Debug, Clone, Copy)]
@@ -28,15 +27,6 @@ pub enum Subject<'a> {
 /// Rounds that are profiled, after two that are not.
 const ROUNDS: usize = 5;
 
-/// What a device reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ceilings {
-    /// GFLOP/s of a product of matrices.
-    pub gflops: f64,
-    /// GB/s of a copy, read and written.
-    pub gbytes: f64,
-}
-
 /// One kernel's share.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KernelProfile {
@@ -52,8 +42,8 @@ pub struct KernelProfile {
     pub gbytes: f64,
     /// The ceiling that binds it, `arithmetic` or `bandwidth`.
     pub bound: &'static str,
-    /// Its rate as a share of that ceiling, in percent.
-    pub percent: f64,
+    /// Its rate as a share of that ceiling, in percent; none if those are not believed.
+    pub percent: Option<f64>,
 }
 
 /// A profile.
@@ -74,7 +64,7 @@ pub struct Profile {
 /// # Errors
 /// A GPU without timestamps, or what a recipe's run would report.
 pub fn profile(subject: Subject, device: &Device) -> Result<Profile, Error> {
-    let ceilings = ceilings(device)?;
+    let ceilings = Ceilings::measure(device)?;
     let timings = match subject {
         Subject::Step(recipe) => profile_steps(recipe, device, ROUNDS)?,
         Subject::Gate => rounds(device, super::by_name("W3b", device)?)?,
@@ -95,37 +85,6 @@ fn rounds(device: &Device, mut workload: super::Workload) -> Result<Vec<Timing>,
     Ok(device.stop_profile()?)
 }
 
-fn ceilings(device: &Device) -> Result<Ceilings, Error> {
-    const SIZE: usize = 1_024;
-    const COPIED: usize = 1 << 25;
-    let square = || Tensor::full(device, &[SIZE, SIZE], 0.5);
-    let (a, b) = (square()?, square()?);
-    let (from, to) = (Tensor::full(device, &[COPIED], 1.0)?, Tensor::full(device, &[COPIED], 0.0)?);
-    let multiply = best(device, || {
-        matmul(Product::new(&a, &b))?;
-        Ok(())
-    })?;
-    let copying = best(device, || Ok(copy(&from, &to)?))?;
-    drop((a, b, from, to));
-    device.trim();
-    Ok(Ceilings {
-        gflops: 2.0 * (SIZE * SIZE * SIZE) as f64 / multiply / 1e9,
-        gbytes: 2.0 * (4 * COPIED) as f64 / copying / 1e9,
-    })
-}
-
-/// The shortest of some runs, in seconds.
-fn best(device: &Device, mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        let started = Instant::now();
-        run()?;
-        device.synchronize()?;
-        best = best.min(started.elapsed().as_secs_f64());
-    }
-    Ok(best)
-}
-
 fn summarise(device: String, ceilings: Ceilings, timings: &[Timing]) -> Profile {
     let mut by_kernel: BTreeMap<&'static str, (usize, f64, f64, f64)> = BTreeMap::new();
     for timing in timings {
@@ -137,11 +96,10 @@ fn summarise(device: String, ceilings: Ceilings, timings: &[Timing]) -> Profile 
     }
     let row = |(kernel, (launches, seconds, flop, bytes)): (&'static str, (usize, f64, f64, f64))| {
         let (gflops, gbytes) = (flop / seconds.max(1e-12) / 1e9, bytes / seconds.max(1e-12) / 1e9);
-        let shares = [100.0 * gflops / ceilings.gflops, 100.0 * gbytes / ceilings.gbytes];
-        let bound = if shares[0] > shares[1] { "arithmetic" } else { "bandwidth" };
+        let (bound, percent) = ceilings.share(gflops, gbytes);
         let rounds = ROUNDS as f64;
         let (launches, ms) = (launches as f64 / rounds, 1e3 * seconds / rounds);
-        KernelProfile { kernel, launches, ms, gflops, gbytes, bound, percent: shares[0].max(shares[1]) }
+        KernelProfile { kernel, launches, ms, gflops, gbytes, bound, percent }
     };
     let mut kernels: Vec<KernelProfile> = by_kernel.into_iter().map(row).collect();
     kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));

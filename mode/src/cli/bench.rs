@@ -2,14 +2,14 @@
 
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::bench::{ALL, LARGE, bench, unknown};
+use crate::bench::{ALL, CEILINGS, Ceilings, LARGE, bench, unknown};
 use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// W1 W1b W2 W2b W3 W3b W4 W5 W5f W6; larger: W1-4096[-f16] W1-8192[-f16] W2b-4096 W3-32768 W3b-32768
-    /// [default: the first ten, on a GPU all]
+    /// [default: the first ten, on a GPU all]; or `ceilings`: the most arithmetic and bandwidth that the device reaches
     workloads: Vec<String>,
     /// One JSON object a workload on stdout
     #[arg(long)]
@@ -20,6 +20,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let asked: Vec<&str> = arguments.workloads.iter().map(String::as_str).collect();
+    if asked == [CEILINGS] {
+        let ceilings = Ceilings::measure(&arguments.device.open()?)?;
+        return if arguments.json { print_json(&ceilings) } else { print_ceilings(&ceilings) };
+    }
+    if asked.contains(&CEILINGS) {
+        return Err(Error::Setting("ceilings are measured alone: `mode bench ceilings`".into()));
+    }
     if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
         return Err(Error::Setting(unknown(name)));
     }
@@ -35,6 +42,19 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         some => some.to_vec(),
     };
     names.iter().try_for_each(|name| apart(name, device, &arguments))
+}
+
+/// Ceilings, what was measured of what, and what to know of them.
+fn print_ceilings(ceilings: &Ceilings) -> Result<(), Error> {
+    let Ceilings { gflops, gbytes, copied, timer, .. } = ceilings;
+    say!("arithmetic  {gflops:>9.1} GFLOP/s  f32 multiply-adds in registers, by {timer}");
+    say!("bandwidth   {gbytes:>9.1} GB/s     a copy of {} MB, read and written", copied / 1_000_000);
+    if let Some(card) = ceilings.data_sheet {
+        let tflops = card.tflops.map_or_else(|| "no word of f32".into(), |t| format!("{t} TFLOP/s of f32"));
+        say!("data sheet  {}: {tflops}, {} GB/s", card.name, card.gbytes);
+    }
+    ceilings.warnings.iter().for_each(|warning| tell!("warning: {warning}"));
+    Ok(())
 }
 
 /// One workload, in this process.

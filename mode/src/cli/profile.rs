@@ -54,15 +54,16 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 }
 
 fn print(found: &Profile) -> Result<(), Error> {
-    let ceilings = found.ceilings;
+    let ceilings = &found.ceilings;
     say!("ceilings  {:.1} GFLOP/s of a product, {:.1} GB/s of a copy", ceilings.gflops, ceilings.gbytes);
     say!("{:24} {:>8} {:>9} {:>6} {:>9} {:>8}  of its ceiling", "kernel", "launches", "ms", "%", "GFLOP/s", "GB/s");
     for k in &found.kernels {
         let (share, launches) = (100.0 * k.ms / found.ms, k.launches);
         let numbers = format!("{launches:8.0} {:9.3} {share:6.1} {:9.1} {:8.1}", k.ms, k.gflops, k.gbytes);
         // More than a copy of what no cache holds reaches: the kernel's data were in one.
-        let cached = if k.percent > 100.0 && k.bound == "bandwidth" { ", from cache" } else { "" };
-        say!("{:24} {numbers}  {:3.0} % of {}{cached}", k.kernel, k.percent, k.bound);
+        let cached = if k.percent > Some(100.0) && k.bound == "bandwidth" { ", from cache" } else { "" };
+        let percent = k.percent.map_or_else(|| "  ?".into(), |percent| format!("{percent:3.0}"));
+        say!("{:24} {numbers}  {percent} % of {}{cached}", k.kernel, k.bound);
     }
     say!("{:24} {:>8} {:9.3}", "all", "", found.ms);
     Ok(())
