@@ -67,11 +67,14 @@ pub mod gate_merge_backward;
 pub mod glu;
 pub mod glu_backward;
 pub mod matmul;
+pub mod multiply;
 pub mod rms_norm;
 pub mod rms_norm_dw;
 pub mod rms_norm_dx;
 pub mod rotary;
 pub mod scale;
+pub mod softmax;
+pub mod softmax_backward;
 pub mod sum_of_squares;
 pub mod sum_rows;
 

@@ -72,6 +72,8 @@ shaders! {
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl";
     /// Matrix product of few rows or columns.
     MATMUL_NARROW = "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
+    /// c = a b, or rows by a number each.
+    MULTIPLY = "multiply.wgsl";
     /// RMSNorm, forward.
     RMS_NORM = "rms_norm.wgsl";
     /// RMSNorm, gradient of the weight.
@@ -82,6 +84,10 @@ shaders! {
     ROTARY = "rotary.wgsl";
     /// y = alpha x, or y += alpha x.
     SCALE = "scale.wgsl";
+    /// Softmax of short rows.
+    SOFTMAX = "softmax.wgsl";
+    /// Softmax, backward.
+    SOFTMAX_BACKWARD = "softmax_backward.wgsl";
     /// Sum of squares.
     SUM_OF_SQUARES = "sum_of_squares.wgsl";
     /// Sum over rows.
