@@ -262,32 +262,6 @@ fn runs_are_set_beside_each_other() {
 }
 
 #[test]
-fn a_step_is_profiled_kernel_by_kernel() {
-    let recipes = Recipes::new();
-    let model = format!(
-        "method = 'pretrain'\n[model]\ntokenizer = '{}'\nwidth = 16\nhidden = 24\nlayers = 2\nheads = 2\nkv_heads = 1\n\
-         positions = 32",
-        text(&recipes.path("tokenizer.json"))
-    );
-    let file = recipes.write("base", &model);
-    let (stdout, stderr, code) = run(&["profile", "step", text(&file), "--json"]);
-    assert_eq!(code, 0, "{stderr}");
-    let found: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
-    let launches = |kernel: &str| {
-        let rows = found["kernels"].as_array().expect("rows");
-        rows.iter().find(|row| row["kernel"] == kernel).and_then(|row| row["launches"].as_f64())
-    };
-    // Two layers, each with attention, and three norms in all for every pass over the tokens.
-    assert_eq!(
-        (launches("attention"), launches("attention_backward"), launches("rms_norm")),
-        (Some(2.0), Some(2.0), Some(5.0))
-    );
-    assert!(!recipes.path("base").exists(), "nothing is written");
-    refused(&["profile", "step"], "required");
-    refused(&["profile", "gate", text(&file)], "only `mode profile step`");
-}
-
-#[test]
 fn devices_are_listed() {
     let output = common::mode().args(["devices", "--json"]).output().expect("the program");
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");

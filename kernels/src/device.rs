@@ -7,6 +7,7 @@ use crate::gpu::{self, Gpu};
 use crate::{Buffer, Counters, Dtype, KernelError, Timing, View};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 pub use crate::gpu::{AdapterSummary, Capabilities};
 
@@ -28,8 +29,8 @@ pub(crate) struct Watch {
     pub(crate) tracing: AtomicBool,
     pub(crate) trace: Mutex<Vec<(&'static str, usize)>>,
     pub(crate) watching: AtomicBool,
-    /// What was timed on a device in main memory, while somebody profiles.
-    pub(crate) timings: Mutex<Option<Vec<Timing>>>,
+    /// Since when, and what was timed on a device in main memory, while somebody profiles.
+    pub(crate) timings: Mutex<Option<(Instant, Vec<Timing>)>>,
     /// What the launches belong to; None at the start.
     pub(crate) place: Mutex<Option<Arc<str>>>,
 }
@@ -126,6 +127,12 @@ impl Device {
     /// What launches may use of it beyond the least.
     pub fn capabilities(&self) -> Capabilities {
         if let Backend::Gpu(gpu) = self.backend() { gpu.capabilities() } else { Capabilities::default() }
+    }
+
+    /// The most f32 elements that one tensor may have here, however much memory there is.
+    pub fn most_elements(&self) -> u64 {
+        let most = u64::from(u32::MAX);
+        if let Backend::Gpu(gpu) = self.backend() { most.min(gpu.most_bytes() / 4) } else { most }
     }
 
     /// True for a GPU.

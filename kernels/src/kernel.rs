@@ -208,11 +208,12 @@ pub fn launch<K: Kernel>(
         }
     }
     device.count_launch(K::NAME, outputs.first().map_or(0, |output| output.len));
-    let cost = || K::cost(params);
     match device.backend() {
-        Backend::Cpu(cpu) => device.timed(K::NAME, cost, || cpu.launch::<K>(params, inputs, outputs)),
+        Backend::Cpu(cpu) => device.timed::<K, _>(params, || cpu.launch::<K>(params, inputs, outputs)),
         Backend::Gpu(gpu) => gpu.launch::<K>(params, inputs, outputs),
-        Backend::Reference(reference) => device.timed(K::NAME, cost, || reference.launch::<K>(params, inputs, outputs)),
+        Backend::Reference(reference) => {
+            device.timed::<K, _>(params, || reference.launch::<K>(params, inputs, outputs))
+        }
         Backend::Dry(dry) => dry.launch::<K>(params, inputs, outputs),
     }?;
     device.check_finite(K::NAME, K::OUTPUTS, outputs)

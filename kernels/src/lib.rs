@@ -86,4 +86,4 @@ pub use dtype::Dtype;
 pub use error::KernelError;
 pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch};
 pub use pool::Counters;
-pub use profile::Timing;
+pub use profile::{Settings, Timing};

@@ -2,7 +2,8 @@
 //! value that is no number.
 
 use crate::device::Backend;
-use crate::{Cost, Device, KernelError, Timing, View};
+use crate::profile::settings;
+use crate::{Device, Kernel, KernelError, Parameters, Timing, View};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -64,7 +65,7 @@ impl Device {
         if let Backend::Gpu(gpu) = self.backend() {
             return gpu.start_timing();
         }
-        *lock(&self.watch().timings) = Some(Vec::new());
+        *lock(&self.watch().timings) = Some((Instant::now(), Vec::new()));
         Ok(())
     }
 
@@ -76,20 +77,39 @@ impl Device {
         if let Backend::Gpu(gpu) = self.backend() {
             return gpu.stop_timing();
         }
-        Ok(lock(&self.watch().timings).take().unwrap_or_default())
+        Ok(lock(&self.watch().timings).take().map(|(_, timings)| timings).unwrap_or_default())
+    }
+
+    /// The least difference that its clock can tell, in seconds: a GPU's tick, or what the system's clock moves at the least.
+    pub fn tick(&self) -> f64 {
+        if let Backend::Gpu(gpu) = self.backend() {
+            return gpu.tick();
+        }
+        let step = |_| {
+            let before = Instant::now();
+            loop {
+                let passed = before.elapsed().as_secs_f64();
+                if passed > 0.0 {
+                    return passed;
+                }
+            }
+        };
+        (0..100).map(step).fold(f64::INFINITY, f64::min)
     }
 
     /// Runs a launch in main memory, and times it if somebody profiles.
-    pub(crate) fn timed<T>(&self, kernel: &'static str, cost: impl FnOnce() -> Cost, run: impl FnOnce() -> T) -> T {
+    pub(crate) fn timed<K: Kernel, T>(&self, params: &K::Params, run: impl FnOnce() -> T) -> T {
         let profiled = lock(&self.watch().timings).is_some();
         if !profiled {
             return run();
         }
         let started = Instant::now();
         let result = run();
-        let timing = Timing { kernel, cost: cost(), seconds: started.elapsed().as_secs_f64() };
-        if let Some(timings) = &mut *lock(&self.watch().timings) {
-            timings.push(timing);
+        let seconds = started.elapsed().as_secs_f64();
+        if let Some((start, timings)) = &mut *lock(&self.watch().timings) {
+            let settings = settings(K::Params::FIELDS, bytemuck::bytes_of(params));
+            let begin = started.saturating_duration_since(*start).as_secs_f64();
+            timings.push(Timing { kernel: K::NAME, entry: None, settings, cost: K::cost(params), begin, seconds });
         }
         result
     }

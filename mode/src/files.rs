@@ -135,7 +135,7 @@ pub(crate) fn refuse_existing_file(path: &Path) -> Result<(), Error> {
     if !is_there(path) {
         return Ok(());
     }
-    Err(Error::content(path, "exists already; choose another file with --out FILE"))
+    Err(Error::content(path, "exists already; choose another file"))
 }
 
 /// Hex SHA-256 of a file's bytes.

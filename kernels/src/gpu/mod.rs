@@ -17,7 +17,7 @@ pub use capabilities::Capabilities;
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::profile::Timing;
-use crate::{Kernel, KernelError, View};
+use crate::{Kernel, KernelError, Parameters, View};
 use pipeline::Pipelines;
 use recorder::{Bound, Dispatch, Recorder};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,7 +120,7 @@ impl Gpu {
 
     pub(crate) fn alloc(&self, len: usize) -> Result<wgpu::Buffer, KernelError> {
         let size = 4 * size_class(len).ok_or(KernelError::Memory { bytes: u64::MAX })? as u64;
-        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        let most = self.most_bytes();
         if size > most {
             return Err(KernelError::Limit { kernel: "buffer", what: "bytes in one buffer", needs: size, has: most });
         }
@@ -131,6 +131,16 @@ impl Gpu {
             self.take_error()?;
             Ok(buffer)
         })
+    }
+
+    /// Bytes of a buffer at the most.
+    pub(crate) fn most_bytes(&self) -> u64 {
+        self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size)
+    }
+
+    /// Seconds of a timestamp's unit.
+    pub(crate) fn tick(&self) -> f64 {
+        f64::from(self.queue.get_timestamp_period()) * 1e-9
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -168,7 +178,9 @@ impl Gpu {
                 .collect::<Result<Vec<_>, _>>()?;
             let params = bytemuck::bytes_of(params);
             let cost = std::mem::take(&mut cost);
-            let dispatch = Dispatch { kernel: K::NAME, cost, params, bound: &bound, groups: pass.groups };
+            let (kernel, fields) = (K::NAME, K::Params::FIELDS);
+            let dispatch =
+                Dispatch { kernel, entry: pass.entry, cost, fields, params, bound: &bound, groups: pass.groups };
             self.recorder().dispatch(&self.device, &self.queue, &pipeline, &dispatch);
         }
         Ok(())

@@ -22,7 +22,10 @@ pub(super) struct Bound<'a> {
 /// One dispatch of a kernel.
 pub(super) struct Dispatch<'a> {
     pub(super) kernel: &'static str,
+    pub(super) entry: &'static str,
     pub(super) cost: Cost,
+    /// Names and types of the parameters.
+    pub(super) fields: &'static [(&'static str, &'static str)],
     pub(super) params: &'a [u8],
     pub(super) bound: &'a [Bound<'a>],
     pub(super) groups: [u32; 3],
@@ -68,7 +71,7 @@ impl Recorder {
         pipeline: &Pipeline,
         dispatch: &Dispatch,
     ) {
-        let Dispatch { kernel, cost, params, bound, groups } = *dispatch;
+        let Dispatch { params, bound, groups, .. } = *dispatch;
         if self.staged.len() as u64 == SLOTS * self.slot_size {
             self.submit(device, queue);
         }
@@ -79,7 +82,7 @@ impl Recorder {
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         if let Some(timestamps) = &mut self.timestamps {
             self.pass = None;
-            self.pass = Some(timestamps.pass(encoder, kernel, cost));
+            self.pass = Some(timestamps.pass(encoder, dispatch));
         }
         let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
         pass.set_pipeline(&pipeline.pipeline);

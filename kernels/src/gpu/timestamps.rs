@@ -1,15 +1,17 @@
 //! Timestamps around dispatches.
 
-use crate::Cost;
-use crate::profile::Timing;
+use super::recorder::Dispatch;
+use crate::profile::{Timing, settings};
 
 /// What is being timed.
 pub(super) struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
-    /// Dispatches recorded and not yet read.
-    pending: Vec<(&'static str, Cost)>,
+    /// Dispatches recorded and not yet read; their times are still 0.
+    pending: Vec<Timing>,
+    /// The first dispatch's beginning.
+    first: Option<u64>,
     done: Vec<Timing>,
 }
 
@@ -29,19 +31,21 @@ impl Timestamps {
             resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
             staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
             pending: Vec::new(),
+            first: None,
             done: Vec::new(),
         }
     }
 
-    /// A pass of one dispatch of `kernel`, timed.
+    /// A pass of one dispatch, timed.
     pub(super) fn pass(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
-        kernel: &'static str,
-        cost: Cost,
+        dispatch: &Dispatch,
     ) -> wgpu::ComputePass<'static> {
         let first = 2 * self.pending.len() as u32;
-        self.pending.push((kernel, cost));
+        let Dispatch { kernel, entry, cost, fields, params, .. } = *dispatch;
+        let settings = settings(fields, params);
+        self.pending.push(Timing { kernel, entry: Some(entry), settings, cost, begin: 0.0, seconds: 0.0 });
         let descriptor = wgpu::ComputePassDescriptor {
             label: Some(kernel),
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -74,9 +78,11 @@ impl Timestamps {
         if let Ok(mapped) = self.staging.slice(..).get_mapped_range() {
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&mapped);
             let seconds = f64::from(queue.get_timestamp_period()) * 1e-9;
-            for (&(kernel, cost), ticks) in self.pending.iter().zip(ticks.chunks_exact(2)) {
-                let seconds = ticks[1].saturating_sub(ticks[0]) as f64 * seconds;
-                self.done.push(Timing { kernel, cost, seconds });
+            for (timing, ticks) in self.pending.drain(..).zip(ticks.chunks_exact(2)) {
+                let first = *self.first.get_or_insert(ticks[0]);
+                // Some drivers write them out of order.
+                let begin = ticks[0].saturating_sub(first) as f64 * seconds;
+                self.done.push(Timing { begin, seconds: ticks[1].saturating_sub(ticks[0]) as f64 * seconds, ..timing });
             }
         }
         self.staging.unmap();

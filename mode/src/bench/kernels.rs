@@ -4,8 +4,8 @@ use super::Workload;
 use crate::Error;
 use mode_kernels::fill_hash::fill;
 use mode_tensor::{
-    AttentionShape, Device, Dtype, Product, Tensor, Wanted, attention as attend, attention_backward,
-    gate_merge as merge, gate_merge_backward, matmul as multiply,
+    AttentionShape, Device, Dtype, GateGradients, Merged, Product, Tensor, Wanted, attention as attend,
+    attention_backward, gate_merge as merge, gate_merge_backward, matmul as multiply,
 };
 
 fn tensor(device: &Device, seed: u32, shape: &[usize], scale: f32) -> Result<Tensor, Error> {
@@ -76,28 +76,55 @@ pub(super) fn attention(device: &Device, t: usize, d: usize, backward: bool) -> 
     }))
 }
 
-/// Three branches of `t` tokens of width `d`.
-pub(super) fn gate_merge(device: &Device, t: usize, d: usize, backward: bool) -> Result<Workload<'static>, Error> {
-    let branches = 3;
-    let x = tensor(device, 1, &[t, d], 1.0)?;
-    // The shared gate is [d, branches]; ours is [branches, d], as in Hugging Face's files.
-    let across = fill(2, d * branches, (3.0 / d as f32).sqrt());
-    let rows: Vec<f32> = (0..branches * d).map(|i| across[i % d * branches + i / d]).collect();
-    let weight = Tensor::from_slice(device, &rows, &[branches, d])?;
-    let bias = tensor(device, 3, &[branches], 0.1)?;
-    let f = Tensor::slots(device, branches, &[t, d])?;
-    for (slot, seed) in f.iter().zip(4..) {
-        slot.write(&fill(seed, t * d, 1.0))?;
+/// What a gate merge and its backward take.
+pub(super) struct GateInputs {
+    pub(super) x: Tensor,
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
+    pub(super) f: Vec<Tensor>,
+    /// The gradient of the result.
+    pub(super) g: Tensor,
+}
+
+impl GateInputs {
+    pub(super) fn new(device: &Device, [branches, t, d]: [usize; 3]) -> Result<Self, Error> {
+        let x = tensor(device, 1, &[t, d], 1.0)?;
+        // The shared gate is [d, branches]; ours is [branches, d], as in Hugging Face's files.
+        let across = fill(2, d * branches, (3.0 / d as f32).sqrt());
+        let rows: Vec<f32> = (0..branches * d).map(|i| across[i % d * branches + i / d]).collect();
+        let weight = Tensor::from_slice(device, &rows, &[branches, d])?;
+        let bias = tensor(device, 3, &[branches], 0.1)?;
+        let f = Tensor::slots(device, branches, &[t, d])?;
+        for (slot, seed) in f.iter().zip(4..) {
+            slot.write(&fill(seed, t * d, 1.0))?;
+        }
+        let g = tensor(device, 4 + branches as u32, &[t, d], 1.0)?;
+        Ok(Self { x, weight, bias, f, g })
     }
-    let g = tensor(device, 7, &[t, d], 1.0)?;
-    let flop = (t * d) as f64 * if backward { 32.0 } else { 11.0 };
+
+    pub(super) fn merge(&self) -> Result<Merged, Error> {
+        Ok(merge(&self.x, &self.weight, &self.bias, &self.f.iter().collect::<Vec<_>>())?)
+    }
+
+    /// All gradients.
+    pub(super) fn backward(&self, merged: &Merged) -> Result<GateGradients, Error> {
+        let wanted = Wanted { branches: vec![true; self.f.len()], x: true, gate: true };
+        Ok(gate_merge_backward(&self.x, &self.weight, merged, &self.g, &wanted)?)
+    }
+}
+
+/// Branches of `t` tokens of width `d`.
+pub(super) fn gate_merge(device: &Device, sizes: [usize; 3], backward: bool) -> Result<Workload<'static>, Error> {
+    let inputs = GateInputs::new(device, sizes)?;
+    // Of three branches: that is how every engine counts.
+    let flop = (sizes[1] * sizes[2]) as f64 * if backward { 32.0 } else { 11.0 };
+    let inputs = std::rc::Rc::new(inputs);
     Ok(workload(device, flop, move || {
-        let merged = merge(&x, &weight, &bias, &f.iter().collect::<Vec<_>>())?;
+        let merged = inputs.merge()?;
         if !backward {
             return Ok(vec![merged.y]);
         }
-        let wanted = Wanted { branches: vec![true; branches], x: true, gate: true };
-        let made = gate_merge_backward(&x, &weight, &merged, &g, &wanted)?;
+        let made = inputs.backward(&merged)?;
         Ok(made.branches.into_iter().chain([made.x]).flatten().chain(made.gate.into_iter().flatten()).collect())
     }))
 }

@@ -5,13 +5,22 @@
 
 mod cards;
 mod ceilings;
+mod fusion;
 mod kernels;
 mod profile;
+mod roofline;
 mod step;
+mod sweep;
+mod trace;
 
 pub use cards::Card;
 pub use ceilings::Ceilings;
-pub use profile::{KernelProfile, Profile, Subject, profile};
+pub use fusion::{Fusion, Gain};
+pub(crate) use profile::Rounds;
+pub use profile::{KernelProfile, Launch, Profile, Profiles, Rates};
+pub(crate) use roofline::svg;
+pub use sweep::{AXES, Operation, Size};
+pub(crate) use trace::{csv, trace};
 
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
@@ -82,10 +91,10 @@ fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
         "W2" => kernels::attention(device, 256, 64, false)?,
         "W2b" => kernels::attention(device, 256, 64, true)?,
         "W2b-4096" => kernels::attention(device, 4096, 128, true)?,
-        "W3" => kernels::gate_merge(device, 4096, 512, false)?,
-        "W3b" => kernels::gate_merge(device, 4096, 512, true)?,
-        "W3-32768" => kernels::gate_merge(device, 32_768, 2048, false)?,
-        "W3b-32768" => kernels::gate_merge(device, 32_768, 2048, true)?,
+        "W3" => kernels::gate_merge(device, [3, 4096, 512], false)?,
+        "W3b" => kernels::gate_merge(device, [3, 4096, 512], true)?,
+        "W3-32768" => kernels::gate_merge(device, [3, 32_768, 2048], false)?,
+        "W3b-32768" => kernels::gate_merge(device, [3, 32_768, 2048], true)?,
         "W4" => step::full(device)?,
         "W5" => step::decode(device)?,
         "W5f" => step::forward(device)?,

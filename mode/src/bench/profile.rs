@@ -1,109 +1,281 @@
-//! Where the time goes: a step, or one operation, kernel by kernel, against what this device can do.
+//! Where the time goes: a step, or one operation, launch by launch, against what this device can do.
 //!
-//! The [ceilings](Ceilings) are measured first. A kernel's bound is the greater of flop / arithmetic and bytes / bandwidth, from its own cost function. What lies in
-//! the caches from the launch before may go faster than a copy of main memory: more than 100 %.
+//! A launch's rates are its kernel's own cost over its time; the [ceiling](Ceilings) that binds it is that of which it reaches the
+//! greater share. What lies in the caches from the launch before may go faster than a copy of main memory: more than 100 %.
 
-use super::Ceilings;
+use super::sweep::{Operation, Size};
+use super::{Ceilings, Fusion, Workload, fusion, kernels};
 use crate::Error;
-use crate::train::{Recipe, profile_steps};
-use mode_kernels::Timing;
-use mode_tensor::Device;
-use serde::Serialize;
+use mode_kernels::{Settings, Timing};
+use mode_tensor::{Device, Dtype, Tensor, fill};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-/// What is profiled.
-#[derive(Debug, Clone, Copy)]
-pub enum Subject<'a> {
-    /// A recipe's training steps.
-    Step(&'a Recipe),
-    /// The gate merge, forward and backward: 4,096 tokens of 512, three branches.
-    Gate,
-    /// Causal attention, forward and backward: 4 windows of 256 tokens, 4 heads of 64.
-    Attention,
-    /// A product of 1,024 x 1,024 matrices.
-    Matmul,
+/// Rounds before anything is timed, rounds timed whole, and rounds timed launch by launch.
+const WARM: usize = 3;
+const PLAIN: usize = 3;
+const PROFILED: usize = 5;
+
+/// Profiles of one device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profiles {
+    /// What computed.
+    pub device: String,
+    /// What it reaches.
+    pub ceilings: Ceilings,
+    /// The least time that its clock can tell, in nanoseconds.
+    pub tick_ns: f64,
+    /// Microseconds that timing a launch adds to it.
+    pub timing_us: f64,
+    /// One of each combination of sizes.
+    pub profiles: Vec<Profile>,
 }
 
-/// Rounds that are profiled, after two that are not.
-const ROUNDS: usize = 5;
+/// One profile: of several rounds the one whose launches took least.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profile {
+    /// What was profiled.
+    pub what: &'static str,
+    /// Its sizes.
+    #[serde(serialize_with = "map")]
+    pub sizes: Vec<Size>,
+    /// Milliseconds of the round's launches.
+    pub ms: f64,
+    /// What they reach together.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// Milliseconds of a round by the wall clock, unprofiled; the best of some.
+    pub plain_ms: Option<f64>,
+    /// Milliseconds of a round by the wall clock while every launch was timed; the best of some.
+    pub profiled_ms: f64,
+    /// By kernel, the slowest first.
+    pub kernels: Vec<KernelProfile>,
+    /// By launch, in order; on a GPU by dispatch.
+    pub launches: Vec<Launch>,
+    /// What fusing gains, of the gate merge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
+}
+
+/// Rates, and the ceiling that binds them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rates {
+    /// GFLOP/s.
+    pub gflops: f64,
+    /// GB/s.
+    pub gbytes: f64,
+    /// `arithmetic` or `bandwidth`.
+    pub bound: &'static str,
+    /// The rate as a share of that ceiling, in percent; none if the ceilings are not believed.
+    pub percent: Option<f64>,
+}
 
 /// One kernel's share.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KernelProfile {
     /// The kernel.
     pub kernel: &'static str,
-    /// Launches a round; on a GPU dispatches.
-    pub launches: f64,
-    /// Milliseconds a round.
+    /// Launches; on a GPU dispatches.
+    pub launches: usize,
+    /// Milliseconds of all of them.
     pub ms: f64,
-    /// GFLOP/s.
-    pub gflops: f64,
-    /// GB/s.
-    pub gbytes: f64,
-    /// The ceiling that binds it, `arithmetic` or `bandwidth`.
-    pub bound: &'static str,
-    /// Its rate as a share of that ceiling, in percent; none if those are not believed.
-    pub percent: Option<f64>,
+    /// Their FLOP.
+    pub flop: f64,
+    /// Their bytes, at the least.
+    pub bytes: f64,
+    /// What they reach.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
-/// A profile.
+/// One launch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Profile {
-    /// What computed.
-    pub device: String,
-    /// What it reaches.
-    pub ceilings: Ceilings,
-    /// Milliseconds a round, all kernels together.
+pub struct Launch {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The shader's entry point, on a GPU.
+    pub entry: Option<&'static str>,
+    /// Its parameters that are whole numbers.
+    #[serde(serialize_with = "map")]
+    pub settings: Settings,
+    /// Milliseconds after the round's start.
+    pub begin_ms: f64,
+    /// Milliseconds.
     pub ms: f64,
-    /// By kernel, the slowest first.
-    pub kernels: Vec<KernelProfile>,
+    /// Its FLOP.
+    pub flop: f64,
+    /// Its bytes, at the least.
+    pub bytes: f64,
+    /// What it reaches.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
-/// Profiles `subject` on `device`.
-///
-/// # Errors
-/// A GPU without timestamps, or what a recipe's run would report.
-pub fn profile(subject: Subject, device: &Device) -> Result<Profile, Error> {
-    let ceilings = Ceilings::measure(device)?;
-    let timings = match subject {
-        Subject::Step(recipe) => profile_steps(recipe, device, ROUNDS)?,
-        Subject::Gate => rounds(device, super::by_name("W3b", device)?)?,
-        Subject::Attention => rounds(device, super::by_name("W2b", device)?)?,
-        Subject::Matmul => rounds(device, super::by_name("W1", device)?)?,
-    };
-    Ok(summarise(device.name(), ceilings, &timings))
+/// Pairs as an object.
+fn map<V: Serialize, S: Serializer>(pairs: &[(&'static str, V)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
-fn rounds(device: &Device, mut workload: super::Workload) -> Result<Vec<Timing>, Error> {
-    for _ in 0..2 {
-        (workload.run)()?;
-    }
-    device.start_profile()?;
-    for _ in 0..ROUNDS {
-        (workload.run)()?;
-    }
-    Ok(device.stop_profile()?)
-}
-
-fn summarise(device: String, ceilings: Ceilings, timings: &[Timing]) -> Profile {
-    let mut by_kernel: BTreeMap<&'static str, (usize, f64, f64, f64)> = BTreeMap::new();
-    for timing in timings {
-        let (launches, seconds, flop, bytes) = by_kernel.entry(timing.kernel).or_default();
-        *launches += 1;
-        *seconds += timing.seconds;
-        *flop += timing.cost.flop;
-        *bytes += timing.cost.bytes;
-    }
-    let row = |(kernel, (launches, seconds, flop, bytes)): (&'static str, (usize, f64, f64, f64))| {
-        let (gflops, gbytes) = (flop / seconds.max(1e-12) / 1e9, bytes / seconds.max(1e-12) / 1e9);
+impl Rates {
+    pub(super) fn new(flop: f64, bytes: f64, seconds: f64, ceilings: &Ceilings) -> Self {
+        let [gflops, gbytes] = [flop, bytes].map(|what| what / seconds.max(1e-12) / 1e9);
         let (bound, percent) = ceilings.share(gflops, gbytes);
-        let rounds = ROUNDS as f64;
-        let (launches, ms) = (launches as f64 / rounds, 1e3 * seconds / rounds);
-        KernelProfile { kernel, launches, ms, gflops, gbytes, bound, percent }
+        Self { gflops, gbytes, bound, percent }
+    }
+}
+
+/// What was timed of some rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    /// Seconds of a round by the wall clock, unprofiled.
+    pub(crate) plain: Vec<f64>,
+    /// The same of rounds that were profiled, and their launches.
+    pub(crate) profiled: Vec<(f64, Vec<Timing>)>,
+}
+
+impl Rounds {
+    /// Some rounds of `run`, which waits for the device.
+    pub(super) fn of(device: &Device, run: &mut dyn FnMut() -> Result<(), Error>) -> Result<Self, Error> {
+        let mut timed = || -> Result<f64, Error> {
+            let started = Instant::now();
+            run()?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        (0..WARM).try_for_each(|_| timed().map(|_| ()))?;
+        let plain = (0..PLAIN).map(|_| timed()).collect::<Result<_, _>>()?;
+        let profiled = |_| {
+            device.start_profile()?;
+            let seconds = timed();
+            let timings = device.stop_profile()?;
+            Ok::<_, Error>((seconds?, timings))
+        };
+        Ok(Self { plain, profiled: (0..PROFILED).map(profiled).collect::<Result<_, _>>()? })
+    }
+
+    /// The launches of the round that took least.
+    pub(super) fn best(&self) -> &[Timing] {
+        let sum = |timings: &[Timing]| timings.iter().map(|timing| timing.seconds).sum::<f64>();
+        let rounds = self.profiled.iter().map(|(_, timings)| timings.as_slice());
+        rounds.min_by(|a, b| sum(a).total_cmp(&sum(b))).unwrap_or_default()
+    }
+}
+
+impl Profile {
+    /// What `rounds` say of `what`.
+    pub(crate) fn new(what: &'static str, sizes: Vec<Size>, rounds: &Rounds, ceilings: &Ceilings) -> Self {
+        let launch = |timing: &Timing| Launch {
+            kernel: timing.kernel,
+            entry: timing.entry,
+            settings: timing.settings.clone(),
+            begin_ms: 1e3 * timing.begin,
+            ms: 1e3 * timing.seconds,
+            flop: timing.cost.flop,
+            bytes: timing.cost.bytes,
+            rates: Rates::new(timing.cost.flop, timing.cost.bytes, timing.seconds, ceilings),
+        };
+        let launches: Vec<Launch> = rounds.best().iter().map(launch).collect();
+        let sum = |of: fn(&Launch) -> f64| launches.iter().map(of).sum::<f64>();
+        let (ms, flop, bytes) = (sum(|launch| launch.ms), sum(|launch| launch.flop), sum(|launch| launch.bytes));
+        let least =
+            |seconds: &mut dyn Iterator<Item = f64>| seconds.min_by(f64::total_cmp).map(|seconds| 1e3 * seconds);
+        Self {
+            what,
+            sizes,
+            ms,
+            rates: Rates::new(flop, bytes, 1e-3 * ms, ceilings),
+            plain_ms: least(&mut rounds.plain.iter().copied()),
+            profiled_ms: least(&mut rounds.profiled.iter().map(|(seconds, _)| *seconds)).unwrap_or_default(),
+            kernels: by_kernel(&launches, ceilings),
+            launches,
+            fusion: None,
+        }
+    }
+}
+
+/// Microseconds that timing a launch adds to it: of a launch that does next to nothing.
+fn timing_us(device: &Device) -> Result<f64, Error> {
+    const LAUNCHES: usize = 100;
+    let tensor = Tensor::full(device, &[1], 0.0)?;
+    let seconds = || -> Result<f64, Error> {
+        let started = Instant::now();
+        (0..LAUNCHES).try_for_each(|_| fill(&tensor, 1.0))?;
+        device.synchronize()?;
+        Ok(started.elapsed().as_secs_f64())
     };
-    let mut kernels: Vec<KernelProfile> = by_kernel.into_iter().map(row).collect();
+    let (mut plain, mut timed) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..WARM + PROFILED {
+        plain = plain.min(seconds()?);
+        device.start_profile()?;
+        let profiled = seconds();
+        device.stop_profile()?;
+        timed = timed.min(profiled?);
+    }
+    Ok((1e6 * (timed - plain) / LAUNCHES as f64).max(0.0))
+}
+
+fn by_kernel(launches: &[Launch], ceilings: &Ceilings) -> Vec<KernelProfile> {
+    let mut sums: BTreeMap<&'static str, (usize, f64, f64, f64)> = BTreeMap::new();
+    for launch in launches {
+        let (count, ms, flop, bytes) = sums.entry(launch.kernel).or_default();
+        *count += 1;
+        *ms += launch.ms;
+        *flop += launch.flop;
+        *bytes += launch.bytes;
+    }
+    let row = |(kernel, (launches, ms, flop, bytes))| {
+        let rates = Rates::new(flop, bytes, 1e-3 * ms, ceilings);
+        KernelProfile { kernel, launches, ms, flop, bytes, rates }
+    };
+    let mut kernels: Vec<KernelProfile> = sums.into_iter().map(row).collect();
     kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    Profile { device, ceilings, ms: kernels.iter().map(|kernel| kernel.ms).sum(), kernels }
+    kernels
+}
+
+impl Profiles {
+    /// No profiles yet; the ceilings are measured.
+    ///
+    /// # Errors
+    /// A GPU without timestamps, or what the device reports.
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        device.start_profile()?;
+        device.stop_profile()?;
+        let ceilings = Ceilings::measure(device)?;
+        let (tick_ns, timing_us) = (1e9 * device.tick(), timing_us(device)?);
+        Ok(Self { device: device.name(), ceilings, tick_ns, timing_us, profiles: Vec::new() })
+    }
+
+    /// Profiles `operation`, forward and where it has one backward, at some sizes.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn add(&mut self, device: &Device, operation: Operation, sizes: &[Size]) -> Result<(), Error> {
+        let size = |i: usize| sizes.get(i).map_or(1, |(_, size)| *size);
+        let mut workload: Workload = match operation {
+            Operation::Gate => kernels::gate_merge(device, [size(0), size(1), size(2)], true)?,
+            Operation::Matmul => kernels::matmul(device, [size(0), size(1), size(2)], Dtype::F32)?,
+            Operation::Attention => kernels::attention(device, size(0), size(1), true)?,
+        };
+        let rounds = Rounds::of(device, &mut || (workload.run)().map(|_| ()))?;
+        drop(workload);
+        let mut profile = Profile::new(operation.name(), sizes.to_vec(), &rounds, &self.ceilings);
+        if operation == Operation::Gate {
+            profile.fusion = Some(fusion::compare(device, [size(0), size(1), size(2)], &rounds, &self.ceilings)?);
+        }
+        device.trim();
+        self.profiles.push(profile);
+        Ok(())
+    }
+
+    /// Profiles a recipe's training steps.
+    ///
+    /// # Errors
+    /// What a recipe's run would report.
+    pub fn add_step(&mut self, device: &Device, recipe: &crate::train::Recipe) -> Result<(), Error> {
+        let rounds = crate::train::with_steps(recipe, device, |step| Rounds::of(device, step))?;
+        self.profiles.push(Profile::new("step", Vec::new(), &rounds, &self.ceilings));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -113,17 +285,38 @@ mod tests {
 
     #[test]
     fn rates_and_the_binding_ceiling_come_from_the_cost() {
-        let timing = |kernel, flop, bytes, seconds| Timing { kernel, cost: Cost { flop, bytes }, seconds };
-        // Five rounds of two launches of one kernel, and one launch of another.
-        let mut timings = vec![timing("product", 1e9, 1e6, 0.01); 10];
-        timings.extend(vec![timing("sum", 1e6, 1e9, 0.1); 5]);
-        let profile = summarise("CPU".into(), Ceilings { gflops: 200.0, gbytes: 20.0 }, &timings);
+        let timing = |kernel, flop, bytes, seconds| Timing {
+            kernel,
+            entry: None,
+            settings: vec![("m", 3)],
+            cost: Cost { flop, bytes },
+            begin: 0.5,
+            seconds,
+        };
+        // Two launches of one kernel, and one of another; the second round is slower.
+        let round = |factor: f64| {
+            vec![
+                timing("product", 1e9, 1e6, 0.01 * factor),
+                timing("sum", 1e6, 1e9, 0.1 * factor),
+                timing("product", 1e9, 1e6, 0.01 * factor),
+            ]
+        };
+        let rounds = Rounds { plain: vec![0.2, 0.117], profiled: vec![(0.12, round(1.0)), (0.3, round(2.0))] };
+        let ceilings = Ceilings::for_tests(200.0, 20.0);
+        let profile = Profile::new("gate", vec![("tokens", 7)], &rounds, &ceilings);
         let [sum, product] = profile.kernels.as_slice() else { panic!("two kernels") };
-        assert_eq!((sum.kernel, sum.bound, product.bound), ("sum", "bandwidth", "arithmetic"));
-        approx::assert_relative_eq!(product.gflops, 100.0, epsilon = 1e-9);
-        approx::assert_relative_eq!(product.percent, 50.0, epsilon = 1e-9);
-        approx::assert_relative_eq!(sum.percent, 50.0, epsilon = 1e-9);
+        assert_eq!((sum.kernel, sum.rates.bound, product.rates.bound), ("sum", "bandwidth", "arithmetic"));
+        approx::assert_relative_eq!(product.rates.gflops, 100.0, epsilon = 1e-9);
+        assert_eq!((product.rates.percent, sum.rates.percent), (Some(50.0), Some(50.0)));
         approx::assert_relative_eq!(profile.ms, 120.0, epsilon = 1e-9);
-        assert_eq!(product.launches, 2.0);
+        approx::assert_relative_eq!(profile.plain_ms.unwrap_or_default(), 117.0, epsilon = 1e-9);
+        assert_eq!((product.launches, profile.launches.len()), (2, 3));
+        let json = serde_json::to_value(&profile).expect("plain data");
+        assert_eq!(
+            (json["sizes"]["tokens"].as_u64(), json["launches"][0]["settings"]["m"].as_u64()),
+            (Some(7), Some(3))
+        );
+        let doubtful = Ceilings { believed: false, ..ceilings };
+        assert_eq!(Profile::new("gate", Vec::new(), &rounds, &doubtful).kernels[0].rates.percent, None);
     }
 }

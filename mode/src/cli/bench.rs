@@ -1,6 +1,6 @@
 //! `mode bench`.
 
-use super::{DeviceArguments, print_json};
+use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
 use crate::bench::{ALL, CEILINGS, Ceilings, LARGE, bench, unknown};
 use std::process::{Command, Stdio};
@@ -28,7 +28,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         return Err(Error::Setting("ceilings are measured alone: `mode bench ceilings`".into()));
     }
     if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
-        return Err(Error::Setting(unknown(name)));
+        let known = ALL.into_iter().chain(LARGE).chain([CEILINGS]);
+        return Err(Error::Setting(format!("{}; did you mean '{}'?", unknown(name), nearest(name, known))));
     }
     if let ([one], Some(_)) = (asked.as_slice(), &arguments.device.device) {
         return alone(one, &arguments);

@@ -1,6 +1,6 @@
 //! `mode check`: does this machine's device compute what the f64 reference computes?
 
-use super::{DeviceArguments, print_json};
+use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
 use mode_kernels::check::{Outcome, TOLERANCE, not_run};
 use mode_kernels::registry::{ALL, AnyKernel};
@@ -73,8 +73,7 @@ fn kernels(names: &[String]) -> Result<Vec<&'static dyn AnyKernel>, Error> {
     let known = || ALL.iter().map(|kernel| kernel.name());
     let find = |name: &String| {
         ALL.iter().copied().find(|kernel| kernel.name() == name).ok_or_else(|| {
-            let near = |known: &str| strsim::jaro_winkler(name, known);
-            let nearest = known().max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or_default();
+            let nearest = nearest(name, known());
             Error::Setting(format!("no kernel '{name}'; did you mean '{nearest}'?"))
         })
     };

@@ -122,6 +122,12 @@ impl DeviceArguments {
     }
 }
 
+/// The word of `known` that is nearest to one that is not among them.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    let near = |known: &str| strsim::jaro_winkler(word, known);
+    known.max_by(|a, b| near(a).total_cmp(&near(b))).unwrap_or_default()
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let print = std::panic::take_hook();

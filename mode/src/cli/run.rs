@@ -1,11 +1,12 @@
 //! `mode train` and `mode compose`.
 
-use super::DeviceArguments;
 use super::progress::{Progress, flow, stop_after_step};
-use crate::train::{DryRun, Event, Existing, Finished, Method, Recipe, dry_run, run};
-use crate::{Error, memory};
+use super::{DeviceArguments, profile};
+use crate::bench::{Profile, Profiles, Rounds};
+use crate::train::{DryRun, Event, Existing, Finished, Method, PROFILE, Recipe, dry_run, run};
+use crate::{Error, files, memory};
 use mode_tensor::Device;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A recipe to carry out.
 #[derive(clap::Args)]
@@ -27,6 +28,9 @@ pub(crate) struct Arguments {
     /// Look at all that is computed, and name the first kernel, layer and step that give no number (slow)
     #[arg(long)]
     check_nan: bool,
+    /// Time so many steps launch by launch, after the first three; the run's folder gets a profile.json
+    #[arg(long, value_name = "STEPS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    profile: Option<u64>,
     /// No progress on stderr
     #[arg(long)]
     quiet: bool,
@@ -61,7 +65,9 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         (_, true) => Existing::Resume,
         _ => Existing::Refuse,
     };
+    let mut steps = StepProfile::new(arguments.profile, &recipe, existing)?;
     let device = arguments.device.open()?;
+    steps.try_out(&device)?;
     if arguments.check_nan {
         device.watch_finite();
     }
@@ -69,7 +75,9 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     let mut progress = Progress::new(arguments.quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let finished = run(&recipe, &device, existing, &mut |event| {
+        steps.hear(&device, event);
         match event {
+            Event::Begin(_) => {}
             Event::Say(line) => progress.say(line),
             Event::Warn(line) => progress.warn(line),
             Event::Step(report) => progress.step(&name, report, memory::in_use(&device)),
@@ -79,7 +87,85 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     progress.finish();
     let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
     print(&finished, &device);
-    Ok(())
+    steps.finish(&device, &finished.out)
+}
+
+/// Steps before the first that is profiled: they take memory and make pipelines.
+const WARM: u64 = 3;
+
+/// The steps of a run that are profiled, if any.
+struct StepProfile {
+    wanted: u64,
+    /// Steps heard of since the run began or went on.
+    begun: u64,
+    rounds: Rounds,
+    failed: Option<Error>,
+}
+
+impl StepProfile {
+    /// An error if the recipe has not as many steps.
+    fn new(wanted: Option<u64>, recipe: &Recipe, existing: Existing) -> Result<Self, Error> {
+        let wanted = wanted.unwrap_or(0);
+        let (needs, has) = (WARM + wanted, recipe.train.steps);
+        if wanted > 0 && has < needs && existing != Existing::Resume {
+            return Err(Error::Setting(format!("--profile {wanted}: that takes {needs} steps, train.steps is {has}")));
+        }
+        Ok(Self { wanted, begun: 0, rounds: Rounds::default(), failed: None })
+    }
+
+    /// An error if the device can't tell times.
+    fn try_out(&self, device: &Device) -> Result<(), Error> {
+        if self.wanted > 0 {
+            device.start_profile()?;
+            device.stop_profile()?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, device: &Device, event: Event) {
+        let profiled = |begun: u64| begun > WARM && begun <= WARM + self.wanted;
+        match event {
+            Event::Begin(_) => {
+                self.begun += 1;
+                if profiled(self.begun) {
+                    self.failed = device.start_profile().err().map(Error::from).or(self.failed.take());
+                }
+            }
+            Event::Step(report) => {
+                let seconds = (report.tokens_seen / report.step) as f64 / report.tokens_per_second;
+                if profiled(self.begun) {
+                    match device.stop_profile() {
+                        Ok(timings) => self.rounds.profiled.push((seconds, timings)),
+                        Err(error) => self.failed = Some(error.into()),
+                    }
+                } else if self.begun == WARM {
+                    self.rounds.plain.push(seconds);
+                }
+            }
+            Event::Say(_) | Event::Warn(_) => {}
+        }
+    }
+
+    /// Writes and prints what was found.
+    fn finish(self, device: &Device, out: &Path) -> Result<(), Error> {
+        if self.wanted == 0 {
+            return Ok(());
+        }
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.rounds.profiled.is_empty() {
+            tell!("warning: the run had no steps left to profile");
+            return Ok(());
+        }
+        let mut found = Profiles::new(device)?;
+        found.profiles.push(Profile::new("step", Vec::new(), &self.rounds, &found.ceilings));
+        let file = out.join(PROFILE);
+        files::write_json(&file, &found)?;
+        profile::print(&found);
+        say!("{} written", file.display());
+        Ok(())
+    }
 }
 
 /// What was trained, what was not, and where it is.

@@ -65,6 +65,7 @@ impl Demo<'_> {
         let listener = &mut *self.listener;
         run(recipe, &self.device, Existing::Replace, &mut |event| match event {
             train::Event::Say(line) | train::Event::Warn(line) => listener(Event::Say(line.into())),
+            train::Event::Begin(_) => ControlFlow::Continue(()),
             train::Event::Step(report) => listener(Event::Step(name, report)),
         })
     }

@@ -25,11 +25,11 @@ pub use data::{
     SeedRow, Verdict,
 };
 
-/// Why a report could not be written.
+/// Why a report or a plot could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The plotting library refused to draw the loss curves.
-    #[error("cannot draw the loss curves: {0}")]
+    /// The plotting library refused to draw.
+    #[error("the plot can't be drawn: {0}")]
     Plot(#[from] plotters::drawing::DrawingAreaErrorKind<std::io::Error>),
 }
 

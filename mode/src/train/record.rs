@@ -10,6 +10,9 @@ pub(super) const RECIPE: &str = "recipe.toml";
 /// What is there once a run has ended.
 pub(super) const RECORD: &str = "run.json";
 
+/// Where the time of some of its steps went, if that was asked for.
+pub(crate) const PROFILE: &str = "profile.json";
+
 /// A finished run; written as `run.json` into its folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finished {

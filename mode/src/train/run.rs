@@ -5,7 +5,7 @@ use super::data::RunData;
 use super::eval::evaluate;
 use super::metrics::Metrics;
 use super::recipe::{Recipe, Task, kebab};
-use super::record::{Finished, RECIPE, RECORD, is_run};
+use super::record::{Finished, PROFILE, RECIPE, RECORD, is_run};
 use super::settings::TrainSettings;
 use super::trainer::{StepReport, Trainer};
 use super::{frozen, method};
@@ -23,6 +23,8 @@ pub enum Event<'a> {
     Say(&'a str),
     /// A line that nobody should miss.
     Warn(&'a str),
+    /// A step is about to be taken; this is its number.
+    Begin(u64),
     /// A step was taken.
     Step(&'a StepReport),
 }
@@ -176,6 +178,7 @@ impl Run<'_, '_> {
         }
         let mut metrics = Metrics::open(&recipe.out, resumed)?;
         while !trainer.is_finished() {
+            let _ = (self.listener)(Event::Begin(trainer.steps() + 1));
             let report = trainer.step()?;
             metrics.step(&report, memory::in_use(self.model.backbone.device()))?;
             let stop = (self.listener)(Event::Step(&report)).is_break() && !trainer.is_finished();
@@ -237,7 +240,7 @@ fn refuse_other_recipe(recipe: &Recipe) -> Result<(), Error> {
 
 /// Takes away what would make the folder's old run, or what it made, pass for the new one's.
 fn clear(out: &Path) -> Result<(), Error> {
-    let old = [RECORD, RECIPE, "config.json"].into_iter().chain(method::MARKERS);
+    let old = [RECORD, RECIPE, PROFILE, "config.json"].into_iter().chain(method::MARKERS);
     let old = old.map(|name| out.join(name)).chain(super::tensorboard::files(out));
     for file in old.filter(|file| file.exists()) {
         std::fs::remove_file(&file).map_err(Error::file(&file))?;
