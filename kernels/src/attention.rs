@@ -130,14 +130,14 @@ impl Kernel for Attention {
                         let kv_head = head / (heads / kv_heads) * width;
                         let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
                         let k = Matrix { data: &k[low * kv_row + kv_head..], row: 1, column: kv_row };
-                        gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false, false);
+                        gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false);
                         for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
                             let own = past + first + row;
                             lse[row * heads + head] = softmax(scores, p.first_seen(own) - low..own + 1 - low, p.cap);
                         }
                         let p = Matrix { data: scores, row: seen, column: 1 };
                         let v = Matrix { data: &v[low * kv_row + kv_head..], row: kv_row, column: 1 };
-                        gemm([rows, width, seen], o, p, v, 1.0, false, false);
+                        gemm([rows, width, seen], o, p, v, 1.0, false);
                     }
                 });
             });

@@ -153,8 +153,8 @@ impl Inputs<'_> {
                 let (q, dout, o) = (&self.q[q_at..], &self.dout[q_at..], &self.o[q_at..]);
                 with_scratch([rows * seen; 2], |[weights, slopes]| {
                     let scores = [rows, seen, width];
-                    gemm(scores, Strip::new(weights, seen, seen), rows_of(q), across(k), self.p.scale, false, false);
-                    gemm(scores, Strip::new(slopes, seen, seen), rows_of(dout), across(v), 1.0, false, false);
+                    gemm(scores, Strip::new(weights, seen, seen), rows_of(q), across(k), self.p.scale, false);
+                    gemm(scores, Strip::new(slopes, seen, seen), rows_of(dout), across(v), 1.0, false);
                     let each = weights.chunks_exact_mut(seen).zip(slopes.chunks_exact_mut(seen)).enumerate();
                     for (row, (weights, slopes)) in each {
                         let [dout, o] = [dout, o].map(|x| &x[row * q_row..][..width]);
@@ -166,10 +166,10 @@ impl Inputs<'_> {
                     let down = |data| Matrix { data, row: 1, column: seen };
                     let keys = Matrix { data: k, row: kv_row, column: 1 };
                     let scores = Matrix { data: ds, row: seen, column: 1 };
-                    gemm([rows, width, seen], dq.rows(first..first + rows), scores, keys, 1.0, false, false);
+                    gemm([rows, width, seen], dq.rows(first..first + rows), scores, keys, 1.0, false);
                     let [dk, dv] = [&mut dk, &mut dv].map(|d| d.rows(low..low + seen));
-                    gemm([seen, width, rows], dk, down(ds), rows_of(q), 1.0, true, false);
-                    gemm([seen, width, rows], dv, down(p), rows_of(dout), 1.0, true, false);
+                    gemm([seen, width, rows], dk, down(ds), rows_of(q), 1.0, true);
+                    gemm([seen, width, rows], dv, down(p), rows_of(dout), 1.0, true);
                 });
             }
         }

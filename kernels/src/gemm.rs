@@ -15,15 +15,37 @@ pub(crate) struct Matrix<'a> {
     pub column: usize,
 }
 
-/// The first `[m, n]` of c = alpha a b, or += with `accumulate`, on all of rayon's threads if `parallel`.
-pub(crate) fn gemm(
+/// The least columns of c that are a thread's own.
+const COLUMNS: usize = 128;
+
+/// The first `[m, n]` of c = alpha a b, or += with `accumulate`, on all of rayon's threads: each has some columns of c, whose
+/// part of b it alone packs; how many does not depend on the number of threads, which so changes no bit.
+pub(crate) fn gemm_parallel([m, n, k]: [usize; 3], c: Strip, a: Matrix, b: Matrix, alpha: f32, accumulate: bool) {
+    if n < 2 * COLUMNS {
+        return multiply([m, n, k], c, a, b, alpha, accumulate, Parallelism::Rayon(0));
+    }
+    let columns = (n / 32).next_multiple_of(64).max(COLUMNS);
+    let parts: Vec<_> = c.split(columns).into_iter().enumerate().collect();
+    parts.into_par_iter().for_each(|(i, c)| {
+        let (first, count) = (i * columns, columns.min(n - i * columns));
+        let b = Matrix { data: &b.data[first * b.column..], ..b };
+        multiply([m, count, k], c, a, b, alpha, accumulate, Parallelism::None);
+    });
+}
+
+/// The same on this thread.
+pub(crate) fn gemm(size: [usize; 3], c: Strip, a: Matrix, b: Matrix, alpha: f32, accumulate: bool) {
+    multiply(size, c, a, b, alpha, accumulate, Parallelism::None);
+}
+
+fn multiply(
     [m, n, k]: [usize; 3],
     mut c: Strip,
     a: Matrix,
     b: Matrix,
     alpha: f32,
     accumulate: bool,
-    parallel: bool,
+    parallelism: Parallelism,
 ) {
     let reach = |rows: usize, row: usize, columns: usize, column: usize| (rows - 1) * row + (columns - 1) * column + 1;
     if m == 0 || n == 0 || k == 0 {
@@ -32,7 +54,6 @@ pub(crate) fn gemm(
     let (c, [rows, columns, c_row]) = c.parts();
     assert!(rows >= m && columns >= n);
     assert!(a.data.len() >= reach(m, a.row, k, a.column) && b.data.len() >= reach(k, b.row, n, b.column));
-    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the asserts above keep every element that m, n, k and the strides reach inside its slice or strip; c is borrowed
     // mutably, so it overlaps neither a nor b, and a strip's rows do not overlap.
     unsafe {
@@ -88,11 +109,11 @@ pub(crate) fn gemm_halves([m, n, k]: [usize; 3], c: &mut [f32], a: Matrix, b: Ha
             });
             if by_column {
                 let part = Matrix { data: part, row: 1, column: len };
-                gemm([m, count, k], Strip::new(&mut c[first..], count, n), a, part, alpha, accumulate, true);
+                gemm_parallel([m, count, k], Strip::new(&mut c[first..], count, n), a, part, alpha, accumulate);
             } else {
                 let part = Matrix { data: part, row: len, column: 1 };
                 let a = Matrix { data: &a.data[first * a.column..], ..a };
-                gemm([m, n, count], Strip::new(c, n, n), a, part, alpha, accumulate || first > 0, true);
+                gemm_parallel([m, n, count], Strip::new(c, n, n), a, part, alpha, accumulate || first > 0);
             }
         });
     }

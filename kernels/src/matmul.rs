@@ -12,7 +12,7 @@ pub use cases::draws;
 pub use tier::Tier;
 
 use crate::dtype::as_halves;
-use crate::gemm::{Halves, Matrix, gemm, gemm_halves};
+use crate::gemm::{Halves, Matrix, gemm_halves, gemm_parallel};
 use crate::narrow::{MOST_ROWS, Rows, narrow};
 use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows};
@@ -185,7 +185,7 @@ impl Kernel for Matmul {
                 }
                 Dtype::F32 => {
                     let b = Matrix { data: &b[start..], row, column };
-                    gemm([m, n, k], Strip::new(c, n, n), a, b, p.alpha, p.accumulate != 0, true);
+                    gemm_parallel([m, n, k], Strip::new(c, n, n), a, b, p.alpha, p.accumulate != 0);
                 }
                 dtype => {
                     let b = Halves { data: &as_halves(b)[start..], dtype, row, column };
