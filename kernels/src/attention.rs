@@ -4,8 +4,12 @@
 //! `[batch, length, heads, width]`, k, v `[batch, past + length, kv_heads, width]`, lse `[batch, length, heads]`, the log sum
 //! exp of each row of scores, kept for the backward kernel. past is 0 unless a cache holds the keys of tokens before q's.
 //! heads / kv_heads query heads share a key head (grouped queries). With a window w a token sees the last w only, itself among
-//! them (Beltagy et al., arXiv 2004.05150); with a cap c scores become c tanh(score / c) (Gemma 2, arXiv 2408.00118, section 2). The CPU body holds the scores of 64 queries at a time, the
-//! WGSL those of 16 x 16 (8 x 16 for heads wider than 128).
+//! them (Beltagy et al., arXiv 2004.05150); with a cap c scores become c tanh(score / c) (Gemma 2, arXiv 2408.00118,
+//! section 2). The CPU body holds the scores of 64 queries at a time.
+//!
+//! On a GPU a workgroup makes 64 rows of one head's output, of heads wider than 128 32, from tiles of 2,048 scores; or, of up to 8
+//! queries a window, as of one token that is decoded, one row, for which its threads share out the keys. Either takes 16 KiB of
+//! workgroup memory.
 
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
@@ -14,6 +18,12 @@ use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// Queries a window, at the most, that a workgroup each is for.
+const SHORT: u32 = 8;
+
+/// Heads up to this width have tiles of 64 queries x 32 keys, wider ones of 32 x 64.
+const NARROW: u32 = 128;
 
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
@@ -57,14 +67,25 @@ impl Params {
         if self.window == 0 { 0 } else { (own + 1).saturating_sub(self.window as usize) }
     }
 
-    /// Query rows a workgroup: wide heads get fewer, so that their tiles fit 32 KiB of workgroup memory.
-    pub(crate) fn rows(&self) -> u32 {
-        if self.width > 128 { 8 } else { 16 }
+    /// Threads of a tile's workgroup in x and y: each has four rows of scores by four columns, and four rows of a share of the
+    /// head's width, which is smaller the more there are in x. Wider heads than `narrow` have twice as many there.
+    pub(crate) fn threads(&self, narrow: u32) -> [u32; 2] {
+        if self.width > narrow { [16, 8] } else { [8, 16] }
     }
 
-    /// The shader's constants.
-    pub(crate) fn constants(&self) -> Vec<(&'static str, u32)> {
-        vec![("HEAD", self.width), ("ROWS", self.rows())]
+    /// A tile's constants.
+    pub(crate) fn tile(&self, [x, y]: [u32; 2]) -> Vec<(&'static str, u32)> {
+        vec![("HEAD", self.width), ("PIECE", self.piece().0), ("X", x), ("Y", y)]
+    }
+
+    /// What shaders read and write at once of a head: its elements and its type.
+    pub(crate) fn piece(&self) -> (u32, &'static str) {
+        if self.width.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
+    }
+
+    /// True for so few queries that each is a workgroup's own, whose 256 threads share out the width of a head.
+    fn is_short(&self) -> bool {
+        self.length <= SHORT && self.width <= 256 * self.piece().0
     }
 
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
@@ -96,16 +117,25 @@ pub fn attention(
 impl Kernel for Attention {
     type Params = Params;
     const NAME: &'static str = "attention";
-    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ATTENTION];
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ATTENTION, mode_shaders::ATTENTION_SHORT];
     const INPUTS: &'static [&'static str] = &["q", "k", "v"];
     const OUTPUTS: &'static [&'static str] = &["o", "lse"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        p.constants()
+        if p.is_short() { vec![("HEAD", p.width), ("PIECE", p.piece().0)] } else { p.tile(p.threads(NARROW)) }
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Piece", p.piece().1)]
+    }
+
+    fn tier(p: &Params) -> usize {
+        p.is_short().into()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        vec![Pass { entry: "main", groups: [p.length.div_ceil(p.rows()), p.heads, p.batch] }]
+        let rows = if p.is_short() { 1 } else { 4 * p.threads(NARROW)[1] };
+        vec![Pass { entry: "main", groups: [p.length.div_ceil(rows), p.heads, p.batch] }]
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
@@ -187,9 +217,14 @@ impl Kernel for Attention {
         let cached = |(past, shape): (u32, usize)| Params { past, ..shapes(Sizes::Odd)[shape] };
         let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
         let near = [Params { window: 18, ..cached[2] }, Params { window: 1, cap: 5.0, ..cached[1] }];
+        // Few queries over more keys than a workgroup has threads, and the first one that is not among few.
+        let few =
+            [(5, 300, 0, 0.0, 1), (SHORT, 515, 300, 1.5, 4), (2, 260, 3, 0.0, 7), (SHORT + 1, 270, 0, 0.0, 2)].map(
+                |(length, past, window, cap, shape)| Params { length, past, window, cap, ..shapes(Sizes::Odd)[shape] },
+            );
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
-        let more = if sizes == Sizes::Odd { [&cached[..], &near, &[steep]].concat() } else { Vec::new() };
+        let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
         shapes(sizes).into_iter().chain(more).map(case).collect()
     }
 }
@@ -208,7 +243,16 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         cap: 0.0,
         width,
     };
-    let odd = [(1, 1, 1, 1, 1), (2, 17, 4, 2, 12), (1, 67, 3, 1, 20), (3, 65, 2, 2, 64), (1, 33, 2, 1, 160)];
+    let odd = [
+        (1, 1, 1, 1, 1),
+        (2, 17, 4, 2, 12),
+        (1, 67, 3, 1, 20),
+        (3, 65, 2, 2, 64),
+        (1, 33, 2, 1, 160),
+        (1, 70, 1, 1, 128),
+        (2, 35, 2, 1, 13),
+        (1, 34, 1, 1, 255),
+    ];
     let mut shapes: Vec<Params> =
         sizes.pick(odd, [(1, 1031, 3, 1, 64), (65_000, 2, 1, 1, 2)]).into_iter().map(shape).collect();
     if sizes == Sizes::Odd {

@@ -1,8 +1,9 @@
 //! Causal attention, backward, with the scores recomputed rather than stored (Dao et al., arXiv 2205.14135, section B.4).
 //!
 //! With p = exp(scale q k^T - lse) and delta = <do, o> per row: ds = p (do v^T - delta) scale, dq = ds k, dk = ds^T q,
-//! dv = p^T do; with a cap c, ds is 1 - (bent score / c)^2 times that; key heads add up what their query heads send. Shapes as in [`crate::attention`]; do like o, dq like q, dk
-//! and dv like k.
+//! dv = p^T do; with a cap c, ds is 1 - (bent score / c)^2 times that; key heads add up what their query heads send. Shapes as in
+//! [`crate::attention`]; do like o, dq like q, dk and dv like k. On a GPU one pass makes dq and another dk and dv, without atomics,
+//! from tiles of 2,048 scores in 16 KiB of workgroup memory.
 
 use crate::attention::{Attention, Params, TILE, bend, capped, mask, shapes};
 use crate::gemm::{Matrix, gemm};
@@ -12,6 +13,9 @@ use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// Heads up to this width have tiles of 64 rows x 32 columns of scores, wider ones of 32 x 64: two gradients are summed at once.
+const NARROW: u32 = 64;
 
 /// The kernel.
 pub struct AttentionBackward;
@@ -38,11 +42,15 @@ impl Kernel for AttentionBackward {
     const OUTPUTS: &'static [&'static str] = &["dq", "dk", "dv", "delta"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        p.constants()
+        p.tile(p.threads(NARROW))
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Piece", p.piece().1)]
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        let tiles = p.length.div_ceil(p.rows());
+        let tiles = p.length.div_ceil(4 * p.threads(NARROW)[1]);
         vec![
             Pass { entry: "queries", groups: [tiles, p.heads, p.batch] },
             Pass { entry: "keys", groups: [tiles, p.kv_heads, p.batch] },

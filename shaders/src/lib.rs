@@ -37,9 +37,11 @@ shaders! {
     /// c = a + b.
     ADD = "add.wgsl";
     /// Causal attention, forward.
-    ATTENTION = "attention.wgsl";
+    ATTENTION = "attention.wgsl" + "attention_tile.wgsl";
     /// Causal attention, backward.
-    ATTENTION_BACKWARD = "attention_backward.wgsl";
+    ATTENTION_BACKWARD = "attention_backward.wgsl" + "attention_tile.wgsl";
+    /// Causal attention, forward, of few queries.
+    ATTENTION_SHORT = "attention_short.wgsl";
     /// A bias on every row.
     BIAS = "bias.wgsl";
     /// Rows less their means.
