@@ -1,19 +1,18 @@
 // y = sum_k p_k f_k with p = softmax(x W^T + b), per token: gate and merge in one pass over x and the branches.
-// One workgroup a token. Branch k starts at element k * stride of `f`.
+// One workgroup a token, whose x its threads hold while they go from branch to branch. Branch k starts at element k * stride of `f`.
 
 struct Params { tokens: u32, width: u32, branches: u32, stride: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [tokens, width], the block's input
-@group(0) @binding(2) var<storage, read> weight: array<f32>;         // [branches, width]
+@group(0) @binding(1) var<storage, read> x: array<Piece>;            // [tokens, width], the block's input
+@group(0) @binding(2) var<storage, read> weight: array<Piece>;       // [branches, width]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;           // [branches]
-@group(0) @binding(4) var<storage, read> f: array<f32>;              // [branches, stride >= tokens * width]
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;        // [tokens, width]
+@group(0) @binding(4) var<storage, read> f: array<Piece>;            // [branches, stride >= tokens * width]
+@group(0) @binding(5) var<storage, read_write> y: array<Piece>;      // [tokens, width]
 @group(0) @binding(6) var<storage, read_write> p: array<f32>;        // [tokens, branches]
 
-const LANES: u32 = 64;
-const MOST: u32 = 65;                                                // branches
-var<workgroup> partial: array<f32, LANES>;
+const MOST: u32 = 65u;                                               // branches
+var<workgroup> logits: array<f32, MOST>;
 var<workgroup> weights: array<f32, MOST>;
 
 @compute @workgroup_size(LANES)
@@ -23,45 +22,53 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if token >= params.tokens {
         return;
     }
-    let start = token * params.width;
-    for (var k = 0u; k < params.branches; k++) {
-        var sum = 0.0;
-        for (var i = lane; i < params.width; i += LANES) {
-            sum += x[start + i] * weight[k * params.width + i];
-        }
-        workgroupBarrier();
-        partial[lane] = sum;
-        for (var half = LANES / 2u; half > 0u; half /= 2u) {
-            workgroupBarrier();
-            if lane < half {
-                partial[lane] += partial[lane + half];
-            }
-        }
-        if lane == 0u {
-            weights[k] = partial[0] + bias[k];
+    let start = token * PIECES;
+    let stride = params.stride / PIECE;
+    var own: array<Piece, PER>;
+    for (var j = 0u; j < PER; j++) {
+        let i = lane + j * LANES;
+        if i < PIECES {
+            own[j] = x[start + i];
         }
     }
-    if lane == 0u {
-        var greatest = weights[0];
-        for (var k = 1u; k < params.branches; k++) {
-            greatest = max(greatest, weights[k]);
+    for (var k0 = 0u; k0 < params.branches; k0 += 4u) {
+        var products = vec4f();
+        for (var k = k0; k < min(k0 + 4u, params.branches); k++) {
+            var sum = Piece();
+            for (var j = 0u; j < PER; j++) {
+                sum += own[j] * weight[k * PIECES + min(lane + j * LANES, PIECES - 1u)];
+            }
+            products[k - k0] = total(sum);
         }
-        var sum = 0.0;
-        for (var k = 0u; k < params.branches; k++) {
-            weights[k] = exp(weights[k] - greatest);
-            sum += weights[k];
-        }
-        for (var k = 0u; k < params.branches; k++) {
-            weights[k] /= sum;
-            p[token * params.branches + k] = weights[k];
+        let sums = sum_over_lanes(products, lane);
+        if lane < min(4u, params.branches - k0) {
+            logits[k0 + lane] = sums[lane] + bias[k0 + lane];
         }
     }
     workgroupBarrier();
-    for (var i = lane; i < params.width; i += LANES) {
-        var sum = 0.0;
-        for (var k = 0u; k < params.branches; k++) {
-            sum += weights[k] * f[k * params.stride + start + i];
+    var greatest = logits[0];
+    for (var k = 1u; k < params.branches; k++) {
+        greatest = max(greatest, logits[k]);
+    }
+    var sum = 0.0;
+    for (var k = 0u; k < params.branches; k++) {
+        sum += exp(logits[k] - greatest);
+    }
+    for (var k = lane; k < params.branches; k += LANES) {
+        weights[k] = exp(logits[k] - greatest) / sum;
+        p[token * params.branches + k] = weights[k];
+    }
+    workgroupBarrier();
+    var merged: array<Piece, PER>;
+    for (var k = 0u; k < params.branches; k++) {
+        for (var j = 0u; j < PER; j++) {
+            merged[j] += weights[k] * f[k * stride + start + min(lane + j * LANES, PIECES - 1u)];
         }
-        y[start + i] = sum;
+    }
+    for (var j = 0u; j < PER; j++) {
+        let i = lane + j * LANES;
+        if i < PIECES {
+            y[start + i] = merged[j];
+        }
     }
 }

@@ -10,24 +10,28 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [tokens, width]
-@group(0) @binding(2) var<storage, read> weight: array<f32>;         // [branches, width]
-@group(0) @binding(3) var<storage, read> f: array<f32>;              // [branches, stride]
+@group(0) @binding(1) var<storage, read> x: array<Piece>;            // [tokens, width]
+@group(0) @binding(2) var<storage, read> weight: array<Piece>;       // [branches, width]
+@group(0) @binding(3) var<storage, read> f: array<Piece>;            // [branches, stride]
 @group(0) @binding(4) var<storage, read> p: array<f32>;              // [tokens, branches]
-@group(0) @binding(5) var<storage, read> g: array<f32>;              // [tokens, width]
-@group(0) @binding(6) var<storage, read_write> df: array<f32>;       // [branches, stride]
+@group(0) @binding(5) var<storage, read> g: array<Piece>;            // [tokens, width]
+@group(0) @binding(6) var<storage, read_write> df: array<Piece>;     // [branches, stride]
 @group(0) @binding(7) var<storage, read_write> dz: array<f32>;       // [tokens, branches]
-@group(0) @binding(8) var<storage, read_write> dx: array<f32>;       // [tokens, width]
+@group(0) @binding(8) var<storage, read_write> dx: array<Piece>;     // [tokens, width]
 @group(0) @binding(9) var<storage, read_write> partial: array<f32>;  // [ceil(tokens / chunk), branches, width + 1]
 @group(0) @binding(10) var<storage, read_write> dweight: array<f32>; // [branches, width]
 @group(0) @binding(11) var<storage, read_write> dbias: array<f32>;   // [branches]
 
-const LANES: u32 = 64;
-const MOST: u32 = 65;                                                // branches
-var<workgroup> lanes: array<f32, LANES>;
+const MOST: u32 = 65u;                                               // branches
+const GATES: u32 = 3u;                                               // branches at once, where x is read
 var<workgroup> slopes: array<f32, MOST>;                             // s_k, then dz_k
 
-// One workgroup a token: df, dz and dx in one pass over g and the branches.
+fn wanted(k: u32) -> bool {
+    let mask = array(params.df_mask_0, params.df_mask_1, params.df_mask_2)[k / 32u];
+    return (mask & (1u << (k % 32u))) != 0u;
+}
+
+// One workgroup a token: df, dz and dx in one pass over g, which its threads hold, and the branches.
 @compute @workgroup_size(LANES)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -35,77 +39,93 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if token >= params.tokens {
         return;
     }
-    let start = token * params.width;
-    for (var k = 0u; k < params.branches; k++) {
-        let weighs = p[token * params.branches + k];
-        let mask = array(params.df_mask_0, params.df_mask_1, params.df_mask_2)[k / 32u];
-        let wanted = (mask & (1u << (k % 32u))) != 0u;
-        var sum = 0.0;
-        for (var i = lane; i < params.width; i += LANES) {
-            let at = k * params.stride + start + i;
-            sum += g[start + i] * f[at];
-            if wanted {
-                df[at] = weighs * g[start + i];
-            }
-        }
-        workgroupBarrier();
-        lanes[lane] = sum;
-        for (var half = LANES / 2u; half > 0u; half /= 2u) {
-            workgroupBarrier();
-            if lane < half {
-                lanes[lane] += lanes[lane + half];
-            }
-        }
-        if lane == 0u {
-            slopes[k] = lanes[0];
+    let start = token * PIECES;
+    let stride = params.stride / PIECE;
+    var own: array<Piece, PER>;
+    for (var j = 0u; j < PER; j++) {
+        let i = lane + j * LANES;
+        if i < PIECES {
+            own[j] = g[start + i];
         }
     }
-    if lane == 0u {
-        var mean = 0.0;
-        for (var k = 0u; k < params.branches; k++) {
-            mean += p[token * params.branches + k] * slopes[k];
+    for (var k0 = 0u; k0 < params.branches; k0 += 4u) {
+        var products = vec4f();
+        for (var k = k0; k < min(k0 + 4u, params.branches); k++) {
+            var sum = Piece();
+            for (var j = 0u; j < PER; j++) {
+                sum += own[j] * f[k * stride + start + min(lane + j * LANES, PIECES - 1u)];
+            }
+            products[k - k0] = total(sum);
         }
-        for (var k = 0u; k < params.branches; k++) {
-            slopes[k] = p[token * params.branches + k] * (slopes[k] - mean);
-            dz[token * params.branches + k] = slopes[k];
+        let sums = sum_over_lanes(products, lane);
+        if lane < min(4u, params.branches - k0) {
+            slopes[k0 + lane] = sums[lane];
         }
     }
     workgroupBarrier();
-    if params.want_dx != 0u {
-        for (var i = lane; i < params.width; i += LANES) {
-            var sum = 0.0;
+    var mean = 0.0;
+    for (var k = 0u; k < params.branches; k++) {
+        mean += p[token * params.branches + k] * slopes[k];
+    }
+    workgroupBarrier();
+    for (var k = lane; k < params.branches; k += LANES) {
+        slopes[k] = p[token * params.branches + k] * (slopes[k] - mean);
+        dz[token * params.branches + k] = slopes[k];
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < PER; j++) {
+        let i = lane + j * LANES;
+        if i < PIECES {
+            var sum = Piece();
             for (var k = 0u; k < params.branches; k++) {
-                sum += slopes[k] * weight[k * params.width + i];
+                if wanted(k) {
+                    df[k * stride + start + i] = p[token * params.branches + k] * own[j];
+                }
+                if params.want_dx != 0u {
+                    sum += slopes[k] * weight[k * PIECES + i];
+                }
             }
-            dx[start + i] = sum;
+            if params.want_dx != 0u {
+                dx[start + i] = sum;
+            }
         }
     }
 }
 
-// One thread a chunk of tokens, branch and column; column `width` is the bias.
+// dz^T x over a chunk of tokens: a thread has a piece of x for GATES branches. The piece past the last is 1, for the bias.
 @compute @workgroup_size(64)
 fn chunks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_index) lane: u32) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
-    let columns = params.width + 1u;
-    let count = (params.tokens + params.chunk - 1u) / params.chunk;
-    if i >= count * params.branches * columns {
+    let number = group.y * groups.x + group.x;
+    let across = (PIECES + 1u + 63u) / 64u;
+    let blocks = (params.branches + GATES - 1u) / GATES;
+    let piece = number % across * 64u + lane;
+    let k0 = number / across % blocks * GATES;
+    let chunk = number / across / blocks;
+    let first = chunk * params.chunk;
+    if piece > PIECES || first >= params.tokens {
         return;
     }
-    let column = i % columns;
-    let k = i / columns % params.branches;
-    let first = i / columns / params.branches * params.chunk;
-    var sum = 0.0;
+    var sums: array<Piece, GATES>;
     for (var token = first; token < min(first + params.chunk, params.tokens); token++) {
-        var value = 1.0;
-        if column < params.width {
-            value = x[token * params.width + column];
+        var value = Piece(1.0);
+        if piece < PIECES {
+            value = x[token * PIECES + piece];
         }
-        sum += dz[token * params.branches + k] * value;
+        for (var j = 0u; j < GATES; j++) {
+            sums[j] += dz[token * params.branches + min(k0 + j, params.branches - 1u)] * value;
+        }
     }
-    partial[i] = sum;
+    for (var j = 0u; j < min(GATES, params.branches - k0); j++) {
+        let to = (chunk * params.branches + k0 + j) * (WIDTH + 1u) + piece * PIECE;
+        let four = vec4f(sums[j]);
+        for (var i = 0u; i < min(PIECE, WIDTH + 1u - piece * PIECE); i++) {
+            partial[to + i] = four[i];
+        }
+    }
 }
 
+// dW and db: the chunks in order.
 @compute @workgroup_size(64)
 fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_index) lane: u32) {

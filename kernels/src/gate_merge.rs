@@ -43,6 +43,19 @@ pub fn gate_merge(
     launch::<GateMerge>(device, &params, &[x, weight, bias, f], &[y, p])
 }
 
+/// How a shader holds a row of `width` elements, in tensors whose rows begin at multiples of `stride` and `width`: its constants.
+pub(crate) fn row(width: u32, stride: u32) -> Vec<(&'static str, u32)> {
+    let (piece, _) = piece(width, stride);
+    // About four pieces a thread: each has several reads under way, and there are few to add up in the end.
+    let lanes = width.div_ceil(4 * piece).next_power_of_two().clamp(32, 256);
+    vec![("PIECE", piece), ("WIDTH", width), ("LANES", lanes)]
+}
+
+/// What it reads and writes at once: elements and type.
+pub(crate) fn piece(width: u32, stride: u32) -> (u32, &'static str) {
+    if width.is_multiple_of(4) && stride.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
+}
+
 /// The shaders keep the branches' weights in workgroup memory of fixed size.
 pub(crate) fn limit(kernel: &'static str, branches: u32) -> Result<(), KernelError> {
     if (1..=MOST_BRANCHES).contains(&(branches as usize)) {
@@ -59,8 +72,12 @@ impl Kernel for GateMerge {
     const INPUTS: &'static [&'static str] = &["x", "weight", "bias", "f"];
     const OUTPUTS: &'static [&'static str] = &["y", "p"];
 
-    fn constants(_: &Params) -> Vec<(&'static str, u32)> {
-        vec![("MOST", MOST_BRANCHES as u32)]
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        [row(p.width, p.stride), vec![("MOST", MOST_BRANCHES as u32)]].concat()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Piece", piece(p.width, p.stride).1)]
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -121,9 +138,20 @@ impl Kernel for GateMerge {
                 outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
             }
         };
-        let odd = [(1, 1, 2, 0), (3, 63, 2, 5), (65, 65, 3, 0), (7, 257, 9, 1), (2, 33, 65, 64)];
-        let cases =
-            sizes.pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63)]).into_iter().map(|shape| shifted(shape, 0.0));
+        let odd = [
+            (1, 1, 2, 0),
+            (3, 63, 2, 5),
+            (65, 65, 3, 0),
+            (7, 257, 9, 1),
+            (2, 33, 65, 64),
+            (5, 516, 7, 4),
+            (3, 68, 65, 0),
+            (4, 64, 3, 2),
+        ];
+        let cases = sizes
+            .pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63), (515, 2052, 9, 0)])
+            .into_iter()
+            .map(|shape| shifted(shape, 0.0));
         // Logits whose exponentials alone no f32 holds.
         cases.chain([100.0, -100.0].map(|shift| shifted((3, 63, 3, 5), shift))).collect()
     }

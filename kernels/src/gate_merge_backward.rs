@@ -7,7 +7,7 @@
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
 //! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
-use crate::gate_merge::{MOST_BRANCHES, limit, weighted_sum};
+use crate::gate_merge::{MOST_BRANCHES, limit, piece, row, weighted_sum};
 use crate::simd::{dot, simd};
 use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
@@ -104,6 +104,11 @@ fn partial_len(p: &Params) -> usize {
     p.tokens.div_ceil(p.chunk) as usize * p.branches as usize * (p.width as usize + 1)
 }
 
+/// Branches whose gates a thread sums, each piece of x read once for as many.
+fn gates(p: &Params) -> u32 {
+    p.branches.min(8)
+}
+
 impl Kernel for GateMergeBackward {
     type Params = Params;
     const NAME: &'static str = "gate_merge_backward";
@@ -111,14 +116,20 @@ impl Kernel for GateMergeBackward {
     const INPUTS: &'static [&'static str] = &["x", "weight", "f", "p", "g"];
     const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
 
-    fn constants(_: &Params) -> Vec<(&'static str, u32)> {
-        vec![("MOST", MOST_BRANCHES as u32)]
+    fn constants(p: &Params) -> Vec<(&'static str, u32)> {
+        [row(p.width, p.stride), vec![("MOST", MOST_BRANCHES as u32), ("GATES", gates(p))]].concat()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Piece", piece(p.width, p.stride).1)]
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
         let mut passes = vec![Pass::new("rows", p.tokens as usize)];
         if p.want_gate != 0 {
-            passes.push(Pass::new("chunks", partial_len(p).div_ceil(64)));
+            let across = (p.width / piece(p.width, p.stride).0 + 1).div_ceil(64);
+            let groups = p.tokens.div_ceil(p.chunk) * p.branches.div_ceil(gates(p)) * across;
+            passes.push(Pass::new("chunks", groups as usize));
             passes.push(Pass::new("finish", (p.branches as usize * (p.width as usize + 1)).div_ceil(64)));
         }
         passes
@@ -250,8 +261,12 @@ impl Kernel for GateMergeBackward {
             ([130, 33, 5, 1], 0b10110, 1, 0),
             ([2, 17, 65, 64], (1 << 64) | 0xffff_0000_ff00, 0, 1),
             ([66, 5, 2, 0], 0, 1, 0),
+            ([67, 68, 9, 4], 0b1_1011_0111, 1, 1),
+            ([5, 516, 65, 0], (1 << 65) - 1, 1, 1),
+            ([3, 64, 3, 2], 0b111, 1, 1),
         ];
-        let large = [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1)];
+        let large =
+            [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1), ([515, 2052, 9, 0], 0b111, 1, 1)];
         sizes.pick(odd, large).into_iter().map(case).collect()
     }
 }

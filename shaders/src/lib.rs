@@ -61,9 +61,9 @@ shaders! {
     /// Chains of multiply-adds.
     FMA = "fma.wgsl";
     /// The fused gate merge, forward.
-    GATE_MERGE = "gate_merge.wgsl";
+    GATE_MERGE = "gate_merge.wgsl" + "gate_row.wgsl";
     /// The fused gate merge, backward.
-    GATE_MERGE_BACKWARD = "gate_merge_backward.wgsl";
+    GATE_MERGE_BACKWARD = "gate_merge_backward.wgsl" + "gate_row.wgsl";
     /// A gated linear unit, forward.
     GLU = "glu.wgsl" + "activation.wgsl";
     /// A gated linear unit, backward.
