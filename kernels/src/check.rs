@@ -110,6 +110,13 @@ fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
 
 /// What the device makes of it.
 fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64>>, KernelError> {
+    let (inputs, outputs) = (place(device, &case.inputs)?, place(device, &case.outputs)?);
+    launch::<K>(device, &case.params, &inputs.iter().collect::<Vec<_>>(), &outputs.iter().collect::<Vec<_>>())?;
+    outputs.iter().map(|view| device.read_f64(view)).collect()
+}
+
+/// A case's contents on the device.
+pub(crate) fn place(device: &Device, contents: &[Data]) -> Result<Vec<View>, KernelError> {
     let place = |data: &Data| -> Result<View, KernelError> {
         let dtype = if let Data::Halves(dtype, _) = data { *dtype } else { Dtype::F32 };
         let view = View::whole(device.alloc_as(dtype, data.count())?);
@@ -120,10 +127,7 @@ fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64
         }
         Ok(view)
     };
-    let inputs = case.inputs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-    let outputs = case.outputs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-    launch::<K>(device, &case.params, &inputs.iter().collect::<Vec<_>>(), &outputs.iter().collect::<Vec<_>>())?;
-    outputs.iter().map(|view| device.read_f64(view)).collect()
+    contents.iter().map(place).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::buffer::Storage;
 use crate::cpu::{Cpu, Dry, Host, Reference};
 use crate::dtype::as_halves;
 use crate::gpu::{self, Gpu};
+use crate::shaders::Replacements;
 use crate::{Buffer, Counters, Dtype, KernelError, Timing, View};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,6 +134,16 @@ impl Device {
     pub fn most_elements(&self) -> u64 {
         let most = u64::from(u32::MAX);
         if let Backend::Gpu(gpu) = self.backend() { most.min(gpu.most_bytes() / 4) } else { most }
+    }
+
+    /// From now on compiles these texts in place of the built-in shaders; nothing on devices that run no shaders.
+    ///
+    /// # Safety
+    /// Every loop of theirs ends: compilers are told so, as they are of the built-in ones.
+    pub unsafe fn replace_shaders(&self, texts: Replacements) {
+        if let Backend::Gpu(gpu) = self.backend() {
+            gpu.replace_shaders(texts);
+        }
     }
 
     /// True for a GPU.

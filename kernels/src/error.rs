@@ -63,6 +63,9 @@ pub enum KernelError {
         /// What it needs.
         what: &'static str,
     },
+    /// A shader that can't be compiled.
+    #[error(transparent)]
+    Shader(Box<ShaderError>),
     /// Main memory without room.
     #[error("no memory for a buffer of {bytes} bytes; use a smaller model, batch or length")]
     Memory {
@@ -89,4 +92,25 @@ pub enum KernelError {
         /// What the model was doing.
         place: String,
     },
+}
+
+/// What is wrong with a shader, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("kernel {kernel}: {place}: {what}")]
+pub struct ShaderError {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// The file, and where they are known the line and the column: `FILE:LINE:COLUMN`.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// That line of the file with a caret under what is wrong, and notes; empty without a line.
+    pub excerpt: Vec<String>,
+}
+
+impl KernelError {
+    /// Lines that show where in a shader an error is; few errors have any.
+    pub fn excerpt(&self) -> &[String] {
+        if let Self::Shader(error) = self { &error.excerpt } else { &[] }
+    }
 }

@@ -1,6 +1,6 @@
 //! Every kernel, once. A new kernel is one word here.
 
-use crate::{Case, Cost, Device, Kernel, KernelError, Parameters, Sizes, check};
+use crate::{Case, Cost, Device, Kernel, KernelError, Parameters, Sizes, Time, check, time};
 use mode_shaders::Shader;
 
 /// What the checks and tables need of a kernel whose parameters' type they don't know.
@@ -20,6 +20,12 @@ pub trait AnyKernel: Send + Sync {
     /// # Errors
     /// What a launch reports; disagreement is in the result, not an error.
     fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError>;
+    /// How long the largest launch of its cases that runs `shader` takes, of several the shortest; none where the device
+    /// can't run that shader.
+    ///
+    /// # Errors
+    /// What a launch reports.
+    fn time(&self, device: &Device, shader: &Shader, seed: u32) -> Result<Option<Time>, KernelError>;
 }
 
 /// What one case would launch.
@@ -63,6 +69,9 @@ impl<K: Kernel> AnyKernel for Entry<K> {
     }
     fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError> {
         check::kernel::<K>(device, sizes, seed)
+    }
+    fn time(&self, device: &Device, shader: &Shader, seed: u32) -> Result<Option<Time>, KernelError> {
+        time::kernel::<K>(device, shader, seed)
     }
 }
 

@@ -134,6 +134,14 @@ impl Error {
         }
     }
 
+    /// Lines that show where in a shader it is; few errors have any.
+    pub fn excerpt(&self) -> &[String] {
+        match self {
+            Self::Kernel(error) | Self::Tensor(TensorError::Kernel(error)) => error.excerpt(),
+            _ => &[],
+        }
+    }
+
     /// 1 for a run or check that failed, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {

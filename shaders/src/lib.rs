@@ -8,8 +8,8 @@
 pub struct Shader {
     /// The file's name.
     pub file: &'static str,
-    /// Names of the files whose text follows.
-    pub shared: &'static [&'static str],
+    /// The files that it is made of, itself first: their paths in this folder, and their texts.
+    pub parts: &'static [(&'static str, &'static str)],
     /// The text of all of them.
     pub text: &'static str,
 }
@@ -19,7 +19,10 @@ macro_rules! shaders {
         // The shared text comes last, so that the lines of a message are those of the file.
         $($(#[$doc])* pub const $name: Shader = Shader {
             file: $file,
-            shared: &[$($shared),*],
+            parts: &[
+                ($file, include_str!(concat!("../", $file))),
+                $((concat!("shared/", $shared), include_str!(concat!("../shared/", $shared)))),*
+            ],
             text: concat!(include_str!(concat!("../", $file)) $(, include_str!(concat!("../shared/", $shared)))*),
         };)*
         /// Every shader.
@@ -96,7 +99,8 @@ shaders! {
     SUM_ROWS = "sum_rows.wgsl";
 }
 
-/// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced. Nothing else of the text changes.
+/// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced. Nothing else of the text changes,
+/// and no line moves.
 ///
 /// ```
 /// let text = mode_shaders::specialise(mode_shaders::ATTENTION.text, &[("HEAD", 128)], &[])?;
@@ -115,7 +119,8 @@ pub fn specialise(
     let mut replace = |name: &'static str, declaration: String, value: &str| {
         let start = text.find(&declaration).ok_or(name)? + declaration.len();
         let end = start + text[start..].find(';').ok_or(name)?;
-        text.replace_range(start..end, value);
+        let lines = "\n".repeat(text[start..end].matches('\n').count());
+        text.replace_range(start..end, &format!("{value}{lines}"));
         Ok(())
     };
     for &(name, value) in constants {
@@ -139,6 +144,8 @@ mod tests {
         assert_eq!(specialise(text, &[("TILE", 8)], &[]), Err("TILE"));
         let half = specialise("alias Real = f32;\nvar x: Real;", &[], &[("Real", "f16")]);
         assert_eq!(half.as_deref(), Ok("alias Real = f16;\nvar x: Real;"));
+        let over_lines = specialise("const HEAD: u32 = 32\n + 32;\nconst HEADS: u32 = 2;", &[("HEAD", 8)], &[]);
+        assert_eq!(over_lines.as_deref(), Ok("const HEAD: u32 = 8u\n;\nconst HEADS: u32 = 2;"));
     }
 
     #[test]
@@ -155,9 +162,18 @@ mod tests {
         let mut named: Vec<&str> = ALL.iter().map(|shader| shader.file).collect();
         named.sort_unstable();
         assert_eq!(files(""), named);
-        let mut shared: Vec<&str> = ALL.iter().flat_map(|shader| shader.shared).copied().collect();
+        let paths = ALL.iter().flat_map(|shader| shader.parts).map(|(path, _)| *path);
+        let mut shared: Vec<&str> = paths.filter_map(|path| path.strip_prefix("shared/")).collect();
         shared.sort_unstable();
         shared.dedup();
         assert_eq!(files("shared"), shared);
+    }
+
+    #[test]
+    fn a_text_is_that_of_its_parts() {
+        for shader in ALL {
+            assert_eq!(shader.parts.iter().map(|(_, text)| *text).collect::<String>(), shader.text);
+            assert!(shader.parts.iter().all(|(_, text)| text.ends_with('\n')), "{}", shader.file);
+        }
     }
 }

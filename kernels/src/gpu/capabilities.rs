@@ -1,7 +1,5 @@
 //! What shaders may use on an adapter beyond what all have: tiers of kernels are chosen by it.
 
-use mode_shaders::Shader;
-
 /// The features that a device is opened with, where its adapter has them.
 pub(super) const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
     .union(wgpu::Features::SHADER_F16)
@@ -59,8 +57,8 @@ impl Capabilities {
     }
 
     /// What the device itself knows of a shader's constants: `SUBGROUP`, the threads of one.
-    pub(super) fn constants(&self, shader: &Shader) -> Option<(&'static str, u32)> {
-        self.subgroup_size().filter(|_| shader.text.contains(SUBGROUP)).map(|size| ("SUBGROUP", size))
+    pub(super) fn constants(&self, source: &str) -> Option<(&'static str, u32)> {
+        self.subgroup_size().filter(|_| source.contains(SUBGROUP)).map(|size| ("SUBGROUP", size))
     }
 
     /// What the shader `source` uses that is not here: its own text says what that is.

@@ -17,6 +17,7 @@ pub use capabilities::Capabilities;
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::profile::Timing;
+use crate::shaders::{Replacements, one_line};
 use crate::{Kernel, KernelError, Parameters, View};
 use pipeline::Pipelines;
 use recorder::{Bound, Dispatch, Recorder};
@@ -102,6 +103,10 @@ impl Gpu {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    pub(crate) fn replace_shaders(&self, texts: Replacements) {
+        self.pipelines.replace(texts);
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
@@ -310,9 +315,4 @@ fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError>
     }
     // Shaders read some buffers in vec4s. The rest of the last one lies in the same buffer, before anything else's beginning.
     Ok(Bound { binding, buffer: storage(view)?, offset, size: size.next_multiple_of(16) })
-}
-
-/// Drivers and wgpu report over many lines; ours have one.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

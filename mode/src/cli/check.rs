@@ -1,10 +1,11 @@
 //! `mode check`: does this machine's device compute what the f64 reference computes?
 
+use super::watch::watch;
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
 use mode_kernels::check::{Outcome, TOLERANCE, not_run};
 use mode_kernels::registry::{ALL, AnyKernel};
-use mode_kernels::{Device, Sizes};
+use mode_kernels::{Device, KernelError, Sizes};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +15,7 @@ const MOST_SEED: i64 = 4_000_000_000;
 /// Compare every kernel of a device with its f64 reference.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Names of kernels [default: all, at odd sizes]
+    /// Names of kernels, or how several begin: gate [default: all, at odd sizes]
     #[arg(conflicts_with = "all")]
     kernels: Vec<String>,
     /// All kernels, at large sizes too (half a minute on two cores, two minutes on a software GPU)
@@ -23,6 +24,9 @@ pub(crate) struct Arguments {
     /// Seed of the random inputs [default: another one each time]
     #[arg(long, value_parser = clap::value_parser!(u32).range(..=MOST_SEED))]
     seed: Option<u32>,
+    /// Check and time again whenever a shader in the folder MODE_SHADERS is saved, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -36,48 +40,62 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let large = arguments.all || !arguments.kernels.is_empty();
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let device = arguments.device.open()?;
+    if arguments.watch {
+        return watch(&kernels, &device, large, seed);
+    }
     let mut rows = Vec::new();
-    let mut failed = Vec::new();
+    let (mut wrong, mut failed) = (Vec::new(), Vec::new());
     for kernel in kernels {
         let row = Row::of(kernel, &device, large, seed);
         if !arguments.json {
             say!("{}", row.line());
         }
-        if !row.agrees() {
-            failed.push(kernel.name());
+        match &row.outcome {
+            Ok(outcome) if !outcome.agrees() => wrong.push(kernel.name()),
+            Ok(_) => {}
+            Err(_) => failed.push(kernel.name()),
         }
         rows.push(row);
     }
     if arguments.json {
+        let agrees = rows.iter().all(Row::agrees);
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-        let agrees = failed.is_empty();
         print_json(&json!({
             "device": device.name(), "seed": seed, "tolerance": TOLERANCE, "agrees": agrees, "kernels": rows
         }))?;
     } else {
         say!("seed {seed}, device {}, tolerance {TOLERANCE:.0e}", device.name());
     }
-    match failed.as_slice() {
-        [] => Ok(()),
-        wrong => Err(Error::CheckFailed(format!(
-            "{} disagrees with the reference; run it again with --seed {seed}, and try a newer driver or --device cpu",
-            wrong.join(", ")
-        ))),
+    let mut what = Vec::new();
+    if !wrong.is_empty() {
+        let names = wrong.join(", ");
+        what.push(format!(
+            "{names} disagrees with the reference; run it again with --seed {seed}, and try a newer driver or --device cpu"
+        ));
     }
+    if !failed.is_empty() {
+        what.push(format!("{} could not be run, and its line says why", failed.join(", ")));
+    }
+    if what.is_empty() { Ok(()) } else { Err(Error::CheckFailed(what.join("; "))) }
 }
 
+/// The kernels of these names; a name that is none stands for all that begin with it, `gate` for `gate_merge` and its backward.
 fn kernels(names: &[String]) -> Result<Vec<&'static dyn AnyKernel>, Error> {
     if names.is_empty() {
         return Ok(ALL.to_vec());
     }
-    let known = || ALL.iter().map(|kernel| kernel.name());
     let find = |name: &String| {
-        ALL.iter().copied().find(|kernel| kernel.name() == name).ok_or_else(|| {
-            let nearest = nearest(name, known());
-            Error::Setting(format!("no kernel '{name}'; did you mean '{nearest}'?"))
-        })
+        let exact: Vec<_> = ALL.iter().copied().filter(|kernel| kernel.name() == name).collect();
+        let begins =
+            |kernel: &&dyn AnyKernel| kernel.name().strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+        let found = if exact.is_empty() { ALL.iter().copied().filter(begins).collect() } else { exact };
+        if found.is_empty() {
+            let near = nearest(name, ALL.iter().map(|kernel| kernel.name()));
+            return Err(Error::Setting(format!("no kernel '{name}'; did you mean '{near}'?")));
+        }
+        Ok(found)
     };
-    names.iter().map(find).collect()
+    Ok(names.iter().map(find).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// A seed that nobody chose.
@@ -88,18 +106,19 @@ fn fresh_seed() -> u32 {
 }
 
 /// How one kernel fared: its worst error over all cases, or why it did not run.
-struct Row {
+pub(super) struct Row {
     kernel: &'static str,
     cases: usize,
     /// Shaders of the cases that the device can't run, and why.
     not_run: Vec<(&'static str, &'static str)>,
-    outcome: Result<Outcome, String>,
+    pub(super) outcome: Result<Outcome, KernelError>,
 }
 
 impl Row {
-    fn of(kernel: &dyn AnyKernel, device: &Device, large: bool, seed: u32) -> Self {
+    pub(super) fn of(kernel: &dyn AnyKernel, device: &Device, large: bool, seed: u32) -> Self {
         let sizes = if large { &[Sizes::Odd, Sizes::Large][..] } else { &[Sizes::Odd] };
-        let mut row = Self { kernel: kernel.name(), cases: 0, not_run: Vec::new(), outcome: Err("no cases".into()) };
+        let none = Outcome { kernel: kernel.name(), cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
+        let mut row = Self { kernel: kernel.name(), cases: 0, not_run: Vec::new(), outcome: Ok(none) };
         for &sizes in sizes {
             match kernel.check(device, sizes, seed) {
                 Ok(outcome) => {
@@ -110,7 +129,7 @@ impl Row {
                         row.outcome = Ok(outcome);
                     }
                 }
-                Err(error) => return Self { outcome: Err(error.to_string()), ..row },
+                Err(error) => return Self { outcome: Err(error), ..row },
             }
             // Large cases are large: what they took goes back before the next kernel's.
             device.trim();
@@ -118,17 +137,18 @@ impl Row {
         row
     }
 
-    fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         self.outcome.as_ref().is_ok_and(Outcome::agrees)
     }
 
-    fn line(&self) -> String {
+    /// In one line; below it where in a shader an error is.
+    pub(super) fn line(&self) -> String {
         let (kernel, cases) = (self.kernel, self.cases);
         let not_run = not_run(&self.not_run);
         match &self.outcome {
             Ok(o) if o.agrees() => format!("ok     {kernel:24} {cases:3} cases, worst error {:.1e}{not_run}", o.worst),
             Ok(o) => format!("WRONG  {kernel:24} {cases:3} cases, worst error {:.1e} at {}{not_run}", o.worst, o.at),
-            Err(why) => format!("WRONG  {kernel:24} {why}"),
+            Err(error) => [&[format!("WRONG  {kernel:24} {error}")], error.excerpt()].concat().join("\n"),
         }
     }
 
@@ -141,7 +161,9 @@ impl Row {
                 "kernel": self.kernel, "cases": self.cases, "not_run": not_run, "worst": finite(o.worst), "at": o.at,
                 "agrees": o.agrees()
             }),
-            Err(why) => json!({"kernel": self.kernel, "cases": self.cases, "error": why, "agrees": false}),
+            Err(error) => json!({
+                "kernel": self.kernel, "cases": self.cases, "error": error.to_string(), "agrees": false
+            }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The program: one file a command, which parses, calls one function and prints.
 //!
-//! Exit codes: 0 done, 1 a check or a run failed, 2 bad input. `--json` prints one object on the last line of stdout; all
-//! else goes to stderr.
+//! Exit codes: 0 done, 1 a check or a run failed, 2 bad input, which is told in one line; an error in a shader shows its line below.
+//! `--json` prints one object on the last line of stdout; all else goes to stderr.
 
 /// Prints a line on stdout, as `println!` does; a reader that has gone away, such as `head`, ends the program quietly.
 macro_rules! say {
@@ -29,7 +29,9 @@ mod profile;
 mod progress;
 mod report;
 mod run;
+mod shaders;
 mod shell;
+mod watch;
 
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
@@ -116,8 +118,16 @@ impl DeviceArguments {
         // This thread is one of the pool's, or each small kernel would wait for another to wake up.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
         pool.build_global().map_err(|e| Error::Setting(format!("--threads: {e}; give fewer")))?;
+        let shaders = shaders::Folder::from_environment()?;
         let device = Device::choose(self.device.as_deref())?;
         tell!("device: {}", device.name());
+        if let Some(folder) = shaders {
+            match device.is_gpu() {
+                true => tell!("shaders: {}", folder.summary()),
+                false => tell!("shaders: none from {}, for only a GPU runs any", folder.path().display()),
+            }
+            folder.replace(&device);
+        }
         Ok(device)
     }
 }
@@ -173,8 +183,9 @@ pub fn main() -> ExitCode {
             let text = error.to_string();
             let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             // What files say, and errors repeat, is not to reach a terminal as commands.
-            let line = line.join(" ").replace(|c: char| c.is_control(), "?");
-            tell!("error: {line}");
+            let printable = |line: &str| line.replace(|c: char| c.is_control(), "?");
+            tell!("error: {}", printable(&line.join(" ")));
+            error.excerpt().iter().for_each(|line| tell!("{}", printable(line)));
             ExitCode::from(error.exit_code())
         }
     }
