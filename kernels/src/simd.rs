@@ -15,9 +15,11 @@ macro_rules! simd {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident $([$simd:ident])? $(<$($generic:ident: $bound:path),+>)?
         ($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block)+) => {$(
         $(#[$meta])*
+        #[allow(clippy::too_many_arguments)] // Slices of several operands, and no struct to name for one loop.
         $vis fn $name $(<$($generic: $bound),+>)? ($($arg: $ty),*) $(-> $out)? {
             // As arguments of a function, unlike as fields, references are known not to overlap.
             #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
             fn body<Instructions: pulp::Simd, $($($generic: $bound),+)?>(
                 _instructions: Instructions,
                 $($arg: $ty),*
