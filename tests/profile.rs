@@ -131,3 +131,19 @@ fn a_step_is_profiled_kernel_by_kernel() {
     refused(&["profile", "step"], "required");
     refused(&["profile", "gate", text(&file)], "only `mode profile step`");
 }
+
+#[test]
+fn what_freezing_removes_is_missing_from_the_launches() {
+    let profile = |workload: &str| json(&["profile", "step", workload])["profiles"][0].clone();
+    let (frozen, unfrozen) = (profile("W6"), profile("W6-unfrozen"));
+    let launches = |profile: &Value, kernel: &str| {
+        profile["launches"].as_array().map_or(0, |rows| rows.iter().filter(|row| row["kernel"] == kernel).count())
+    };
+    // Four backbone layers of seven matrices each lose dW; two of them, in the first block, dx as well, and the head its own dW.
+    let products = launches(&unfrozen, "matmul") - launches(&frozen, "matmul");
+    assert_eq!(products, 4 * 7 + 2 * 7 + 1);
+    assert_eq!(launches(&unfrozen, "attention_backward") - launches(&frozen, "attention_backward"), 2);
+    assert_eq!(launches(&unfrozen, "attention"), launches(&frozen, "attention"));
+    refused(&["profile", "step", "W6", "--set", "seed=1"], "--set changes a recipe");
+    refused(&["profile", "step", "W4", "--tokens", "64"], "a step has the sizes of its recipe");
+}

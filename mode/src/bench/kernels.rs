@@ -50,7 +50,11 @@ pub(super) fn matmul(device: &Device, [m, k, n]: [usize; 3], dtype: Dtype) -> Re
         halves => Tensor::from_halves(device, halves, &halves.encode(&fill(2, k * n, 1.0)), &[k, n])?,
     };
     let flop = 2.0 * (m * k * n) as f64;
-    Ok(workload(device, flop, move || Ok(vec![multiply(Product::new(&a, &b))?])))
+    Ok(workload(device, flop, move || {
+        let product = Product::new(&a, &b);
+        // Halves are multiplied as such, where the device has a way to.
+        Ok(vec![multiply(if dtype == Dtype::F32 { product } else { product.half() })?])
+    }))
 }
 
 /// B = 4, H = 4, `t` tokens, heads of width `d`. The shared inputs are laid out [B, H, T, Dh]; ours is [B, T, H, Dh].

@@ -32,14 +32,21 @@ use std::time::{Duration, Instant};
 pub const ALL: [&str; 10] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5", "W5f", "W6"];
 
 /// Sizes that keep a GPU busy: taken when no names are given and the device is one. b is stored as f16 in `-f16`.
-pub const LARGE: [&str; 7] = ["W1-4096", "W1-8192", "W1-4096-f16", "W1-8192-f16", "W2b-4096", "W3-32768", "W3b-32768"];
+pub const LARGE: [&str; 8] =
+    ["W1-4096", "W1-8192", "W1-4096-f16", "W1-8192-f16", "W2b-4096", "W3-32768", "W3b-32768", "W4-135M"];
+
+/// W6 with nothing frozen: the difference is what freezing saves.
+pub const UNFROZEN: &str = "W6-unfrozen";
+
+/// The workloads that are training steps.
+pub const STEPS: [&str; 3] = ["W4", "W6", UNFROZEN];
 
 /// What is measured in place of workloads.
 pub const CEILINGS: &str = "ceilings";
 
 /// That there is no such workload, and which there are.
 pub(crate) fn unknown(name: &str) -> String {
-    format!("no workload '{name}'; there are {}, {} and {CEILINGS}", ALL.join(", "), LARGE.join(", "))
+    format!("no workload '{name}'; there are {}, {UNFROZEN}, {} and {CEILINGS}", ALL.join(", "), LARGE.join(", "))
 }
 
 /// A workload's result: one JSON line.
@@ -96,9 +103,11 @@ fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
         "W3-32768" => kernels::gate_merge(device, [3, 32_768, 2048], false)?,
         "W3b-32768" => kernels::gate_merge(device, [3, 32_768, 2048], true)?,
         "W4" => step::full(device)?,
+        "W4-135M" => step::full_large(device)?,
         "W5" => step::decode(device)?,
         "W5f" => step::forward(device)?,
-        "W6" => step::stage1(device)?,
+        "W6" => step::stage1(device, true)?,
+        UNFROZEN => step::stage1(device, false)?,
         _ => return Err(Error::Setting(unknown(name))),
     })
 }

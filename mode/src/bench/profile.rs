@@ -267,6 +267,17 @@ impl Profiles {
         Ok(())
     }
 
+    /// Profiles the steps of a workload, one of [`STEPS`](super::STEPS).
+    ///
+    /// # Errors
+    /// Another name, or what the device reports.
+    pub fn add_workload(&mut self, device: &Device, name: &'static str) -> Result<(), Error> {
+        let mut workload = super::by_name(name, device)?;
+        let rounds = Rounds::of(device, &mut || (workload.run)().map(|_| ()))?;
+        self.profiles.push(Profile::new(name, Vec::new(), &rounds, &self.ceilings));
+        Ok(())
+    }
+
     /// Profiles a recipe's training steps.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! W4, W5, W5f and W6: a training step of a model of 3.4 M parameters, its generation, its forward alone, and stage 1 beside it
-//! frozen.
+//! frozen; and for GPUs a training step of a model of SmolLM2-135M's shape.
 //!
 //! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
@@ -36,6 +36,22 @@ fn config() -> Config {
     }
 }
 
+/// SmolLM2-135M's, with random weights.
+fn large_config() -> Config {
+    Config {
+        vocabulary: 49_152,
+        width: 576,
+        hidden: 1_536,
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_width: 64,
+        positions: 1_024,
+        tied: true,
+        ..Config::default()
+    }
+}
+
 /// A layer's matrices, in the order of their seeds.
 const MATRICES: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
@@ -59,9 +75,17 @@ fn backbone(device: &Device) -> Result<Backbone, Error> {
 }
 
 /// Parameters of a layer, and FLOP a token of attention's two products over the full square.
-fn layer_cost() -> (f64, f64) {
-    let (d, f) = (WIDTH as f64, HIDDEN as f64);
-    (4.0 * d * d + 3.0 * d * f + 2.0 * d, 4.0 * LENGTH as f64 * d)
+fn layer_cost(config: &Config, length: usize) -> (f64, f64) {
+    let [d, f, q, kv] =
+        [config.width, config.hidden, config.heads * config.head_width, config.kv_heads * config.head_width]
+            .map(|v| v as f64);
+    (2.0 * d * (q + kv) + 3.0 * d * f + 2.0 * d, 4.0 * length as f64 * q)
+}
+
+/// FLOP of a token's forward pass.
+fn forward_cost(config: &Config, length: usize) -> f64 {
+    let (p, attention) = layer_cost(config, length);
+    config.layers as f64 * (2.0 * p + attention) + 2.0 * (config.width * config.vocabulary) as f64
 }
 
 /// W5f: logits of one window, ids the hash of seed 99.
@@ -69,7 +93,7 @@ pub(super) fn forward(device: &Device) -> Result<Workload<'static>, Error> {
     let model = Model::plain(backbone(device)?);
     let ids: Vec<u32> = (0..LENGTH).map(|column| hash(99, column as u32) % VOCABULARY as u32).collect();
     Ok(Workload {
-        flop: LENGTH as f64 * forward_cost(),
+        flop: LENGTH as f64 * forward_cost(&config(), LENGTH),
         tokens: Some(LENGTH),
         run: Box::new(move || {
             let tape = Tape::frozen();
@@ -87,7 +111,7 @@ pub(super) fn decode(device: &Device) -> Result<Workload<'static>, Error> {
     const NEW: usize = 64;
     let model = Model::plain(backbone(device)?);
     let prompt: Vec<u32> = (0..PROMPT).map(|column| hash(99, column as u32) % VOCABULARY as u32).collect();
-    let (p, _) = layer_cost();
+    let (p, _) = layer_cost(&config(), LENGTH);
     let token = |past: usize| LAYERS as f64 * (2.0 * p + 4.0 * (past + 1) as f64 * WIDTH as f64);
     let head = 2.0 * (WIDTH * VOCABULARY) as f64;
     Ok(Workload {
@@ -101,15 +125,16 @@ pub(super) fn decode(device: &Device) -> Result<Workload<'static>, Error> {
     })
 }
 
-fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workload<'static>, Error> {
-    model.set_trained(trained);
+/// Steps of a model in which what is trained has been set, on [`WINDOWS`] of `length`.
+fn workload(model: Model, length: usize, flop_a_token: f64) -> Result<Workload<'static>, Error> {
     let settings =
         AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0, decayed: Decayed::All };
     let mut optimizer = AdamW::new(model.params(), settings)?;
-    let token = |row: usize, column: usize| hash(99, (row * (LENGTH + 1) + column) as u32) % VOCABULARY as u32;
+    let vocabulary = model.backbone.config.vocabulary as u32;
+    let token = |row: usize, column: usize| hash(99, (row * (length + 1) + column) as u32) % vocabulary;
     let windows: Vec<Vec<u32>> =
-        (0..WINDOWS).map(|row| (0..=LENGTH).map(|column| token(row, column)).collect()).collect();
-    let tokens = WINDOWS * LENGTH;
+        (0..WINDOWS).map(|row| (0..=length).map(|column| token(row, column)).collect()).collect();
+    let tokens = WINDOWS * length;
     Ok(Workload {
         flop: flop_a_token * tokens as f64,
         tokens: Some(tokens),
@@ -124,17 +149,22 @@ fn workload(model: Model, trained: Trained, flop_a_token: f64) -> Result<Workloa
 
 /// W4: everything is trained; three times the forward.
 pub(super) fn full(device: &Device) -> Result<Workload<'static>, Error> {
-    workload(Model::plain(backbone(device)?), Trained::Backbone, 3.0 * forward_cost())
+    let model = Model::plain(backbone(device)?);
+    model.set_trained(Trained::Backbone);
+    workload(model, LENGTH, 3.0 * forward_cost(&config(), LENGTH))
 }
 
-/// FLOP of a token's forward pass.
-fn forward_cost() -> f64 {
-    let (p, attention) = layer_cost();
-    LAYERS as f64 * (2.0 * p + attention) + 2.0 * (WIDTH * VOCABULARY) as f64
+/// W4-135M: the same of a model as large as SmolLM2-135M, on windows of 512 tokens.
+pub(super) fn full_large(device: &Device) -> Result<Workload<'static>, Error> {
+    const LENGTH: usize = 512;
+    let flop = 3.0 * forward_cost(&large_config(), LENGTH);
+    let model = Model::plain(Backbone::by_rule(large_config(), device, &rule(|layer| 10 + 10 * layer as u32))?);
+    model.set_trained(Trained::Backbone);
+    workload(model, LENGTH, flop)
 }
 
-/// W6: one expert of one layer beside each of two blocks; experts and gates are trained.
-pub(super) fn stage1(device: &Device) -> Result<Workload<'static>, Error> {
+/// W6: one expert of one layer beside each of two blocks; experts and gates are trained, and in W6-unfrozen the backbone too.
+pub(super) fn stage1(device: &Device, frozen: bool) -> Result<Workload<'static>, Error> {
     let backbone = backbone(device)?;
     let info = ExpertInfo::new("bench", "bench", "", BLOCKS, 1)?;
     let expert = Expert::by_rule(&backbone, info, &rule(|block| 100 + 10 * block as u32))?;
@@ -143,13 +173,21 @@ pub(super) fn stage1(device: &Device) -> Result<Workload<'static>, Error> {
         Gate::from_values(device, i, WIDTH, &weight, &[0.0, 0.0])
     };
     let gates = (0..BLOCKS).map(gate).collect::<Result<Vec<_>, _>>()?;
-    let (p, attention) = layer_cost();
+    let (p, attention) = layer_cost(&config(), LENGTH);
     let head = 2.0 * (WIDTH * VOCABULARY) as f64;
     let (layers, experts) = (LAYERS as f64, BLOCKS as f64);
     let forward = (layers + experts) * (2.0 * p + attention) + head;
     // Experts: dx and dW; the backbone's second block: dx alone; its first: nothing.
-    let backward = experts * (4.0 * p + 2.0 * attention) + layers / 2.0 * (2.0 * p + 2.0 * attention) + head;
+    let backward = match frozen {
+        true => experts * (4.0 * p + 2.0 * attention) + layers / 2.0 * (2.0 * p + 2.0 * attention) + head,
+        false => 2.0 * forward,
+    };
     // Two branches at 4K - 1 forward and 8K - 1 backward, both blocks; the first sends no gradient into x.
     let merges = experts * (7.0 + 15.0) * WIDTH as f64;
-    workload(Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts, forward + backward + merges)
+    let model = Model::with_experts(backbone, vec![expert], gates)?;
+    model.set_trained(Trained::Experts);
+    if !frozen {
+        model.backbone.params().for_each(|param| param.set_trained(true));
+    }
+    workload(model, LENGTH, forward + backward + merges)
 }

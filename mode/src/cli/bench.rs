@@ -2,7 +2,7 @@
 
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
-use crate::bench::{ALL, CEILINGS, Ceilings, LARGE, bench, unknown};
+use crate::bench::{ALL, CEILINGS, Ceilings, LARGE, UNFROZEN, bench, unknown};
 use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
@@ -27,8 +27,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     if asked.contains(&CEILINGS) {
         return Err(Error::Setting("ceilings are measured alone: `mode bench ceilings`".into()));
     }
-    if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name)) {
-        let known = ALL.into_iter().chain(LARGE).chain([CEILINGS]);
+    if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name) && **name != UNFROZEN) {
+        let known = ALL.into_iter().chain(LARGE).chain([UNFROZEN, CEILINGS]);
         return Err(Error::Setting(format!("{}; did you mean '{}'?", unknown(name), nearest(name, known))));
     }
     if let ([one], Some(_)) = (asked.as_slice(), &arguments.device.device) {

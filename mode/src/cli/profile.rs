@@ -1,7 +1,7 @@
 //! `mode profile`, and what `--profile` prints of a run.
 
 use super::{DeviceArguments, nearest, print_json};
-use crate::bench::{AXES, Fusion, Gain, Launch, Operation, Profile, Profiles, Rates, csv, svg, trace};
+use crate::bench::{AXES, Fusion, Gain, Launch, Operation, Profile, Profiles, Rates, STEPS, csv, svg, trace};
 use crate::train::Recipe;
 use crate::{Error, files};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 /// Where the time goes, launch by launch, against what the device can do.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// step (of a recipe), gate, attention or matmul
+    /// step (of a recipe or a workload), gate, attention or matmul
     #[arg(value_parser = what)]
     what: What,
-    /// The recipe whose steps are profiled
+    /// The recipe whose steps are profiled, or W4, W6 or W6-unfrozen, as `mode bench` has them
     #[arg(required_if_eq("what", "step"))]
     recipe: Option<PathBuf>,
     /// Change a setting of the recipe: key=value or table.key=value
@@ -65,7 +65,12 @@ fn what(word: &str) -> Result<What, String> {
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
+    let workload = STEPS.into_iter().find(|name| arguments.recipe.as_deref() == Some(Path::new(name)));
     let recipe = match (arguments.what, &arguments.recipe) {
+        (What::Step, Some(_)) if workload.is_some() && arguments.set.is_empty() => None,
+        (What::Step, Some(_)) if workload.is_some() => {
+            return Err(Error::Setting("--set changes a recipe; a workload is the same everywhere".into()));
+        }
         (What::Step, Some(path)) => Some(Recipe::read(path, &arguments.set)?),
         (_, None) if !arguments.set.is_empty() => {
             return Err(Error::Setting("--set changes a recipe; only `mode profile step` takes one".into()));
@@ -88,7 +93,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let sweep = match arguments.what {
         What::Operation(operation) => operation.sweep(&asked, &device)?,
         What::Step => match asked.iter().find(|(_, sizes)| !sizes.is_empty()) {
-            Some((name, _)) => return Err(Error::Setting(format!("--{name}: the recipe says the sizes of a step"))),
+            Some((name, _)) => return Err(Error::Setting(format!("--{name}: a step has the sizes of its recipe"))),
             None => Vec::new(),
         },
     };
@@ -99,6 +104,9 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         if let What::Operation(operation) = arguments.what {
             found.add(&device, operation, sizes)?;
         }
+    }
+    if let (What::Step, Some(name)) = (arguments.what, workload) {
+        found.add_workload(&device, name)?;
     }
     if let Some(recipe) = &recipe {
         found.add_step(&device, recipe)?;
