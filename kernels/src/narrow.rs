@@ -17,7 +17,7 @@ pub(crate) const MOST_ROWS: usize = 16;
 const AT_ONCE: usize = 4;
 
 /// Weights that one task reads: enough to be worth a task.
-const TASK: usize = 1 << 16;
+const TASK: usize = 1 << 14;
 
 /// The rows of a matrix b^T `[n, k]`, `stride` elements apart.
 #[derive(Clone, Copy)]
