@@ -28,6 +28,9 @@ const NARROW: u32 = 128;
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
 
+/// Multiplications of scores that are less work than to share it out.
+const SMALL: usize = 1 << 18;
+
 crate::kernel::params! {
     /// Parameters of [`Attention`] and of its backward kernel.
     pub struct Params {
@@ -143,33 +146,36 @@ impl Kernel for Attention {
         let [_, length, heads, kv_heads, width] = p.sizes();
         let (keys, past) = (p.keys(), p.past as usize);
         let (q_row, kv_row) = (heads * width, kv_heads * width);
-        let windows = o.par_chunks_mut(length * q_row).zip(lse.par_chunks_mut(length * heads)).enumerate();
-        windows.for_each(|(window, (o, lse))| {
-            let q = &q[window * length * q_row..][..length * q_row];
-            let k = &k[window * keys * kv_row..][..keys * kv_row];
-            let v = &v[window * keys * kv_row..][..keys * kv_row];
-            let tiles = o.par_chunks_mut(TILE * q_row).zip(lse.par_chunks_mut(TILE * heads)).enumerate();
-            tiles.for_each(|(tile, (o, lse))| {
-                let first = tile * TILE;
-                let rows = lse.len() / heads;
-                // Keys that a query of the tile sees.
-                let low = p.first_seen(past + first);
-                let seen = past + first + rows - low;
-                with_scratch([rows * seen], |[scores]| {
-                    for (head, o) in Strip::new(o, q_row, q_row).split(width).into_iter().enumerate() {
-                        let kv_head = head / (heads / kv_heads) * width;
-                        let q = Matrix { data: &q[first * q_row + head * width..], row: q_row, column: 1 };
-                        let k = Matrix { data: &k[low * kv_row + kv_head..], row: 1, column: kv_row };
-                        gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false);
-                        for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
-                            let own = past + first + row;
-                            lse[row * heads + head] = softmax(scores, p.first_seen(own) - low..own + 1 - low, p.cap);
-                        }
-                        let p = Matrix { data: scores, row: seen, column: 1 };
-                        let v = Matrix { data: &v[low * kv_row + kv_head..], row: kv_row, column: 1 };
-                        gemm([rows, width, seen], o, p, v, 1.0, false);
-                    }
-                });
+        let mut tasks = Vec::new();
+        let windows = o.chunks_mut(length * q_row).zip(lse.chunks_mut(length * heads));
+        for (window, (o, lse)) in windows.enumerate() {
+            let of_heads =
+                Strip::new(o, q_row, q_row).split(width).into_iter().zip(Strip::new(lse, heads, heads).split(1));
+            for (head, (o, lse)) in of_heads.enumerate() {
+                let tiles = o.split_rows(TILE).into_iter().zip(lse.split_rows(TILE));
+                tasks.extend(tiles.enumerate().map(|(tile, (o, lse))| (window, head, tile * TILE, o, lse)));
+            }
+        }
+        // A query or two, as in decoding, are not worth a thread.
+        let few = SMALL / (TILE.min(length) * keys * width);
+        tasks.into_par_iter().with_min_len(1 + few).for_each(|(window, head, first, o, mut lse)| {
+            let (q_at, kv_at) = ((window * length + first) * q_row, window * keys * kv_row);
+            let rows = TILE.min(length - first);
+            // Keys that a query of the tile sees.
+            let low = p.first_seen(past + first);
+            let seen = past + first + rows - low;
+            let kv_at = kv_at + low * kv_row + head / (heads / kv_heads) * width;
+            with_scratch([rows * seen], |[scores]| {
+                let q = Matrix { data: &q[q_at + head * width..], row: q_row, column: 1 };
+                let k = Matrix { data: &k[kv_at..], row: 1, column: kv_row };
+                gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false);
+                for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
+                    let own = past + first + row;
+                    lse.row(row)[0] = softmax(scores, p.first_seen(own) - low..own + 1 - low, p.cap);
+                }
+                let p = Matrix { data: scores, row: seen, column: 1 };
+                let v = Matrix { data: &v[kv_at..], row: kv_row, column: 1 };
+                gemm([rows, width, seen], o, p, v, 1.0, false);
             });
         });
     }

@@ -34,6 +34,17 @@ impl<'a> Strip<'a> {
         (0..self.columns).step_by(width).map(strip).collect()
     }
 
+    /// It, cut into strips of `count` rows, the last of what remains.
+    pub(crate) fn split_rows(self, count: usize) -> Vec<Self> {
+        assert!(count > 0);
+        let strip = |start: usize| {
+            // SAFETY: start < rows, so this is the first element of one of the matrix's rows.
+            let first = unsafe { self.first.add(start * self.stride) };
+            Self { first, rows: count.min(self.rows - start), ..self }
+        };
+        (0..self.rows).step_by(count).map(strip).collect()
+    }
+
     /// Some of its rows.
     pub(crate) fn rows(&mut self, rows: Range<usize>) -> Strip<'_> {
         assert!(rows.start < rows.end && rows.end <= self.rows);
@@ -71,6 +82,8 @@ mod tests {
             }
             strip.rows(1..3).row(0).fill(9.0);
         }
+        let last = strips.pop().map(|strip| strip.split_rows(2)).unwrap_or_default();
+        assert_eq!(last.iter().map(|strip| strip.rows).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(matrix, [1., 1., 2., 2., 3., 0., 9., 9., 9., 9., 9., 0., 1., 1., 2., 2., 3.]);
     }
 }
