@@ -240,11 +240,10 @@ mod tests {
     #[test]
     fn a_constant_that_is_gone_is_named_with_the_file() {
         let mut replacements = Replacements::default();
-        replacements.insert("attention.wgsl", "mine/attention.wgsl".into(), "fn main() {}".into());
-        let error =
-            Source::new("attention", &mode_shaders::ATTENTION, &replacements).specialise(&[("HEAD", 8)], &[]).err();
+        replacements.insert("add.wgsl", "mine/add.wgsl".into(), "fn main() {}".into());
+        let error = Source::new("add", &mode_shaders::ADD, &replacements).specialise(&[("HEAD", 8)], &[]).err();
         let text = error.map(|error| error.to_string()).unwrap_or_default();
-        assert!(text.contains("mine/attention.wgsl: there is no 'const HEAD: u32"), "{text}");
+        assert!(text.contains("mine/add.wgsl: there is no 'const HEAD: u32"), "{text}");
     }
 
     #[test]
