@@ -87,11 +87,13 @@ def prepare():
 
 
 def command(engine, workload):
+    # What `ci/lavapipe --new` says programs run through, so that they find its Vulkan.
+    runner = [os.environ["MODE_RUNNER"]] if "MODE_RUNNER" in os.environ else []
     if engine.startswith("mode"):
         device = "gpu" if engine == "mode-gpu" else "cpu"
-        return [args.mode, "bench", workload, "--json", "--device", device, "--threads", str(args.threads)]
+        return [*runner, args.mode, "bench", workload, "--json", "--device", device, "--threads", str(args.threads)]
     if engine in RUST:
-        return [HERE / "target/release/peers", engine, workload]
+        return [*runner, HERE / "target/release/peers", engine, workload]
     if engine == "jax":
         return [python(), HERE / "jax_.py", workload]
     how = ["--compile"] if engine == "pytorch-compile" else []
