@@ -278,8 +278,8 @@ pub(crate) fn capped(score: f64, cap: f32) -> f64 {
 /// Scores of what a row does not see: their exponentials are 0. Whole rows take fewer steps than parts that end anywhere.
 #[inline(always)]
 pub(crate) fn mask(scores: &mut [f32], seen: Range<usize>) {
-    scores[..seen.start].fill(f32::MIN);
-    scores[seen.end..].fill(f32::MIN);
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
 }
 
 /// Scores bent by a cap, if there is one.

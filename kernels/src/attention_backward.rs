@@ -197,6 +197,9 @@ simd! {
         } else {
             slopes.iter_mut().for_each(|s| *s = (*s - delta) * p.scale);
         }
+        // What overflows where the row sees nothing must not meet a weight of 0.
+        slopes[..seen.start].fill(0.0);
+        slopes[seen.end..].fill(0.0);
         mask(weights, seen);
         for (weight, slope) in weights.iter_mut().zip(slopes) {
             *weight = exp(*weight - lse);
@@ -223,5 +226,18 @@ mod tests {
         approx::assert_relative_eq!(dk[0], -1.5, epsilon = 1e-12);
         approx::assert_relative_eq!(dk[1], 1.5, epsilon = 1e-12);
         approx::assert_relative_eq!(dv[1], 0.75, epsilon = 1e-12);
+    }
+
+    #[test]
+    fn what_a_row_does_not_see_may_overflow() {
+        // Token 0's slope for token 1's value, which it does not see, is 1e40: no f32.
+        let params =
+            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let (mut dq, mut dk, mut dv, mut delta) = ([9.0; 2], [9.0; 2], [9.0; 2], [9.0; 2]);
+        let inputs: Vec<&[f32]> =
+            vec![&[0.0; 2], &[0.0; 2], &[0.0, 1e20], &[0.0, 5e19], &[0.0, std::f32::consts::LN_2], &[1e20, 0.0]];
+        AttentionBackward::cpu(&params, Bindings::new(inputs, vec![&mut dq, &mut dk, &mut dv, &mut delta]));
+        assert_eq!((dq, dk), ([0.0; 2], [0.0; 2]));
+        assert!((dv[0] / 1e20 - 1.0).abs() < 1e-6 && dv[1] == 0.0, "{dv:?}");
     }
 }

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 /// Tokens a partial sum of dW.
 const CHUNK: usize = 64;
 
-/// Elements of a row of each operand, at most, that a task works on before it turns to the next: few enough to stay in a cache.
+/// Elements of each operand, about, that a task works on before it turns to the next: few enough to stay in a cache.
 const PIECE: usize = 1 << 15;
 
 crate::kernel::params! {
@@ -139,7 +139,7 @@ impl Kernel for GateMergeBackward {
         let ([x, weight, f, p, g], [df, dz, dx, partial, dweight, dbias]) = bindings.take();
         let [width, branches, stride, chunk] =
             [params.width, params.branches, params.stride, params.chunk].map(|v| v as usize);
-        // A task has some tokens' rows of everything, and passes over each row once.
+        // A task has some tokens' rows of everything, and reads each from memory once.
         let df = if params.wanted() > 0 {
             let strips = Strip::new(df, params.tokens as usize * width, stride).split(chunk * width);
             strips.into_iter().map(Some).collect()

@@ -15,21 +15,27 @@ pub(crate) struct Matrix<'a> {
     pub column: usize,
 }
 
-/// The least columns of c that are a thread's own.
+/// The least columns of c that are a task's own, and its rows where there are twice as many.
 const COLUMNS: usize = 128;
+const ROWS: usize = 1024;
 
-/// The first `[m, n]` of c = alpha a b, or += with `accumulate`, on all of rayon's threads: each has some columns of c, whose
-/// part of b it alone packs; how many does not depend on the number of threads, which so changes no bit.
+/// c `[m, n]` = alpha a b, or += with `accumulate`, in tasks for rayon's threads: each has some columns of c, whose part of b it
+/// packs, and some rows; how many does not depend on the number of threads, which so changes no bit.
 pub(crate) fn gemm_parallel([m, n, k]: [usize; 3], c: Strip, a: Matrix, b: Matrix, alpha: f32, accumulate: bool) {
     if n < 2 * COLUMNS {
         return multiply([m, n, k], c, a, b, alpha, accumulate, Parallelism::Rayon(0));
     }
     let columns = (n / 32).next_multiple_of(64).max(COLUMNS);
-    let parts: Vec<_> = c.split(columns).into_iter().enumerate().collect();
-    parts.into_par_iter().for_each(|(i, c)| {
-        let (first, count) = (i * columns, columns.min(n - i * columns));
-        let b = Matrix { data: &b.data[first * b.column..], ..b };
-        multiply([m, count, k], c, a, b, alpha, accumulate, Parallelism::None);
+    let rows = if m < 2 * ROWS { m } else { ROWS };
+    let mut tasks = Vec::new();
+    for (i, c) in c.split(columns).into_iter().enumerate() {
+        tasks.extend(c.split_rows(rows).into_iter().enumerate().map(|(j, c)| (j * rows, i * columns, c)));
+    }
+    tasks.into_par_iter().for_each(|(row, column, mut c)| {
+        let (_, [m, n, _]) = c.parts();
+        let a = Matrix { data: &a.data[row * a.row..], ..a };
+        let b = Matrix { data: &b.data[column * b.column..], ..b };
+        multiply([m, n, k], c, a, b, alpha, accumulate, Parallelism::None);
     });
 }
 

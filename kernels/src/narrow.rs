@@ -1,8 +1,8 @@
 //! Products of few rows with a large matrix, as in decoding: each weight is read from memory once and meets all the rows, so that
 //! the memory's bandwidth is the bound. Halves are widened a row at a time, in the processor's cache.
 //!
-//! How a sum is split depends on the processor's vectors and on whether there is one row or more: a sequence alone and the same one in
-//! a batch agree but for rounding, and a number of threads changes no bit.
+//! How a sum is split depends on the processor's vectors and on how many rows are left at a row's turn, one or more: a sequence
+//! alone and the same one in a batch agree but for rounding, and a number of threads changes no bit.
 
 use crate::Dtype;
 use crate::gemm::Matrix;

@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+/// Elements that a thread keeps at the most.
+const MOST: usize = 1 << 22;
+
 thread_local! {
     static KEPT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
@@ -11,7 +14,7 @@ pub(crate) fn with_scratch<const N: usize, R>(lengths: [usize; N], task: impl Fn
     let mut kept = KEPT.take();
     let total = lengths.iter().sum::<usize>();
     if kept.len() < total {
-        kept.resize(total, 0.0);
+        kept = vec![0.0; total];
     }
     let mut rest = &mut kept[..];
     let slices = lengths.map(|len| {
@@ -20,7 +23,9 @@ pub(crate) fn with_scratch<const N: usize, R>(lengths: [usize; N], task: impl Fn
         slice
     });
     let result = task(slices);
-    KEPT.set(kept);
+    if kept.len() <= MOST {
+        KEPT.set(kept);
+    }
     result
 }
 

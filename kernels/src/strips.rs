@@ -18,7 +18,7 @@ unsafe impl Send for Strip<'_> {}
 impl<'a> Strip<'a> {
     /// The first `columns` of a matrix whose rows are `stride` elements apart; the last may end with its columns.
     pub(crate) fn new(matrix: &'a mut [f32], columns: usize, stride: usize) -> Self {
-        assert!(columns > 0 && columns <= stride);
+        assert!(columns > 0 && columns <= stride && columns <= matrix.len());
         let rows = (matrix.len() + stride - columns) / stride;
         Self { first: matrix.as_mut_ptr(), rows, columns, stride, matrix: PhantomData }
     }
