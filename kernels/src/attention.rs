@@ -159,14 +159,14 @@ impl Kernel for Attention {
         // A query or two, as in decoding, are not worth a thread.
         let few = SMALL / (TILE.min(length) * keys * width);
         tasks.into_par_iter().with_min_len(1 + few).for_each(|(window, head, first, o, mut lse)| {
-            let (q_at, kv_at) = ((window * length + first) * q_row, window * keys * kv_row);
             let rows = TILE.min(length - first);
             // Keys that a query of the tile sees.
             let low = p.first_seen(past + first);
             let seen = past + first + rows - low;
-            let kv_at = kv_at + low * kv_row + head / (heads / kv_heads) * width;
+            let q_at = (window * length + first) * q_row + head * width;
+            let kv_at = (window * keys + low) * kv_row + head / (heads / kv_heads) * width;
             with_scratch([rows * seen], |[scores]| {
-                let q = Matrix { data: &q[q_at + head * width..], row: q_row, column: 1 };
+                let q = Matrix { data: &q[q_at..], row: q_row, column: 1 };
                 let k = Matrix { data: &k[kv_at..], row: 1, column: kv_row };
                 gemm([rows, seen, width], Strip::new(scores, seen, seen), q, k, p.scale, false);
                 for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {

@@ -5,7 +5,8 @@
 //! outputs in one buffer, branch k from element k * stride on. One pass moves K + 2 units of tokens x width; a gate, a
 //! softmax and a multiply-add chain launched apart move 5K - 2.
 
-use crate::simd::{dot, exp, simd};
+use crate::simd::{dot, simd};
+use crate::softmax::softmax_row;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -163,10 +164,7 @@ simd! {
         for ((p, weight), bias) in p.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
             *p = dot(simd, x, weight) + bias;
         }
-        let greatest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        p.iter_mut().for_each(|p| *p = exp(*p - greatest));
-        let total: f32 = p.iter().sum();
-        p.iter_mut().for_each(|p| *p /= total);
+        softmax_row(p);
     }
 
     /// y = sum_k p_k f_k, where f_k is the row that begins k * stride elements into f.

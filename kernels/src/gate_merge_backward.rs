@@ -293,8 +293,9 @@ impl Tokens<'_> {
         let branches = params.branches as usize;
         // One operand after the other, for memory is read fastest in long pieces; g and x stay in a cache meanwhile.
         let tokens = self.p.len() / branches;
-        for first in (0..tokens).step_by((PIECE / width).max(1)) {
-            let last = tokens.min(first + (PIECE / width).max(1));
+        let piece = (PIECE / width).max(1);
+        for first in (0..tokens).step_by(piece) {
+            let last = tokens.min(first + piece);
             let at = |i: usize| (self.first + i) * width;
             let row = |i: usize| i * branches..(i + 1) * branches;
             for i in first..last {

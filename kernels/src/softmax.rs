@@ -80,12 +80,19 @@ impl Kernel for Softmax {
 simd! {
     fn rows(y: &mut [f32], x: &[f32], width: usize) {
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            let greatest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = exp(*x - greatest));
-            let total: f32 = y.iter().sum();
-            y.iter_mut().for_each(|y| *y /= total);
+            y.copy_from_slice(x);
+            softmax_row(y);
         }
     }
+}
+
+/// The softmax of one short row, in its place.
+#[inline(always)]
+pub(crate) fn softmax_row(row: &mut [f32]) {
+    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x = exp(*x - greatest));
+    let total: f32 = row.iter().sum();
+    row.iter_mut().for_each(|x| *x /= total);
 }
 
 #[cfg(test)]
