@@ -1,6 +1,6 @@
 //! The autograd alone: a small network learns two spirals. `cargo run --release --example train_mlp`
 
-use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, add, cross_entropy, glu, linear};
+use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, add, glu, linear, linear_cross_entropy};
 use mode_kernels::fill_hash::fill;
 use mode_tensor::Activation;
 use mode_tensor::{Device, Ids, Tensor};
@@ -18,12 +18,11 @@ fn spirals() -> (Vec<f32>, Vec<u32>) {
     ((0..POINTS).flat_map(point).collect(), (0..POINTS as u32).map(|i| i % 2).collect())
 }
 
-/// logits `[POINTS, 2]` = (h + W2 swiglu(W1 h)) with h = x W0^T: wide enough to turn with the spirals.
+/// h + W2 swiglu(W1 h) `[POINTS, HIDDEN]` with h = x W0^T: wide enough to turn with the spirals.
 fn network(tape: &Tape, x: &Var, params: &[Param]) -> Result<Var, AutogradError> {
-    let [enter, gate, up, down, leave] = [0, 1, 2, 3, 4].map(|i| tape.param(&params[i]));
+    let [enter, gate, up, down] = [0, 1, 2, 3].map(|i| tape.param(&params[i]));
     let h = linear(x, &enter)?;
-    let h = add(&h, &linear(&glu(Activation::Silu, &linear(&h, &gate)?, &linear(&h, &up)?)?, &down)?)?;
-    linear(&h, &leave)
+    add(&h, &linear(&glu(Activation::Silu, &linear(&h, &gate)?, &linear(&h, &up)?)?, &down)?)
 }
 
 /// Trains for four hundred steps.
@@ -47,12 +46,14 @@ pub fn main() -> Result<(), AutogradError> {
     let mut last = (f32::NAN, 0.0);
     for step in 0..=400 {
         let tape = Tape::new();
-        let loss = cross_entropy(&network(&tape, &x, &params)?, &targets)?;
-        last = loss.read()?;
+        // The last matrix makes logits `[POINTS, 2]`.
+        let loss = linear_cross_entropy(&network(&tape, &x, &params)?, &tape.param(&params[4]), &targets, None);
+        let (found, gradients) = loss.backward(&tape)?;
+        last = found.read()?;
         if step % 100 == 0 {
             println!("step {step:3}  loss {:.4}  {:5.1} % right", last.0, 100.0 * last.1);
         }
-        optimizer.step(&loss.backward(&tape)?, 1e-2)?;
+        optimizer.step(&gradients, 1e-2)?;
     }
     assert!(last.1 > 0.95, "{} of the points are told apart", last.1);
     Ok(())

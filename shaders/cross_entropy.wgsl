@@ -1,16 +1,17 @@
-// Cross-entropy of the target token and whether it is the likeliest one; then both as means. One workgroup a row.
+// Cross-entropy of the target token and whether it is the likeliest one, a row of logits at a time; where it is wanted the
+// logits' gradient in their place; after the last rows the means over all. One workgroup a row.
 
-struct Params { rows: u32, vocabulary: u32 }
+struct Params { rows: u32, vocabulary: u32, first: u32, tokens: u32, cap: f32, gradient: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;         // [rows, vocabulary]
-@group(0) @binding(2) var<storage, read> targets: array<u32>;        // [rows]
-@group(0) @binding(3) var<storage, read_write> nll: array<f32>;      // [rows]
-@group(0) @binding(4) var<storage, read_write> hit: array<f32>;      // [rows], 1 where the greatest logit is the target's
-@group(0) @binding(5) var<storage, read_write> lse: array<f32>;      // [rows], log sum exp of the logits
+@group(0) @binding(1) var<storage, read> targets: array<u32>;        // [tokens], of which rows from first on are these
+@group(0) @binding(2) var<storage, read> dloss: array<f32>;          // [1], the gradient of the mean
+@group(0) @binding(3) var<storage, read_write> logits: array<f32>;   // [rows, vocabulary]
+@group(0) @binding(4) var<storage, read_write> nll: array<f32>;      // [tokens]
+@group(0) @binding(5) var<storage, read_write> hit: array<f32>;      // [tokens], 1 where the greatest logit is the target's
 @group(0) @binding(6) var<storage, read_write> mean: array<f32>;     // [2], of nll and of hit
 
-const LANES: u32 = 64;
+const LANES: u32 = 256;
 var<workgroup> best: array<f32, LANES>;
 var<workgroup> place: array<u32, LANES>;
 var<workgroup> total: array<f32, LANES>;
@@ -23,12 +24,18 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         return;
     }
     let start = row * params.vocabulary;
+    let wanted = targets[params.first + row];
     // The first of equal logits wins, as in the other bodies: lanes keep the lowest index.
     var greatest = -3.4e38;
     var index = 0xffffffffu;
     for (var i = lane; i < params.vocabulary; i += LANES) {
-        if index == 0xffffffffu || logits[start + i] > greatest {
-            greatest = logits[start + i];
+        var z = logits[start + i];
+        if params.cap > 0.0 {
+            z = params.cap * tanh(clamp(z / params.cap, -15.0, 15.0));   // Some drivers overflow further out.
+            logits[start + i] = z;
+        }
+        if index == 0xffffffffu || z > greatest {
+            greatest = z;
             index = i;
         }
     }
@@ -56,11 +63,26 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             total[lane] += total[lane + half];
         }
     }
-    if lane == 0u {
-        let log_sum = best[0] + log(total[0]);
-        lse[row] = log_sum;
-        nll[row] = log_sum - logits[start + targets[row]];
-        hit[row] = select(0.0, 1.0, place[0] == targets[row]);
+    workgroupBarrier();
+    // Every logit is read and written by one lane alone, the target's too.
+    if lane == wanted % LANES {
+        nll[params.first + row] = best[0] + log(total[0]) - logits[start + wanted];
+        hit[params.first + row] = select(0.0, 1.0, place[0] == wanted);
+    }
+    if params.gradient == 0u {
+        return;
+    }
+    let scale = dloss[0] / f32(params.tokens);
+    for (var i = lane; i < params.vocabulary; i += LANES) {
+        let z = logits[start + i];
+        var d = exp(z - best[0]) / total[0];
+        if i == wanted {
+            d -= 1.0;
+        }
+        if params.cap > 0.0 {
+            d *= 1.0 - (z / params.cap) * (z / params.cap);
+        }
+        logits[start + i] = d * scale;
     }
 }
 
@@ -69,7 +91,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 fn means(@builtin(local_invocation_index) lane: u32) {
     var loss = 0.0;
     var hits = 0.0;
-    for (var row = lane; row < params.rows; row += LANES) {
+    for (var row = lane; row < params.tokens; row += LANES) {
         loss += nll[row];
         hits += hit[row];
     }
@@ -83,7 +105,7 @@ fn means(@builtin(local_invocation_index) lane: u32) {
         }
     }
     if lane == 0u {
-        mean[0] = best[0] / f32(params.rows);
-        mean[1] = total[0] / f32(params.rows);
+        mean[0] = best[0] / f32(params.tokens);
+        mean[1] = total[0] / f32(params.tokens);
     }
 }

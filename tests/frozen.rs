@@ -5,7 +5,7 @@ use mode::model::{
     Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, add_lora, open, open_with_experts,
 };
 use mode::train::{Existing, evaluate};
-use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, cross_entropy, linear};
+use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, linear};
 use mode_tensor::{Device, Ids, Tensor};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -16,14 +16,13 @@ fn data(name: &str) -> PathBuf {
 
 const IDS: [u32; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
 
-/// The backward launches of one step of a model.
+/// The launches of one step of a model from the head on, whose logits are their own gradient's memory.
 fn backward_launches(model: &Model, trained: Trained) -> Vec<(&'static str, usize)> {
     let device = model.backbone.device();
     model.set_trained(trained);
     let tape = Tape::new();
     let output = model.forward(&tape, &Ids::new(device, &IDS[..8]).expect("ids"), 8).expect("a forward");
-    let logits = model.logits(&tape, &output.hidden).expect("logits");
-    let loss = cross_entropy(&logits, &Ids::new(device, &IDS[1..]).expect("ids")).expect("a loss");
+    let loss = model.loss(&tape, &output.hidden, &Ids::new(device, &IDS[1..]).expect("ids"));
     device.start_trace();
     loss.backward(&tape).expect("a backward");
     device.stop_trace()
@@ -87,7 +86,7 @@ fn layer_backward(trained: bool, meet: [Option<&'static str>; 2]) -> Vec<Launch>
 fn stage_1_launches_exactly_what_training_one_expert_needs() {
     let launches = backward_launches(&stage1(), Trained::Experts);
     let (placed, apart) = (Some("scale"), Some("add"));
-    let head = vec![("cross_entropy_backward", 8 * 256), ("matmul", D), ("rms_norm_dx", D)];
+    let head = vec![("matmul", 8 * 256), ("cross_entropy", 8 * 256), ("matmul", D), ("rms_norm_dx", D)];
     // A merge's first output holds both branches, each padded to a multiple of 64 elements.
     let merge = vec![("gate_merge_backward", 2 * D)];
     let mut block_2_backbone = layer_backward(false, [placed, placed]);
@@ -111,7 +110,7 @@ fn stage_1_launches_exactly_what_training_one_expert_needs() {
 fn gates_alone_need_no_gradient_of_any_layer_in_block_1() {
     let launches = backward_launches(&stage1(), Trained::Gates);
     let count = |name: &str| launches.iter().filter(|launch| launch.0 == name).count();
-    assert_eq!(count("matmul"), 1 + 4 * 7, "dx through block 2's four layers, and the head");
+    assert_eq!(count("matmul"), 2 + 4 * 7, "logits and dx of the head, dx through block 2's four layers");
     assert_eq!(count("rms_norm_dw"), 0);
     assert_eq!(launches.last().map(|launch| launch.0), Some("gate_merge_backward"));
 }
@@ -196,10 +195,9 @@ fn a_frozen_gate_computes_no_gradient_of_its_own() {
     model.gates.iter().flat_map(Gate::params).for_each(|param| param.set_trained(false));
     let tape = Tape::new();
     let output = model.forward(&tape, &Ids::new(device, &IDS[..8]).expect("ids"), 8).expect("a forward");
-    let logits = model.logits(&tape, &output.hidden).expect("logits");
-    let loss = cross_entropy(&logits, &Ids::new(device, &IDS[1..]).expect("ids")).expect("a loss");
+    let loss = model.loss(&tape, &output.hidden, &Ids::new(device, &IDS[1..]).expect("ids"));
     device.start_trace();
-    let gradients = loss.backward(&tape).expect("a backward");
+    let (_, gradients) = loss.backward(&tape).expect("a backward");
     assert_eq!(device.stop_trace().len(), all, "the merge is one launch either way");
     assert!(model.gates.iter().flat_map(Gate::params).all(|param| gradients.of(param).is_err()));
 }

@@ -1,12 +1,16 @@
 //! The gradient of every operation against central differences in f64, on the reference and on the CPU.
 
-use mode_autograd::{AutogradError, Var, gradcheck};
+use mode_autograd::{AutogradError, Differentiable, Var, gradcheck};
 use mode_kernels::fill_hash::fill;
 use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation};
 
 type Checked = Result<(), AutogradError>;
 
-fn check(op: &str, shapes: &[&[usize]], f: impl Fn(&Device, &[Var]) -> Result<Var, AutogradError>) -> Checked {
+fn check<D: Differentiable>(
+    op: &str,
+    shapes: &[&[usize]],
+    f: impl Fn(&Device, &[Var]) -> Result<D, AutogradError>,
+) -> Checked {
     let values: Vec<Vec<f32>> =
         shapes.iter().enumerate().map(|(i, s)| fill(31 + i as u32, s.iter().product(), 1.0)).collect();
     let inputs: Vec<(&[f32], &[usize])> = values.iter().map(Vec::as_slice).zip(shapes.iter().copied()).collect();
@@ -99,18 +103,17 @@ fn embedding() -> Checked {
 }
 
 #[test]
-fn cross_entropy() -> Checked {
-    check("cross_entropy", &[&[4, 7]], |device, x| {
-        let loss = mode_autograd::cross_entropy(&x[0], &Ids::new(device, &[6, 0, 3, 3])?)?;
-        // The accuracy has no gradient, so only the loss may be seen here.
-        mode_autograd::scale(&loss.mean, 1.0).and_then(|mean| first(device, &mean))
+fn linear_cross_entropy() -> Checked {
+    for cap in [None, Some(0.7)] {
+        check("linear_cross_entropy", &[&[4, 3], &[7, 3]], move |device, x| {
+            Ok(mode_autograd::linear_cross_entropy(&x[0], &x[1], &Ids::new(device, &[6, 0, 3, 3])?, cap))
+        })?;
+    }
+    // A head that is the embedding too, whose gradients meet.
+    check("linear_cross_entropy", &[&[7, 3]], |device, x| {
+        let hidden = mode_autograd::embedding(&Ids::new(device, &[2, 0, 2, 5])?, &x[0], None)?;
+        Ok(mode_autograd::linear_cross_entropy(&hidden, &x[0], &Ids::new(device, &[6, 0, 3, 3])?, None))
     })
-}
-
-/// The first element of a vector of two, `[1]`.
-fn first(device: &Device, x: &Var) -> Result<Var, AutogradError> {
-    let pick = mode_tensor::Tensor::from_slice(device, &[1.0, 0.0], &[1, 2])?;
-    mode_autograd::linear(&x.reshape(&[1, 2])?, &Var::constant(pick))
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! are errors.
 
 use mode_autograd::{
-    AutogradError, Param, Tape, Var, add, attention, bias, center, columns, cross_entropy, embedding, gate_merge, glu,
-    linear, rms_norm, rotary, scale,
+    AutogradError, Gradients, Param, Tape, Var, add, attention, bias, center, columns, embedding, gate_merge, glu,
+    linear, linear_cross_entropy, rms_norm, rotary, scale,
 };
 use mode_kernels::fill_hash::{fill, ids};
 use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation, Tensor};
@@ -14,19 +14,27 @@ type Op<'a> = dyn Fn(&Device, &[Var]) -> Result<Var, AutogradError> + 'a;
 
 /// `op` on parameters of these shapes: its output, and the gradients of all parameters for a random gradient of the output.
 fn run(device: &Device, seed: u32, shapes: &[Shape], op: &Op) -> Result<Vec<Vec<f64>>, AutogradError> {
-    let tensor = |seed: u32, shape: &[usize]| {
-        Tensor::from_slice(device, &fill(seed, shape.iter().product(), 1.0), shape).map_err(AutogradError::from)
-    };
+    run_to_end(device, seed, shapes, &|device, tape, vars| {
+        let y = op(device, vars)?;
+        let (value, shape) = (y.value().to_f64()?, y.value().shape());
+        let dy = Tensor::from_slice(device, &fill(seed + 99, value.len(), 1.0), shape)?;
+        Ok((vec![value], tape.backward(&y, dy)?))
+    })
+}
+
+type End<'a> = dyn Fn(&Device, &Tape, &[Var]) -> Result<(Vec<Vec<f64>>, Gradients), AutogradError> + 'a;
+
+/// What `end` makes of parameters of these shapes, and their gradients.
+fn run_to_end(device: &Device, seed: u32, shapes: &[Shape], end: &End) -> Result<Vec<Vec<f64>>, AutogradError> {
     let tape = Tape::new();
     let param = |(i, shape): (usize, &Shape)| {
-        let param = Param::new(format!("p{i}"), tensor(seed + i as u32, shape)?);
+        let values = fill(seed + i as u32, shape.iter().product(), 1.0);
+        let param = Param::new(format!("p{i}"), Tensor::from_slice(device, &values, shape)?);
         param.set_trained(true);
         Ok::<_, AutogradError>(param)
     };
     let params = shapes.iter().enumerate().map(param).collect::<Result<Vec<_>, _>>()?;
-    let y = op(device, &params.iter().map(|param| tape.param(param)).collect::<Vec<_>>())?;
-    let mut found = vec![y.value().to_f64()?];
-    let gradients = tape.backward(&y, tensor(seed + 99, y.value().shape())?)?;
+    let (mut found, gradients) = end(device, &tape, &params.iter().map(|param| tape.param(param)).collect::<Vec<_>>())?;
     for param in &params {
         found.push(gradients.of(param)?.to_f64()?);
     }
@@ -35,7 +43,11 @@ fn run(device: &Device, seed: u32, shapes: &[Shape], op: &Op) -> Result<Vec<Vec<
 
 /// The CPU's results are the reference's, to the rounding of f32 sums.
 fn agree(seed: u32, shapes: &[Shape], op: &Op) -> Result<(), TestCaseError> {
-    let on = |device: &Device| run(device, seed, shapes, op).map_err(|e| TestCaseError::fail(e.to_string()));
+    agree_on(&|device| run(device, seed, shapes, op))
+}
+
+fn agree_on(run: &dyn Fn(&Device) -> Result<Vec<Vec<f64>>, AutogradError>) -> Result<(), TestCaseError> {
+    let on = |device: &Device| run(device).map_err(|e| TestCaseError::fail(e.to_string()));
     for (i, (got, want)) in on(&Device::cpu())?.iter().zip(on(&Device::reference())?).enumerate() {
         let scale = want.iter().fold(1.0f64, |most, v| most.max(v.abs()));
         for (j, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -111,10 +123,14 @@ proptest! {
     }
 
     #[test]
-    fn cross_entropy_agrees(seed in 1u32..1000, rows in 1usize..40, vocabulary in 1usize..300) {
-        agree(seed, &[vec![rows, vocabulary]], &|device, v| {
-            Ok(cross_entropy(&v[0], &Ids::new(device, &ids(seed, rows, vocabulary as u32))?)?.mean)
-        })?;
+    fn linear_cross_entropy_agrees(
+        seed in 1u32..1000, tokens in 1usize..40, width in 1usize..40, vocabulary in 1usize..300, cap in prop::option::of(0.5f32..5.0)
+    ) {
+        agree_on(&|device| run_to_end(device, seed, &[vec![tokens, width], vec![vocabulary, width]], &|device, tape, v| {
+            let targets = Ids::new(device, &ids(seed, tokens, vocabulary as u32))?;
+            let (found, gradients) = linear_cross_entropy(&v[0], &v[1], &targets, cap).backward(tape)?;
+            Ok((vec![found.nll.to_f64()?, found.mean.to_f64()?], gradients))
+        }))?;
     }
 
     #[test]
@@ -142,7 +158,10 @@ proptest! {
             all(&|_, v| glu(Activation::GeluTanh, &v[0], &v[1])),
             all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0)),
             all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, &[1.0], 1.0)?, length)),
-            all(&|device, v| Ok(cross_entropy(&v[0], &Ids::new(device, &[0, 1, 2])?)?.mean)),
+            run_to_end(&Device::cpu(), 5, &shapes, &|device, tape, v| {
+                let loss = linear_cross_entropy(&v[0], &v[1], &Ids::new(device, &[0, 1, 2])?, None);
+                Ok((vec![], loss.backward(tape)?.1))
+            }),
             all(&|device, v| embedding(&Ids::new(device, &[9])?, &v[0], None)),
         ];
         prop_assert!(others.iter().all(Result::is_err));

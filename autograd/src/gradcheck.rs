@@ -1,14 +1,51 @@
 //! Gradients against central differences.
 //!
-//! The scalar is L = sum of w_i y_i with fixed random w. On the reference device all of it is f64, so the differences
+//! The scalar is a loss, or of a result y the sum of w_i y_i with fixed random w. On the reference device all of it is f64, so the differences
 //! (L(x + h) - L(x - h)) / 2h are good to about 1e-8 and a wrong term can't hide in their noise. The vjp is run there, and
 //! on the device under test in f32.
 
-use crate::{AutogradError, Param, Tape, Var};
+use crate::{AutogradError, Gradients, Loss, Param, Tape, Var};
 use mode_tensor::{Device, Tensor};
 
 /// An input: its values and its shape.
 pub type Input<'a> = (&'a [f32], &'a [usize]);
+
+/// What has a scalar and its gradients: the result of an operation, or a loss.
+pub trait Differentiable {
+    /// The scalar.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn scalar(&self) -> Result<f64, AutogradError>;
+
+    /// Its gradients.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    fn gradients(self, tape: &Tape) -> Result<Gradients, AutogradError>;
+}
+
+impl Differentiable for Var {
+    fn scalar(&self) -> Result<f64, AutogradError> {
+        Ok(self.value().to_f64()?.iter().enumerate().map(|(i, y)| weight(i) * y).sum())
+    }
+
+    fn gradients(self, tape: &Tape) -> Result<Gradients, AutogradError> {
+        let seed: Vec<f64> = (0..self.value().len()).map(weight).collect();
+        let seed = Tensor::from_f64(self.value().device(), &seed, self.value().shape())?;
+        tape.backward(&self, seed)
+    }
+}
+
+impl Differentiable for Loss {
+    fn scalar(&self) -> Result<f64, AutogradError> {
+        Ok(self.evaluate()?.mean.to_f64()?[0])
+    }
+
+    fn gradients(self, tape: &Tape) -> Result<Gradients, AutogradError> {
+        Ok(self.backward(tape)?.1)
+    }
+}
 
 /// Checks the gradients of `f` with respect to all `inputs`: in f64 to 1e-6, on `device` to 2e-3 of the greatest.
 ///
@@ -23,11 +60,11 @@ pub type Input<'a> = (&'a [f32], &'a [usize]);
 ///
 /// # Errors
 /// The first element that disagrees, or what `f` reports.
-pub fn gradcheck(
+pub fn gradcheck<D: Differentiable>(
     op: &str,
     device: &Device,
     inputs: &[Input],
-    f: impl Fn(&Device, &[Var]) -> Result<Var, AutogradError>,
+    f: impl Fn(&Device, &[Var]) -> Result<D, AutogradError>,
 ) -> Result<(), AutogradError> {
     let reference = Device::reference();
     let exact = gradients(&reference, inputs, &f)?;
@@ -56,10 +93,10 @@ fn weight(i: usize) -> f64 {
 }
 
 /// The vjp's gradients of all inputs.
-fn gradients(
+fn gradients<D: Differentiable>(
     device: &Device,
     inputs: &[Input],
-    f: &impl Fn(&Device, &[Var]) -> Result<Var, AutogradError>,
+    f: &impl Fn(&Device, &[Var]) -> Result<D, AutogradError>,
 ) -> Result<Vec<Vec<f64>>, AutogradError> {
     let tape = Tape::new();
     let mut params = Vec::new();
@@ -69,19 +106,16 @@ fn gradients(
         params.push(param);
     }
     let vars: Vec<Var> = params.iter().map(|param| tape.param(param)).collect();
-    let output = f(device, &vars)?;
-    let seed: Vec<f64> = (0..output.value().len()).map(weight).collect();
-    let seed = Tensor::from_f64(device, &seed, output.value().shape())?;
-    let gradients = tape.backward(&output, seed)?;
+    let gradients = f(device, &vars)?.gradients(&tape)?;
     params.iter().map(|param| Ok(gradients.of(param)?.to_f64()?)).collect()
 }
 
-/// L with one element of one input moved.
-fn value(
+/// The scalar with one element of one input moved.
+fn value<D: Differentiable>(
     device: &Device,
     inputs: &[Input],
     (moved, element, by): (usize, usize, f64),
-    f: &impl Fn(&Device, &[Var]) -> Result<Var, AutogradError>,
+    f: &impl Fn(&Device, &[Var]) -> Result<D, AutogradError>,
 ) -> Result<f64, AutogradError> {
     let mut vars = Vec::new();
     for (i, (values, shape)) in inputs.iter().enumerate() {
@@ -91,6 +125,5 @@ fn value(
         }
         vars.push(Var::constant(Tensor::from_f64(device, &values, shape)?));
     }
-    let output = f(device, &vars)?.value().to_f64()?;
-    Ok(output.iter().enumerate().map(|(i, y)| weight(i) * y).sum())
+    f(device, &vars)?.scalar()
 }

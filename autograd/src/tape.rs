@@ -96,10 +96,22 @@ impl Tape {
         seed: Tensor,
         before: Option<Gradients>,
     ) -> Result<Gradients, AutogradError> {
-        let Some((tape, last)) = &output.node else { return Err(AutogradError::NothingTrained) };
-        if !Rc::ptr_eq(&tape.0, &self.0) {
+        self.backward_from(vec![output.clone()], before, |sink| sink.add(0, seed))
+    }
+
+    /// The same from several `operands`, whose gradients `seed` sends to the sink.
+    pub(crate) fn backward_from(
+        &self,
+        operands: Vec<Var>,
+        before: Option<Gradients>,
+        seed: impl FnOnce(&mut Sink) -> Result<(), AutogradError>,
+    ) -> Result<Gradients, AutogradError> {
+        let parents: Vec<Option<usize>> = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
+        let Some(last) = parents.iter().flatten().max().copied() else { return Err(AutogradError::NothingTrained) };
+        if operands.iter().filter_map(|var| var.node.as_ref()).any(|(tape, _)| !Rc::ptr_eq(&tape.0, &self.0)) {
             return Err(AutogradError::TwoTapes { op: "backward" });
         }
+        drop(operands);
         let inner = std::mem::replace(&mut *self.0.borrow_mut(), Inner { spent: true, ..Inner::default() });
         let Inner { nodes, params, spent, .. } = inner;
         if spent {
@@ -113,7 +125,7 @@ impl Tape {
                 slots[*node] = before;
             }
         }
-        slots[*last].add(seed)?;
+        seed(&mut Sink { parents: &parents, slots: &mut slots })?;
         for (i, node) in nodes.into_iter().enumerate().take(last + 1).rev() {
             let Some(vjp) = node.vjp else { continue };
             // Taken, not borrowed: the memory goes back to the pool as soon as this node has sent it on.

@@ -59,7 +59,6 @@ pub mod bias;
 pub mod center;
 pub mod columns;
 pub mod cross_entropy;
-pub mod cross_entropy_backward;
 pub mod embedding;
 pub mod embedding_backward;
 pub mod fill;

@@ -94,7 +94,6 @@ registry!(
     center::Center,
     columns::Columns,
     cross_entropy::CrossEntropy,
-    cross_entropy_backward::CrossEntropyBackward,
     embedding::Embedding,
     embedding_backward::EmbeddingBackward,
     fill::Fill,

@@ -51,10 +51,8 @@ shaders! {
     CENTER = "center.wgsl";
     /// A block of columns.
     COLUMNS = "columns.wgsl";
-    /// Cross-entropy of the next token, forward.
+    /// Cross-entropy of the next token, and the gradient of its logits.
     CROSS_ENTROPY = "cross_entropy.wgsl";
-    /// Cross-entropy, backward.
-    CROSS_ENTROPY_BACKWARD = "cross_entropy_backward.wgsl";
     /// Rows of a table by id.
     EMBEDDING = "embedding.wgsl" + "weight.wgsl";
     /// Rows added to a table by id.

@@ -51,7 +51,7 @@ pub use bias::{bias, sum_rows};
 pub use center::center;
 pub use columns::{add_columns, columns};
 pub use copy::{copy, copy_block, copy_rows};
-pub use cross_entropy::{CrossEntropy, cross_entropy, cross_entropy_backward};
+pub use cross_entropy::CrossEntropy;
 pub use embedding::{embedding, embedding_backward};
 pub use error::TensorError;
 pub use fill::fill;

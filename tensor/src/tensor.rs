@@ -185,6 +185,15 @@ impl Tensor {
         Ok(Self { shape: shape.into(), view })
     }
 
+    /// `count` rows from row `first` on, where they are; they begin at a multiple of [`Device::ALIGNMENT`] elements.
+    ///
+    /// # Errors
+    /// More rows than there are from there on, or a beginning elsewhere.
+    pub fn rows_from(&self, first: usize, count: usize) -> Result<Self, TensorError> {
+        let len = self.len();
+        self.reshape(&[len])?.window(first * self.width(), &[count, self.width()])
+    }
+
     /// A copy of the elements in main memory, halves widened; waits for the device.
     ///
     /// # Errors

@@ -10,7 +10,9 @@ use super::layer::Layer;
 use super::sets::{Group, StageOneGates};
 use super::switch::Base;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Tape, Var, activation, add, embedding, linear, scale};
+use mode_autograd::{
+    AutogradError, Loss, Param, Tape, Var, activation, add, embedding, linear, linear_cross_entropy, scale,
+};
 use mode_tensor::{Activation, Ids, Tensor, copy_block, copy_rows};
 
 /// A backbone with N experts; made by [`Model::plain`] or [`Model::with_experts`], which see to it that all fit.
@@ -255,9 +257,7 @@ impl Model {
     /// # Errors
     /// What the device reports.
     pub fn logits(&self, tape: &Tape, hidden: &Var) -> Result<Var, Error> {
-        self.backbone.device().at(|| "the head".into());
-        let head = self.backbone.head.as_ref().unwrap_or(&self.backbone.embedding);
-        let logits = linear(hidden, &tape.param(head))?;
+        let logits = linear(hidden, &self.head(tape))?;
         Ok(match self.backbone.config.logit_cap {
             None => logits,
             Some(cap) => {
@@ -265,6 +265,18 @@ impl Model {
                 scale(&share, cap as f32)?
             }
         })
+    }
+
+    /// The loss of a stream `[tokens, width]` against the tokens that follow, `[tokens]`, yet to be computed.
+    pub fn loss(&self, tape: &Tape, hidden: &Var, targets: &Ids) -> Loss {
+        let cap = self.backbone.config.logit_cap.map(|cap| cap as f32);
+        linear_cross_entropy(hidden, &self.head(tape), targets, cap)
+    }
+
+    /// The matrix of the logits `[vocabulary, width]`.
+    fn head(&self, tape: &Tape) -> Var {
+        self.backbone.device().at(|| "the head".into());
+        tape.param(self.backbone.head.as_ref().unwrap_or(&self.backbone.embedding))
     }
 
     /// The logits of some tokens' successors `[tokens.len(), vocabulary]`, in main memory.

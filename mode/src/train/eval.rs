@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::model::Model;
-use mode_autograd::{Tape, cross_entropy};
+use mode_autograd::Tape;
 use mode_tensor::Ids;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -108,21 +108,23 @@ impl Sums {
         let (inputs, targets) = shifted(windows);
         let tape = if grad_norms { Tape::new() } else { Tape::frozen() };
         let output = model.forward(&tape, &Ids::new(device, &inputs)?, length)?;
-        let logits = model.logits(&tape, &output.hidden)?;
-        let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
+        let loss = model.loss(&tape, &output.hidden, &Ids::new(device, &targets)?);
+        // The mean over all windows is the batches' means, weighed by their share of the positions.
+        let share = targets.len() as f32 / total as f32;
+        let (loss, gradients) = match grad_norms {
+            true => loss.backward_onto(&tape, share, None).map(|(loss, gradients)| (loss, Some(gradients)))?,
+            false => (loss.evaluate()?, None),
+        };
         let sum = |values: Vec<f32>| values.into_iter().map(f64::from).sum::<f64>();
-        self.nll += sum(loss.rows.nll.to_vec()?);
-        self.hits += sum(loss.rows.hit.to_vec()?);
+        self.nll += sum(loss.nll.to_vec()?);
+        self.hits += sum(loss.hit.to_vec()?);
         for (sums, gate) in self.gates.iter_mut().zip(&output.gates) {
             let branches = sums.len();
             for (i, weight) in gate.to_vec()?.into_iter().enumerate() {
                 sums[i % branches] += f64::from(weight);
             }
         }
-        if grad_norms {
-            // The mean over all windows is the batches' means, weighed by their share of the positions.
-            let share = targets.len() as f32 / total as f32;
-            let gradients = loss.backward_onto(&tape, share, None)?;
+        if let Some(gradients) = gradients {
             for param in model.params().filter(|param| param.is_trained()) {
                 let gradient = gradients.of(param)?.to_vec()?;
                 let sums = self.gradients.entry(param.name().into()).or_insert_with(|| vec![0.0; gradient.len()]);

@@ -3,8 +3,8 @@
 use super::eval::shifted;
 use crate::Error;
 use crate::model::Model;
-use mode_autograd::{AdamW, Gradients, Loss, Tape, cross_entropy};
-use mode_tensor::Ids;
+use mode_autograd::{AdamW, Gradients, Tape};
+use mode_tensor::{CrossEntropy, Ids};
 
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,15 +64,12 @@ fn one_part(
     length: usize,
     share: f32,
     before: Option<Gradients>,
-) -> Result<(Loss, Gradients), Error> {
+) -> Result<(CrossEntropy, Gradients), Error> {
     let device = model.backbone.device();
     let (inputs, targets) = shifted(windows);
     let tape = Tape::new();
-    let output = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?;
-    let logits = model.logits(&tape, &output.hidden)?;
-    device.at(|| "the loss".into());
-    let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
-    drop((output, logits));
-    let gradients = loss.backward_onto(&tape, share, before)?;
-    Ok((loss, gradients))
+    let hidden = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?.hidden;
+    let loss = model.loss(&tape, &hidden, &Ids::new(device, &targets)?);
+    drop(hidden);
+    Ok(loss.backward_onto(&tape, share, before)?)
 }
