@@ -7,6 +7,7 @@ struct Params {
     tokens: u32, width: u32, branches: u32, stride: u32,
     df_mask_0: u32, df_mask_1: u32, df_mask_2: u32,                  // bit k % 32 of mask k / 32: branch k
     want_dx: u32, want_gate: u32, chunk: u32,
+    add_weight: u32, add_bias: u32,                                  // 1 to add to what is there
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -142,8 +143,15 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         sum += partial[chunk * size + i];
     }
     if column < params.width {
-        dweight[k * params.width + column] = sum;
+        let at = k * params.width + column;
+        if params.add_weight != 0u {
+            sum += dweight[at];
+        }
+        dweight[at] = sum;
     } else {
+        if params.add_bias != 0u {
+            sum += dbias[k];
+        }
         dbias[k] = sum;
     }
 }

@@ -1,16 +1,17 @@
-// dx = r (w dy - x r^2 mean(w dy x)), w = offset + weight: one workgroup a row.
+// dx = r (w dy - n - (x - m) r^2 mean(w dy (x - m))), w = offset + weight; m and n are 0, or, centered, the means of x and of
+// w dy: one workgroup a row.
 
-struct Params { rows: u32, width: u32, offset: f32 }
+struct Params { rows: u32, width: u32, offset: f32, centered: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
-@group(0) @binding(3) var<storage, read> r: array<f32>;          // [rows]
+@group(0) @binding(3) var<storage, read> scales: array<f32>;     // [rows], r; centered [2, rows], r and m
 @group(0) @binding(4) var<storage, read> dy: array<f32>;         // [rows, width]
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;   // [rows, width]
 
 const LANES: u32 = 64;
-var<workgroup> partial: array<f32, LANES>;
+var<workgroup> partial: array<vec2f, LANES>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -20,11 +21,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         return;
     }
     let start = row * params.width;
-    var sum = 0.0;
-    for (var i = lane; i < params.width; i += LANES) {
-        sum += (params.offset + weight[i]) * dy[start + i] * x[start + i];
+    var mean = 0.0;
+    if params.centered != 0u {
+        mean = scales[params.rows + row];
     }
-    partial[lane] = sum;
+    var sums = vec2f();
+    for (var i = lane; i < params.width; i += LANES) {
+        let slope = (params.offset + weight[i]) * dy[start + i];
+        sums += slope * vec2f(x[start + i] - mean, 1.0);
+    }
+    partial[lane] = sums;
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if lane < half {
@@ -32,9 +38,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     workgroupBarrier();
-    let inverse = r[row];
-    let pull = partial[0] / f32(params.width) * inverse * inverse;
+    let inverse = scales[row];
+    let pull = partial[0].x / f32(params.width) * inverse * inverse;
+    var lift = 0.0;
+    if params.centered != 0u {
+        lift = partial[0].y / f32(params.width);
+    }
     for (var i = lane; i < params.width; i += LANES) {
-        dx[start + i] = inverse * ((params.offset + weight[i]) * dy[start + i] - x[start + i] * pull);
+        dx[start + i] = inverse * ((params.offset + weight[i]) * dy[start + i] - lift - (x[start + i] - mean) * pull);
     }
 }

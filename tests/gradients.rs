@@ -45,6 +45,11 @@ fn rms_norm() -> Checked {
 }
 
 #[test]
+fn layer_norm() -> Checked {
+    check("layer_norm", &[&[4, 6], &[6], &[6]], |_, x| mode_autograd::layer_norm(&x[0], &x[1], &x[2], 1e-5))
+}
+
+#[test]
 fn activation() -> Checked {
     for activation in Activation::ALL {
         check("activation", &[&[4, 6]], move |_, x| mode_autograd::activation(activation, &x[0]))?;
@@ -55,11 +60,6 @@ fn activation() -> Checked {
 #[test]
 fn bias() -> Checked {
     check("bias", &[&[4, 6], &[6]], |_, x| mode_autograd::bias(&x[0], &x[1]))
-}
-
-#[test]
-fn center() -> Checked {
-    check("center", &[&[4, 6]], |_, x| mode_autograd::center(&x[0]))
 }
 
 #[test]

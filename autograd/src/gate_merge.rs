@@ -1,5 +1,6 @@
 //! The fused gate merge. Formulas of the gradients stand with the kernel; what is frozen is neither computed nor written.
 
+use crate::gradients::Room;
 use crate::{AutogradError, Var};
 use mode_tensor::{Tensor, Wanted, gate_merge_backward};
 
@@ -24,18 +25,20 @@ pub fn gate_merge(x: &Var, weight: &Var, bias: &Var, branches: &[&Var]) -> Resul
         let (x, weight) = (x.value().clone(), weight.value().clone());
         let count = branches.len();
         Box::new(move |g, sink| {
+            let rooms = [sink.room(1), sink.room(2)];
             let wanted = Wanted {
                 branches: (0..count).map(|k| sink.wants(3 + k)).collect(),
                 x: sink.wants(0),
-                gate: sink.wants(1) || sink.wants(2),
+                gate: rooms.each_ref().map(|room| room.as_ref().map(Room::target)),
             };
-            let gradients = gate_merge_backward(&x, &weight, &merged, g, &wanted)?;
+            let gradients = gate_merge_backward(&x, &weight, &merged, g, wanted)?;
             if let Some(dx) = gradients.x {
                 sink.add(0, dx)?;
             }
-            if let Some([dweight, dbias]) = gradients.gate {
-                sink.add(1, dweight)?;
-                sink.add(2, dbias)?;
+            for (room, gradient) in rooms.into_iter().zip(gradients.gate) {
+                if let (Some(room), Some(gradient)) = (room, gradient) {
+                    sink.put(room, gradient)?;
+                }
             }
             for (k, gradient) in gradients.branches.into_iter().enumerate() {
                 if let Some(gradient) = gradient {

@@ -32,14 +32,53 @@ impl Slot {
         Ok(())
     }
 
-    fn compute(&mut self, compute: impl FnOnce(Target) -> Result<Tensor, TensorError>) -> Result<(), AutogradError> {
-        self.gradient = Some(match (self.gradient.take(), &self.place) {
-            (None, None) => compute(Target::New)?,
-            (None, Some(place)) => compute(Target::Overwrite(place))?,
-            (Some(sum), place) if place.is_some() || sum.is_sole_owner() => compute(Target::Add(&sum))?,
-            (Some(sum), _) => add(&sum, &compute(Target::New)?, None)?,
-        });
+    /// Where the next gradient may be written, which [`Slot::put`] must follow.
+    fn room(&mut self) -> Place {
+        match (self.gradient.take(), &self.place) {
+            (None, None) => Place::New,
+            (None, Some(place)) => Place::Own(place.clone()),
+            (Some(sum), place) if place.is_some() || sum.is_sole_owner() => Place::Sum(sum),
+            (sum, _) => {
+                self.gradient = sum;
+                Place::New
+            }
+        }
+    }
+
+    /// Takes the gradient that was written there.
+    fn put(&mut self, place: &Place, gradient: Tensor) -> Result<(), AutogradError> {
+        if matches!(place, Place::New) {
+            return self.add(gradient);
+        }
+        self.gradient = Some(gradient);
         Ok(())
+    }
+}
+
+/// Memory for a gradient.
+enum Place {
+    /// Fresh; what is written there is added to what has come before, if that is needed elsewhere.
+    New,
+    /// Where a parameter's gradient has to lie.
+    Own(Arc<Tensor>),
+    /// What has come before.
+    Sum(Tensor),
+}
+
+/// Where a gradient of one operand is to be written, until it is handed to [`Sink::put`].
+pub struct Room {
+    operand: usize,
+    place: Place,
+}
+
+impl Room {
+    /// For the operation that writes it.
+    pub fn target(&self) -> Target<'_> {
+        match &self.place {
+            Place::New => Target::New,
+            Place::Own(place) => Target::Overwrite(place),
+            Place::Sum(sum) => Target::Add(sum),
+        }
     }
 }
 
@@ -69,6 +108,19 @@ impl Sink<'_> {
         self.slot(operand).map_or(Ok(()), |slot| slot.add(gradient))
     }
 
+    /// Where to write an operand's gradient; None if it wants none. For launches that write several.
+    pub fn room(&mut self, operand: usize) -> Option<Room> {
+        self.slot(operand).map(|slot| Room { operand, place: slot.room() })
+    }
+
+    /// Takes the gradient that was written there.
+    ///
+    /// # Errors
+    /// A gradient of another shape than one that came before.
+    pub fn put(&mut self, room: Room, gradient: Tensor) -> Result<(), AutogradError> {
+        self.slot(room.operand).map_or(Ok(()), |slot| slot.put(&room.place, gradient))
+    }
+
     /// Lets `compute` write a gradient to fresh memory or over what is in its place, or add it to what has come before.
     ///
     /// # Errors
@@ -78,7 +130,9 @@ impl Sink<'_> {
         operand: usize,
         compute: impl FnOnce(Target) -> Result<Tensor, TensorError>,
     ) -> Result<(), AutogradError> {
-        self.slot(operand).map_or(Ok(()), |slot| slot.compute(compute))
+        let Some(room) = self.room(operand) else { return Ok(()) };
+        let gradient = compute(room.target())?;
+        self.put(room, gradient)
     }
 
     /// Adds a product of matrices, without a temporary where it can.

@@ -8,14 +8,14 @@ use mode_tensor::{rms_norm_dw, rms_norm_dx};
 /// # Errors
 /// A weight of another width.
 pub fn rms_norm(x: &Var, weight: &Var, epsilon: f32, offset: f32) -> Result<Var, AutogradError> {
-    let (y, r) = mode_tensor::rms_norm(x.value(), weight.value(), epsilon, offset)?;
+    let (y, scales) = mode_tensor::rms_norm(x.value(), weight.value(), epsilon, offset)?;
     Var::record("rms_norm", y, &[x, weight], |_| {
         let (x, weight) = (x.value().clone(), weight.value().clone());
         Box::new(move |g, sink| {
             if sink.wants(0) {
-                sink.add(0, rms_norm_dx(&x, &weight, offset, &r, g)?)?;
+                sink.add(0, rms_norm_dx(&x, &weight, offset, &scales, g)?)?;
             }
-            sink.compute(1, |target| rms_norm_dw(&x, &r, g, target))
+            sink.compute(1, |target| rms_norm_dw(&x, &scales, g, target))
         })
     })
 }

@@ -42,6 +42,10 @@ crate::kernel::params! {
         pub want_gate: u32,
         /// Tokens a partial sum of dW.
         pub chunk: u32,
+        /// 1 to add to what `dweight` holds.
+        pub add_weight: u32,
+        /// 1 to add to what `dbias` holds.
+        pub add_bias: u32,
     }
 }
 
@@ -162,8 +166,11 @@ impl Kernel for GateMergeBackward {
         if params.want_gate == 0 {
             return;
         }
-        dweight.fill(0.0);
-        dbias.fill(0.0);
+        for (sum, add) in [(&mut *dweight, params.add_weight), (&mut *dbias, params.add_bias)] {
+            if add == 0 {
+                sum.fill(0.0);
+            }
+        }
         for sum in partial.chunks_exact(branches * (width + 1)) {
             for (k, sum) in sum.chunks_exact(width + 1).enumerate() {
                 dweight[k * width..][..width].iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
@@ -177,8 +184,10 @@ impl Kernel for GateMergeBackward {
         let [tokens, width, branches, stride] =
             [params.tokens, params.width, params.branches, params.stride].map(|v| v as usize);
         let gate = params.want_gate != 0;
-        if gate {
+        if gate && params.add_weight == 0 {
             dweight.fill(0.0);
+        }
+        if gate && params.add_bias == 0 {
             dbias.fill(0.0);
         }
         for t in 0..tokens {
@@ -221,8 +230,11 @@ impl Kernel for GateMergeBackward {
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |([tokens, width, branches, gap], wanted, want_dx, want_gate): ([usize; 4], u128, u32, u32)| {
             let stride = tokens * width + gap;
-            // What is not wanted, and gaps, must stay as they were.
-            let gate = |seed: u32, n: usize| if want_gate == 1 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) };
+            // What is not wanted, and gaps, must stay as they were. A gate number 2 adds to its weight's gradient, 3 to its bias'.
+            let [add_weight, add_bias] = [2, 3].map(|number| u32::from(want_gate == number));
+            let gate = |seed: u32, n: usize, add: u32| {
+                if want_gate > 0 && add == 0 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) }
+            };
             let params = Params {
                 tokens: tokens as u32,
                 width: width as u32,
@@ -232,8 +244,10 @@ impl Kernel for GateMergeBackward {
                 df_mask_1: (wanted >> 32) as u32,
                 df_mask_2: (wanted >> 64) as u32,
                 want_dx,
-                want_gate,
+                want_gate: want_gate.min(1),
                 chunk: CHUNK as u32,
+                add_weight,
+                add_bias,
             };
             Case {
                 params,
@@ -249,8 +263,8 @@ impl Kernel for GateMergeBackward {
                     Data::Out(tokens * branches),
                     Data::F32(fill(seed + 6, tokens * width, 1.0)),
                     Data::Scratch(partial_len(&params)),
-                    gate(seed + 7, branches * width),
-                    gate(seed + 8, branches),
+                    gate(seed + 7, branches * width, add_weight),
+                    gate(seed + 8, branches, add_bias),
                 ],
             }
         };
@@ -261,9 +275,9 @@ impl Kernel for GateMergeBackward {
             ([130, 33, 5, 1], 0b10110, 1, 0),
             ([2, 17, 65, 64], (1 << 64) | 0xffff_0000_ff00, 0, 1),
             ([66, 5, 2, 0], 0, 1, 0),
-            ([67, 68, 9, 4], 0b1_1011_0111, 1, 1),
+            ([67, 68, 9, 4], 0b1_1011_0111, 1, 2),
             ([5, 516, 65, 0], (1 << 65) - 1, 1, 1),
-            ([3, 64, 3, 2], 0b111, 1, 1),
+            ([3, 64, 3, 2], 0b111, 1, 3),
         ];
         let large =
             [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1), ([515, 2052, 9, 0], 0b111, 1, 1)];
@@ -359,6 +373,8 @@ mod tests {
         want_dx: 1,
         want_gate: 1,
         chunk: 64,
+        add_weight: 0,
+        add_bias: 0,
     };
 
     #[test]
@@ -378,7 +394,7 @@ mod tests {
         let (mut df, mut dz, mut dx, mut partial) = ([0.0; 2], [0.0; 2], [0.0], [0.0; 4]);
         let (mut dw, mut db) = ([9.0; 2], [9.0; 2]);
         let outputs: Vec<&mut [f64]> = vec![&mut df, &mut dz, &mut dx, &mut partial, &mut dw, &mut db];
-        GateMergeBackward::reference(&ONE, Bindings::new(inputs, outputs));
-        assert_eq!((df, dz, dx, dw, db), ([1.5, 0.5], [1.5, -1.5], [1.5], [7.5, -7.5], [1.5, -1.5]));
+        GateMergeBackward::reference(&Params { add_bias: 1, ..ONE }, Bindings::new(inputs, outputs));
+        assert_eq!((df, dz, dx, dw, db), ([1.5, 0.5], [1.5, -1.5], [1.5], [7.5, -7.5], [10.5, 7.5]));
     }
 }

@@ -56,7 +56,6 @@ pub mod add;
 pub mod attention;
 pub mod attention_backward;
 pub mod bias;
-pub mod center;
 pub mod columns;
 pub mod cross_entropy;
 pub mod embedding;

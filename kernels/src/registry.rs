@@ -91,7 +91,6 @@ registry!(
     attention::Attention,
     attention_backward::AttentionBackward,
     bias::Bias,
-    center::Center,
     columns::Columns,
     cross_entropy::CrossEntropy,
     embedding::Embedding,

@@ -1,9 +1,12 @@
-//! RMSNorm (Zhang and Sennrich, arXiv 1910.07467): y = x r (offset + weight) with r = 1 / sqrt(mean(x^2) + epsilon), a row at a
-//! time. offset is 0, or 1 where weights are stored as their difference from 1 (Gemma).
+//! Norms of rows: y = (x - m) r (offset + weight) + bias with r = 1 / sqrt(mean((x - m)^2) + epsilon), a row at a time.
 //!
-//! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
+//! RMSNorm (Zhang and Sennrich, arXiv 1910.07467) has m = 0 and no bias; its offset is 0, or 1 where weights are stored as their
+//! difference from 1 (Gemma). LayerNorm (Ba et al., arXiv 1607.06450) is centered: m = mean(x).
+//!
+//! x, y `[rows, width]`, weight, bias `[width]`, scales `[rows]` with r, or centered `[2, rows]` with r, then m (kept for the
+//! backward kernels). Moves 2 units.
 
-use crate::simd::{dot, simd};
+use crate::simd::{dot, simd, sum};
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
 use rayon::prelude::*;
 
@@ -18,76 +21,97 @@ crate::kernel::params! {
         pub epsilon: f32,
         /// Added to every weight.
         pub offset: f32,
+        /// 1 to take the mean off x, and add a bias.
+        pub centered: u32,
     }
 }
 
 /// The kernel.
 pub struct RmsNorm;
 
-/// y = x r (offset + weight), and r.
+/// y, and the scales of its rows; with a bias, centered.
 ///
 /// # Errors
 /// As [`crate::launch`].
 pub fn rms_norm(
     device: &Device,
     [epsilon, offset]: [f32; 2],
-    x: &View,
-    weight: &View,
-    y: &View,
-    r: &View,
+    [x, weight]: [&View; 2],
+    bias: Option<&View>,
+    [y, scales]: [&View; 2],
 ) -> Result<(), KernelError> {
-    let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon, offset };
-    launch::<RmsNorm>(device, &params, &[x, weight], &[y, r])
+    let width = weight.len;
+    let rows = (x.len / width.max(1)) as u32;
+    let params = Params { rows, width: width as u32, epsilon, offset, centered: bias.is_some().into() };
+    launch::<RmsNorm>(device, &params, &[x, weight, bias.unwrap_or(weight)], &[y, scales])
 }
 
 impl Kernel for RmsNorm {
     type Params = Params;
     const NAME: &'static str = "rms_norm";
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM];
-    const INPUTS: &'static [&'static str] = &["x", "weight"];
-    const OUTPUTS: &'static [&'static str] = &["y", "r"];
+    const INPUTS: &'static [&'static str] = &["x", "weight", "bias"];
+    const OUTPUTS: &'static [&'static str] = &["y", "scales"];
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.rows as usize)]
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
-        let ([x, weight], [y, r]) = bindings.take();
+        let ([x, weight, bias], [y, scales]) = bindings.take();
         let width = p.width as usize;
+        let (r, m) = scales.split_at_mut(p.rows as usize);
         let rows = y.par_chunks_mut(width).zip(x.par_chunks(width)).zip(r).with_min_len(32);
-        rows.for_each(|((y, x), r)| {
-            *r = row(y, x, weight, p.offset, p.epsilon);
-        });
+        if p.centered != 0 {
+            rows.zip(m).for_each(|(((y, x), r), m)| [*r, *m] = centered_row(y, x, weight, bias, p.offset, p.epsilon));
+        } else {
+            rows.for_each(|((y, x), r)| *r = row(y, x, weight, p.offset, p.epsilon));
+        }
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {
-        let ([x, weight], [y, r]) = bindings.take();
-        let width = p.width as usize;
-        for row in 0..p.rows as usize {
+        let ([x, weight, bias], [y, scales]) = bindings.take();
+        let (rows, width, centered) = (p.rows as usize, p.width as usize, p.centered != 0);
+        for row in 0..rows {
             let x = &x[row * width..][..width];
-            let mean: f64 = x.iter().map(|v| v * v).sum::<f64>() / width as f64;
-            r[row] = 1.0 / (mean + f64::from(p.epsilon)).sqrt();
+            let m = if centered { x.iter().sum::<f64>() / width as f64 } else { 0.0 };
+            let variance = x.iter().map(|v| (v - m).powi(2)).sum::<f64>() / width as f64;
+            let r = 1.0 / (variance + f64::from(p.epsilon)).sqrt();
+            scales[row] = r;
+            if centered {
+                scales[rows + row] = m;
+            }
             for i in 0..width {
-                y[row * width + i] = x[i] * r[row] * (f64::from(p.offset) + weight[i]);
+                let shift = if centered { bias[i] } else { 0.0 };
+                y[row * width + i] = (x[i] - m) * r * (f64::from(p.offset) + weight[i]) + shift;
             }
         }
     }
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: 4.0 * n, bytes: 8.0 * n }
+        Cost { flop: if p.centered != 0 { 7.0 } else { 4.0 } * n, bytes: 8.0 * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32| Case {
-            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset },
-            inputs: vec![Data::F32(fill(seed, rows * width, scale)), Data::F32(fill(seed + 1, width, 1.0))],
-            outputs: vec![Data::Out(rows * width), Data::Out(rows)],
+        let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32, centered: u32| Case {
+            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset, centered },
+            inputs: vec![
+                Data::F32(fill(seed, rows * width, scale)),
+                Data::F32(fill(seed + 1, width, 1.0)),
+                Data::F32(fill(seed + 2, width, 1.0)),
+            ],
+            outputs: vec![Data::Out(rows * width), Data::Out((1 + centered as usize) * rows)],
         };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
-        let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0, 0.0));
+        let shapes = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter();
+        let cases = shapes.flat_map(|shape| [0, 1].map(|centered| scaled(shape, 1.0, 0.0, centered)));
         // A row so small that epsilon is most of what it is divided by.
-        cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect()
+        let small = [0, 1].map(|centered| scaled((3, 65), 1e-3, 0.0, centered));
+        // Rows far from zero: their mean is much greater than what is left of them.
+        let mut far = scaled((7, 130), 1.0, 0.0, 1);
+        far.inputs[0] = Data::F32(fill(seed, 7 * 130, 1.0).into_iter().map(|x| x + 30.0).collect());
+        cases.chain(small).chain([scaled((4, 66), 1.0, 1.0, 0), scaled((4, 66), 1.0, 1.0, 1), far]).collect()
     }
 }
 
@@ -97,6 +121,17 @@ simd! {
         let r = 1.0 / (dot(simd, x, x) / x.len() as f32 + epsilon).sqrt();
         y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * r * (offset + w));
         r
+    }
+
+    /// The same centered; returns its r and its mean.
+    fn centered_row[simd](
+        y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], offset: f32, epsilon: f32
+    ) -> [f32; 2] {
+        let m = sum(simd, x) / x.len() as f32;
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x - m);
+        let r = 1.0 / (dot(simd, y, y) / x.len() as f32 + epsilon).sqrt();
+        y.iter_mut().zip(weight).zip(bias).for_each(|((y, w), b)| *y = *y * r * (offset + w) + b);
+        [r, m]
     }
 }
 
@@ -108,9 +143,14 @@ mod tests {
     fn by_hand() {
         // mean(3^2, 4^2) = 12.5.
         let (mut y, mut r) = ([0.0; 2], [0.0]);
-        let params = Params { rows: 1, width: 2, epsilon: 0.0, offset: 0.0 };
-        RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0]], vec![&mut y, &mut r]));
+        let params = Params { rows: 1, width: 2, epsilon: 0.0, offset: 0.0, centered: 0 };
+        RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0], &[]], vec![&mut y, &mut r]));
         approx::assert_relative_eq!(y[0], 3.0 / 12.5f64.sqrt(), epsilon = 1e-12);
         approx::assert_relative_eq!(y[1], 8.0 / 12.5f64.sqrt(), epsilon = 1e-12);
+        // Less their mean 4, 2 and 6 are -2 and 2, whose root mean square is 2.
+        let (mut y, mut scales) = ([0.0; 2], [0.0; 2]);
+        let inputs: Vec<&[f64]> = vec![&[2.0, 6.0], &[3.0, 5.0], &[10.0, 20.0]];
+        RmsNorm::reference(&Params { centered: 1, ..params }, Bindings::new(inputs, vec![&mut y, &mut scales]));
+        assert_eq!((y, scales), ([7.0, 25.0], [0.5, 4.0]));
     }
 }

@@ -1,7 +1,7 @@
-//! Gradient of [RMSNorm](crate::rms_norm) with respect to its weight: dw_i (+)= sum over rows of dy_i x_i r.
+//! Gradient of a [norm](crate::rms_norm) with respect to its weight: dw_i (+)= sum over rows of dy_i (x_i - m) r.
 //!
-//! x, dy `[rows, width]`, r `[rows]`, dw `[width]`. Chunks of rows are summed first and then added in order, so that the
-//! bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
+//! x, dy `[rows, width]`, scales `[rows]` with r, or centered `[2, rows]` with r, then m; dw `[width]`. Chunks of rows are summed first
+//! and then added in order, so that the bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
 
 use crate::simd::simd;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
@@ -21,35 +21,41 @@ crate::kernel::params! {
         pub chunk: u32,
         /// 1 to add to what `dw` holds.
         pub accumulate: u32,
+        /// 1 if the mean was taken off x.
+        pub centered: u32,
     }
 }
 
 /// The kernel.
 pub struct RmsNormDw;
 
-/// dw of a norm whose forward kept `r`.
+/// dw of a norm whose forward kept `scales`.
 ///
 /// # Errors
 /// As [`crate::launch`].
 pub fn rms_norm_dw(
     device: &Device,
-    x: &View,
-    r: &View,
-    dy: &View,
+    [x, scales, dy]: [&View; 3],
     dw: &View,
     accumulate: bool,
 ) -> Result<(), KernelError> {
-    let params =
-        Params { rows: r.len as u32, width: dw.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into() };
-    let partial = View::whole(device.alloc(r.len.div_ceil(CHUNK) * dw.len)?);
-    launch::<RmsNormDw>(device, &params, &[x, r, dy], &[&partial, dw])
+    let rows = x.len / dw.len.max(1);
+    let params = Params {
+        rows: rows as u32,
+        width: dw.len as u32,
+        chunk: CHUNK as u32,
+        accumulate: accumulate.into(),
+        centered: (scales.len != rows).into(),
+    };
+    let partial = View::whole(device.alloc(rows.div_ceil(CHUNK) * dw.len)?);
+    launch::<RmsNormDw>(device, &params, &[x, scales, dy], &[&partial, dw])
 }
 
 impl Kernel for RmsNormDw {
     type Params = Params;
     const NAME: &'static str = "rms_norm_dw";
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DW];
-    const INPUTS: &'static [&'static str] = &["x", "r", "dy"];
+    const INPUTS: &'static [&'static str] = &["x", "scales", "dy"];
     const OUTPUTS: &'static [&'static str] = &["partial", "dw"];
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -58,12 +64,16 @@ impl Kernel for RmsNormDw {
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
-        let ([x, r, dy], [partial, dw]) = bindings.take();
+        let ([x, scales, dy], [partial, dw]) = bindings.take();
         let (width, chunk) = (p.width as usize, p.chunk as usize);
+        let (r, m) = scales.split_at(p.rows as usize);
         let inputs = x.par_chunks(chunk * width).zip(dy.par_chunks(chunk * width)).zip(r.par_chunks(chunk));
-        partial.par_chunks_mut(width).zip(inputs).for_each(|(sum, ((x, dy), r))| {
-            add_rows(sum, x, dy, r);
-        });
+        let chunks = partial.par_chunks_mut(width).zip(inputs);
+        if p.centered != 0 {
+            chunks.zip(m.par_chunks(chunk)).for_each(|((sum, ((x, dy), r)), m)| add_centered_rows(sum, x, dy, r, m));
+        } else {
+            chunks.for_each(|(sum, ((x, dy), r))| add_rows(sum, x, dy, r));
+        }
         if p.accumulate == 0 {
             dw.fill(0.0);
         }
@@ -73,26 +83,33 @@ impl Kernel for RmsNormDw {
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {
-        let ([x, r, dy], [_, dw]) = bindings.take();
-        let width = p.width as usize;
+        let ([x, scales, dy], [_, dw]) = bindings.take();
+        let (rows, width) = (p.rows as usize, p.width as usize);
+        let m = |row: usize| if p.centered != 0 { scales[rows + row] } else { 0.0 };
         for i in 0..width {
             let before = if p.accumulate != 0 { dw[i] } else { 0.0 };
-            dw[i] =
-                before + (0..p.rows as usize).map(|row| dy[row * width + i] * x[row * width + i] * r[row]).sum::<f64>();
+            let term = |row: usize| dy[row * width + i] * (x[row * width + i] - m(row)) * scales[row];
+            dw[i] = before + (0..rows).map(term).sum::<f64>();
         }
     }
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: 3.0 * n, bytes: 8.0 * n }
+        Cost { flop: if p.centered != 0 { 4.0 } else { 3.0 } * n, bytes: 8.0 * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+        let case = |((rows, width, keep), centered): ((usize, usize, bool), u32)| Case {
+            params: Params {
+                rows: rows as u32,
+                width: width as u32,
+                chunk: CHUNK as u32,
+                accumulate: keep.into(),
+                centered,
+            },
             inputs: vec![
                 Data::F32(fill(seed, rows * width, 1.0)),
-                Data::F32(fill(seed + 1, rows, 2.0)),
+                Data::F32(fill(seed + 1, (1 + centered as usize) * rows, 2.0)),
                 Data::F32(fill(seed + 2, rows * width, 1.0)),
             ],
             outputs: vec![
@@ -101,7 +118,8 @@ impl Kernel for RmsNormDw {
             ],
         };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
-        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+        let shapes = sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter();
+        shapes.flat_map(|shape| [(shape, 0), (shape, 1)]).map(case).collect()
     }
 }
 
@@ -113,6 +131,14 @@ simd! {
             sum.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += dy * x * r);
         }
     }
+
+    fn add_centered_rows(sum: &mut [f32], x: &[f32], dy: &[f32], r: &[f32], m: &[f32]) {
+        let width = sum.len();
+        sum.fill(0.0);
+        for (((x, dy), r), m) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(r).zip(m) {
+            sum.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum += dy * (x - m) * r);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -122,9 +148,14 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut dw) = ([0.0], [1.0]);
-        let params = Params { rows: 2, width: 1, chunk: 64, accumulate: 1 };
+        let params = Params { rows: 2, width: 1, chunk: 64, accumulate: 1, centered: 0 };
         let bindings = Bindings::new(vec![&[2.0, 3.0], &[1.0, 0.5], &[10.0, 20.0]], vec![&mut partial, &mut dw]);
         RmsNormDw::reference(&params, bindings);
         assert_eq!(dw, [51.0]);
+        // Centered: (2 - 1) 1 10 + (3 - 1) 0.5 20.
+        let inputs: Vec<&[f64]> = vec![&[2.0, 3.0], &[10.0, 20.0, 1.0, 1.0], &[1.0, 0.5]];
+        let params = Params { accumulate: 0, centered: 1, ..params };
+        RmsNormDw::reference(&params, Bindings::new(inputs, vec![&mut partial, &mut dw]));
+        assert_eq!(dw, [30.0]);
     }
 }

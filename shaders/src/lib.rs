@@ -47,8 +47,6 @@ shaders! {
     ATTENTION_SHORT = "attention_short.wgsl";
     /// A bias on every row.
     BIAS = "bias.wgsl";
-    /// Rows less their means.
-    CENTER = "center.wgsl";
     /// A block of columns.
     COLUMNS = "columns.wgsl";
     /// Cross-entropy of the next token, and the gradient of its logits.

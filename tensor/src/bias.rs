@@ -21,11 +21,7 @@ pub fn bias(x: &Tensor, b: &Tensor) -> Result<Tensor, TensorError> {
 /// # Errors
 /// A target of another width.
 pub fn sum_rows(x: &Tensor, into: Target) -> Result<Tensor, TensorError> {
-    let (y, accumulate) = match into {
-        Target::New => (Tensor::empty(x.device(), &[x.width()])?, false),
-        Target::Overwrite(y) => (y.clone(), false),
-        Target::Add(y) => (y.clone(), true),
-    };
+    let (y, accumulate) = into.place(x.device(), &[x.width()])?;
     if y.len() != x.width() {
         return Err(TensorError::shape("sum_rows", "the sum does not fit its target", x.shape(), y.shape()));
     }

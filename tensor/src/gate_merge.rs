@@ -1,6 +1,6 @@
 //! The fused gate merge of K branches.
 
-use crate::{Tensor, TensorError, copy};
+use crate::{Target, Tensor, TensorError, copy};
 use mode_kernels::View;
 use mode_kernels::gate_merge::{self as forward, Params};
 use mode_kernels::gate_merge_backward::{self as backward, Gradients};
@@ -16,13 +16,13 @@ pub struct Merged {
 }
 
 /// Which gradients the backward makes.
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Of each branch.
     pub branches: Vec<bool>,
     /// Of x.
     pub x: bool,
-    /// Of the gate's weight and bias.
-    pub gate: bool,
+    /// Of the gate's weight and bias, and where they are put.
+    pub gate: [Option<Target<'a>>; 2],
 }
 
 /// What the backward gives. Gradients that were not wanted are absent.
@@ -32,7 +32,7 @@ pub struct GateGradients {
     /// Of x.
     pub x: Option<Tensor>,
     /// Of the gate's weight `[branches, width]` and bias `[branches]`.
-    pub gate: Option<[Tensor; 2]>,
+    pub gate: [Option<Tensor>; 2],
 }
 
 /// Branch k's output begins k * stride elements into the view.
@@ -87,20 +87,28 @@ pub fn gate_merge_backward(
     weight: &Tensor,
     merged: &Merged,
     g: &Tensor,
-    wanted: &Wanted,
+    wanted: Wanted,
 ) -> Result<GateGradients, TensorError> {
     g.same_shape(x, "gate_merge_backward")?;
     let device = x.device();
     let count = merged.f.count;
     let room = |wanted: bool, shape| Tensor::empty(device, if wanted { shape } else { &[1] });
+    let [for_weight, for_bias] = wanted.gate;
+    let [want_weight, want_bias] = [for_weight.is_some(), for_bias.is_some()];
+    // They are made together: what is wanted of one alone leaves the other's to be dropped.
+    let want_gate = want_weight || want_bias;
+    let gate_room = |target: Option<Target>, shape| match target {
+        Some(target) => target.place(device, shape),
+        None => Ok((room(want_gate, shape)?, false)),
+    };
     // The branches' gradients lie like the branches: both come from `Tensor::slots`.
     let any = wanted.branches.contains(&true);
     let slots = if any { Tensor::slots(device, count, x.shape())? } else { vec![room(false, &[])?; count] };
     let df = View { len: if any { merged.f.view.len } else { 1 }, ..slots[0].view().clone() };
     let dz = Tensor::empty(device, &[x.rows(), count])?;
     let dx = room(wanted.x, x.shape())?;
-    let dweight = room(wanted.gate, weight.shape())?;
-    let dbias = room(wanted.gate, &[count])?;
+    let (dweight, add_weight) = gate_room(for_weight, weight.shape())?;
+    let (dbias, add_bias) = gate_room(for_bias, &[count])?;
     let [df_mask_0, df_mask_1, df_mask_2] = backward::Params::masks(&wanted.branches);
     let params = backward::Params {
         tokens: x.rows() as u32,
@@ -111,8 +119,10 @@ pub fn gate_merge_backward(
         df_mask_1,
         df_mask_2,
         want_dx: wanted.x.into(),
-        want_gate: wanted.gate.into(),
+        want_gate: want_gate.into(),
         chunk: 0,
+        add_weight: add_weight.into(),
+        add_bias: add_bias.into(),
     };
     let to = Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
     backward::gate_merge_backward(
@@ -125,7 +135,7 @@ pub fn gate_merge_backward(
     Ok(GateGradients {
         branches: slots.into_iter().zip(&wanted.branches).map(keep).collect(),
         x: wanted.x.then_some(dx),
-        gate: wanted.gate.then_some([dweight, dbias]),
+        gate: [want_weight.then_some(dweight), want_bias.then_some(dbias)],
     })
 }
 

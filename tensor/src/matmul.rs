@@ -77,17 +77,11 @@ pub fn matmul(product: Product) -> Result<Tensor, TensorError> {
 pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError> {
     let [m, n, k] = product.sizes()?;
     let device = product.a.device();
-    let (c, accumulate) = match into {
-        Target::New => {
-            let mut shape = if product.transpose_a { vec![m, n] } else { product.a.shape().to_vec() };
-            if let Some(last) = shape.last_mut() {
-                *last = n;
-            }
-            (Tensor::empty(device, &shape)?, false)
-        }
-        Target::Overwrite(c) => (c.clone(), false),
-        Target::Add(c) => (c.clone(), true),
-    };
+    let mut shape = if product.transpose_a { vec![m, n] } else { product.a.shape().to_vec() };
+    if let Some(last) = shape.last_mut() {
+        *last = n;
+    }
+    let (c, accumulate) = into.place(device, &shape)?;
     if c.len() != m * n {
         return Err(TensorError::shape("matmul", "the product does not fit its target", &[m, n], c.shape()));
     }

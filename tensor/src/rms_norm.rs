@@ -1,30 +1,57 @@
-//! RMSNorm over the last dim.
+//! Norms over the last dim: RMSNorm, and LayerNorm, which is centered.
 
 use crate::{Target, Tensor, TensorError};
 use mode_kernels::{rms_norm as forward, rms_norm_dw as dw_kernel, rms_norm_dx as dx_kernel};
 
-/// y = x r (offset + weight) like x, and the inverse root mean squares `[rows]` that the backward needs. x `[.., width]`, weight `[width]`.
+/// y = x r (offset + weight) like x, and the scales r `[rows]` that the backward needs. x `[.., width]`, weight `[width]`.
 ///
 /// # Errors
 /// A weight of another width.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, offset: f32) -> Result<(Tensor, Tensor), TensorError> {
-    if weight.shape() != [x.width()] {
-        return Err(TensorError::shape("rms_norm", "the weight is not as wide as x", x.shape(), weight.shape()));
-    }
-    let y = Tensor::empty(x.device(), x.shape())?;
-    let r = Tensor::empty(x.device(), &[x.rows()])?;
-    forward::rms_norm(x.device(), [epsilon, offset], x.view(), weight.view(), y.view(), r.view())?;
-    Ok((y, r))
+    norm("rms_norm", x, weight, None, [epsilon, offset])
 }
 
-/// Gradient of x.
+/// y = (x - m) r weight + bias like x, m the means of x's rows, and the scales r and m `[2, rows]` that the backward needs. x
+/// `[.., width]`, weight and bias `[width]`.
+///
+/// # Errors
+/// A weight or a bias of another width.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(Tensor, Tensor), TensorError> {
+    norm("layer_norm", x, weight, Some(bias), [epsilon, 0.0])
+}
+
+fn norm(
+    op: &'static str,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    settings: [f32; 2],
+) -> Result<(Tensor, Tensor), TensorError> {
+    if let Some(other) = std::iter::once(weight).chain(bias).find(|param| param.shape() != [x.width()]) {
+        return Err(TensorError::shape(op, "a parameter is not as wide as x", x.shape(), other.shape()));
+    }
+    let y = Tensor::empty(x.device(), x.shape())?;
+    let scales = Tensor::empty(x.device(), &[if bias.is_some() { 2 } else { 1 } * x.rows()])?;
+    let (inputs, outputs) = ([x.view(), weight.view()], [y.view(), scales.view()]);
+    forward::rms_norm(x.device(), settings, inputs, bias.map(Tensor::view), outputs)?;
+    Ok((y, scales))
+}
+
+/// Gradient of x, of a norm that gave these `scales`; `offset` is 0 for LayerNorm.
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn rms_norm_dx(x: &Tensor, weight: &Tensor, offset: f32, r: &Tensor, dy: &Tensor) -> Result<Tensor, TensorError> {
+pub fn rms_norm_dx(
+    x: &Tensor,
+    weight: &Tensor,
+    offset: f32,
+    scales: &Tensor,
+    dy: &Tensor,
+) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dx")?;
     let dx = Tensor::empty(x.device(), x.shape())?;
-    dx_kernel::rms_norm_dx(x.device(), offset, x.view(), weight.view(), r.view(), dy.view(), dx.view())?;
+    let inputs = [x.view(), weight.view(), scales.view(), dy.view()];
+    dx_kernel::rms_norm_dx(x.device(), offset, inputs, dx.view())?;
     Ok(dx)
 }
 
@@ -32,13 +59,9 @@ pub fn rms_norm_dx(x: &Tensor, weight: &Tensor, offset: f32, r: &Tensor, dy: &Te
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn rms_norm_dw(x: &Tensor, r: &Tensor, dy: &Tensor, into: Target) -> Result<Tensor, TensorError> {
+pub fn rms_norm_dw(x: &Tensor, scales: &Tensor, dy: &Tensor, into: Target) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dw")?;
-    let (dw, accumulate) = match into {
-        Target::New => (Tensor::empty(x.device(), &[x.width()])?, false),
-        Target::Overwrite(dw) => (dw.clone(), false),
-        Target::Add(dw) => (dw.clone(), true),
-    };
-    dw_kernel::rms_norm_dw(x.device(), x.view(), r.view(), dy.view(), dw.view(), accumulate)?;
+    let (dw, accumulate) = into.place(x.device(), &[x.width()])?;
+    dw_kernel::rms_norm_dw(x.device(), [x.view(), scales.view(), dy.view()], dw.view(), accumulate)?;
     Ok(dw)
 }

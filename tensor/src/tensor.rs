@@ -31,6 +31,18 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
+    /// The memory to write to, of `shape` if it is fresh, and whether to add to what it holds.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub(crate) fn place(self, device: &Device, shape: &[usize]) -> Result<(Tensor, bool), TensorError> {
+        Ok(match self {
+            Self::New => (Tensor::empty(device, shape)?, false),
+            Self::Overwrite(place) => (place.clone(), false),
+            Self::Add(sum) => (sum.clone(), true),
+        })
+    }
+
     /// The memory to add to: zeros of `shape`, unless it holds what came before.
     ///
     /// # Errors

@@ -169,7 +169,7 @@ impl Apart {
         let pairs = [
             ("y", &y, Some(&merged.y)),
             ("dx", &apart[0], fused.x.as_ref()),
-            ("dW", &apart[1], fused.gate.as_ref().map(|gate| &gate[0])),
+            ("dW", &apart[1], fused.gate[0].as_ref()),
             ("df", &apart[3], fused.branches.first().and_then(Option::as_ref)),
         ];
         for (name, apart, fused) in pairs {

@@ -4,7 +4,7 @@ use super::Workload;
 use crate::Error;
 use mode_kernels::fill_hash::fill;
 use mode_tensor::{
-    AttentionShape, Device, Dtype, GateGradients, Merged, Product, Tensor, Wanted, attention as attend,
+    AttentionShape, Device, Dtype, GateGradients, Merged, Product, Target, Tensor, Wanted, attention as attend,
     attention_backward, gate_merge as merge, gate_merge_backward, matmul as multiply,
 };
 
@@ -112,8 +112,9 @@ impl GateInputs {
 
     /// All gradients.
     pub(super) fn backward(&self, merged: &Merged) -> Result<GateGradients, Error> {
-        let wanted = Wanted { branches: vec![true; self.f.len()], x: true, gate: true };
-        Ok(gate_merge_backward(&self.x, &self.weight, merged, &self.g, &wanted)?)
+        let gate = [Some(Target::New), Some(Target::New)];
+        let wanted = Wanted { branches: vec![true; self.f.len()], x: true, gate };
+        Ok(gate_merge_backward(&self.x, &self.weight, merged, &self.g, wanted)?)
     }
 }
 
@@ -129,6 +130,6 @@ pub(super) fn gate_merge(device: &Device, sizes: [usize; 3], backward: bool) -> 
             return Ok(vec![merged.y]);
         }
         let made = inputs.backward(&merged)?;
-        Ok(made.branches.into_iter().chain([made.x]).flatten().chain(made.gate.into_iter().flatten()).collect())
+        Ok(made.branches.into_iter().chain([made.x]).chain(made.gate).flatten().collect())
     }))
 }

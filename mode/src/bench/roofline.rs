@@ -132,14 +132,14 @@ mod tests {
             seconds: 1e-3,
         };
         let ceilings = Ceilings::for_tests(100.0, 10.0);
-        let launches = vec![timing("matmul", 5e7), timing("add", 1e5), timing("center", 0.0)];
+        let launches = vec![timing("matmul", 5e7), timing("add", 1e5), timing("bias", 0.0)];
         let rounds = Rounds { plain: Vec::new(), profiled: vec![(1.0, launches)] };
         let profile = Profile::new("matmul", vec![("tokens", 9)], &rounds, &ceilings);
         let mut profiles =
             Profiles { device: "CPU".into(), ceilings, tick_ns: 1.0, timing_us: 0.1, profiles: vec![profile] };
         let drawing = svg(&profiles)?;
         assert!(drawing.contains("<svg") && drawing.ends_with("</svg>\n"), "{drawing}");
-        assert!(drawing.contains("matmul: 50 % of arithmetic") && !drawing.contains("center"), "{drawing}");
+        assert!(drawing.contains("matmul: 50 % of arithmetic") && !drawing.contains("bias"), "{drawing}");
         // Nothing that computes is no reason to fail.
         profiles.profiles.clear();
         assert!(svg(&profiles)?.contains("the roof"));

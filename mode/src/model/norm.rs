@@ -1,13 +1,13 @@
 //! A norm over the stream or over each head: RMSNorm, the same with weights stored as their difference from 1, or LayerNorm.
 //!
-//! RMSNorm: y = x / rms(x) * (offset + weight). LayerNorm is RMSNorm of what is left of x less its mean, plus a bias:
-//! rms(x - mean) is the standard deviation. x, y `[rows, width]`, weight, bias `[width]`.
+//! RMSNorm: y = x / rms(x) * (offset + weight). LayerNorm: y = (x - mean) / rms(x - mean) * weight + bias, where that rms is the
+//! standard deviation. x, y `[rows, width]`, weight, bias `[width]`.
 
 use super::config::{Config, NormKind};
 use super::init::Start;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Tape, Var, bias, center, rms_norm};
+use mode_autograd::{AutogradError, Param, Tape, Var, layer_norm, rms_norm};
 
 /// A norm. Clones are the same parameters.
 #[derive(Clone)]
@@ -43,10 +43,7 @@ impl Norm {
         let weight = tape.param(&self.weight);
         match &self.bias {
             None => rms_norm(x, &weight, self.epsilon, self.offset),
-            Some(shift) => {
-                let scaled = rms_norm(&center(x)?, &weight, self.epsilon, self.offset)?;
-                bias(&scaled, &tape.param(shift))
-            }
+            Some(bias) => layer_norm(x, &weight, &tape.param(bias), self.epsilon),
         }
     }
 
