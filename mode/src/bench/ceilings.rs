@@ -141,7 +141,7 @@ fn arithmetic(device: &Device, stamped: bool) -> Result<f64, Error> {
 }
 
 /// Bytes a second, and of how many bytes the copy was.
-fn bandwidth(device: &Device, stamped: bool) -> Result<(f64, usize), Error> {
+pub(super) fn bandwidth(device: &Device, stamped: bool) -> Result<(f64, usize), Error> {
     let fits = |bytes: &usize| memory::require(device, (bytes / 2) as u64, "a copy").is_ok();
     let sizes = std::iter::successors(Some(COPIED[0]), |bytes| Some(bytes / 2).filter(|&bytes| bytes >= COPIED[1]));
     let mut failed = None;

@@ -153,6 +153,12 @@ impl Rounds {
         Ok(Self { plain, profiled: (0..PROFILED).map(profiled).collect::<Result<_, _>>()? })
     }
 
+    /// These rounds too.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.plain.extend(other.plain);
+        self.profiled.extend(other.profiled);
+    }
+
     /// The launches of the round that took least.
     pub(super) fn best(&self) -> &[Timing] {
         let sum = |timings: &[Timing]| timings.iter().map(|timing| timing.seconds).sum::<f64>();
@@ -260,7 +266,7 @@ impl Profiles {
         drop(workload);
         let mut profile = Profile::new(operation.name(), sizes.to_vec(), &rounds, &self.ceilings);
         if operation == Operation::Gate {
-            profile.fusion = Some(fusion::compare(device, [size(0), size(1), size(2)], &rounds, &self.ceilings)?);
+            profile.fusion = Some(fusion::compare(device, [size(0), size(1), size(2)], &self.ceilings)?);
         }
         device.trim();
         self.profiles.push(profile);
