@@ -13,7 +13,7 @@ pub use tier::Tier;
 
 use crate::dtype::as_halves;
 use crate::gemm::{Halves, Matrix, gemm_halves, gemm_parallel};
-use crate::narrow::{MOST_ROWS, Rows, narrow};
+use crate::narrow::{MOST_ROWS, MOST_TERMS, Rows, few_columns, few_terms, narrow};
 use crate::strips::Strip;
 use crate::{Bindings, Case, Cost, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows};
 
@@ -173,8 +173,9 @@ impl Kernel for Matmul {
             let k = p.terms(i);
             let a = Matrix { data: &a[i * p.a_batch as usize..], row: p.a_row as usize, column: p.a_column as usize };
             let (start, row, column) = (i * p.b_batch as usize, p.b_row as usize, p.b_column as usize);
-            // Few rows, and both operands' lines contiguous: a bound of memory, not of arithmetic.
+            // Few rows or columns, and both operands' lines contiguous: a bound of memory, not of arithmetic.
             let narrow_fits = m <= MOST_ROWS && a.column == 1 && row == 1;
+            let plain = p.alpha == 1.0 && p.accumulate == 0 && a.column == 1;
             match Dtype::from_code(p.dtype) {
                 Dtype::F32 if narrow_fits => {
                     narrow([m, n, k], c, a, (Rows::F32(&b[start..]), column), p.alpha, p.accumulate != 0);
@@ -182,6 +183,10 @@ impl Kernel for Matmul {
                 dtype if narrow_fits => {
                     let rows = Rows::Halves(&as_halves(b)[start..], dtype);
                     narrow([m, n, k], c, a, (rows, column), p.alpha, p.accumulate != 0);
+                }
+                Dtype::F32 if plain && n <= MOST_ROWS && row == 1 => few_columns([n, k], c, a, &b[start..], column),
+                Dtype::F32 if plain && k <= MOST_TERMS && column == 1 => {
+                    few_terms([n, k], c, a, Matrix { data: &b[start..], row, column });
                 }
                 Dtype::F32 => {
                     let b = Matrix { data: &b[start..], row, column };

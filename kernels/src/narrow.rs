@@ -1,17 +1,22 @@
-//! Products of few rows with a large matrix, as in decoding: each weight is read from memory once and meets all the rows, so that
-//! the memory's bandwidth is the bound. Halves are widened a row at a time, in the processor's cache.
+//! Products of a large matrix with few rows, as in decoding, with few columns, as of a gate or a LoRA, and of few terms, as their
+//! gradients: each number of the large one is read from memory, or written, once, so that the memory's bandwidth is the bound. Halves
+//! are widened a row at a time, in the processor's cache.
 //!
 //! How a sum is split depends on the processor's vectors and on how many rows are left at a row's turn, one or more: a sequence
 //! alone and the same one in a batch agree but for rounding, and a number of threads changes no bit.
 
 use crate::Dtype;
+use crate::gate_merge::weighted_sum;
 use crate::gemm::Matrix;
 use crate::simd::simd;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows of `a` at the most: beyond, widening in parts and packing pay.
+/// Rows of `a`, or columns of b, at the most: beyond, widening in parts and packing pay.
 pub(crate) const MOST_ROWS: usize = 16;
+
+/// Terms at the most of sums that are written once: beyond, a row of c would be.
+pub(crate) const MOST_TERMS: usize = 3;
 
 /// Rows of `a` that meet a weight at once: their sums stay in registers.
 const AT_ONCE: usize = 4;
@@ -36,28 +41,50 @@ pub(crate) fn narrow(
     accumulate: bool,
 ) {
     let rows: Vec<&[f32]> = (0..m).map(|i| &a.data[i * a.row..][..k]).collect();
-    let lines = (TASK / k.max(1)).max(1);
     let mut columns = vec![0.0f32; n * m];
-    columns.par_chunks_mut(lines * m).enumerate().for_each(|(task, columns)| {
-        let (arch, mut wide) = (pulp::Arch::new(), vec![0.0; k]);
-        for (i, sums) in columns.chunks_exact_mut(m).enumerate() {
-            let at = (task * lines + i) * stride;
-            let weights = match b {
-                Rows::F32(b) => &b[at..at + k],
-                Rows::Halves(b, dtype) => {
-                    widen(dtype, &b[at..at + k], &mut wide);
-                    &wide[..]
-                }
-            };
-            arch.dispatch(Products { rows: &rows, sums, weights });
-        }
-    });
+    products(&mut columns, &rows, b, stride);
     for (j, sums) in columns.chunks_exact(m).enumerate() {
         for (i, sum) in sums.iter().enumerate() {
             let c = &mut c[i * n + j];
             *c = alpha * sum + if accumulate { *c } else { 0.0 };
         }
     }
+}
+
+/// c `[m, n]` = a b, of few columns n; a's rows and b's columns are contiguous, the latter `stride` elements apart.
+pub(crate) fn few_columns([n, k]: [usize; 2], c: &mut [f32], a: Matrix, b: &[f32], stride: usize) {
+    let columns: Vec<&[f32]> = (0..n).map(|j| &b[j * stride..][..k]).collect();
+    products(c, &columns, Rows::F32(a.data), a.row);
+}
+
+/// c `[m, n]` = a b, of few terms k: each row of c is a sum of b's, which are contiguous and stay in a cache, as a's are.
+pub(crate) fn few_terms([n, k]: [usize; 2], c: &mut [f32], a: Matrix, b: Matrix) {
+    let rows = (TASK / n).max(1);
+    c.par_chunks_mut(rows * n).enumerate().for_each(|(task, c)| {
+        for (i, c) in c.chunks_exact_mut(n).enumerate() {
+            weighted_sum(c, &a.data[(task * rows + i) * a.row..][..k], b.data, b.row);
+        }
+    });
+}
+
+/// sums `[lines, rows]`: the product of each line of a large matrix, `stride` elements apart, with each of a few rows.
+fn products(sums: &mut [f32], rows: &[&[f32]], large: Rows, stride: usize) {
+    let k = rows.first().map_or(0, |row| row.len());
+    let lines = (TASK / k.max(1)).max(1);
+    sums.par_chunks_mut(lines * rows.len()).enumerate().for_each(|(task, sums)| {
+        let (arch, mut wide) = (pulp::Arch::new(), vec![0.0; k]);
+        for (i, sums) in sums.chunks_exact_mut(rows.len()).enumerate() {
+            let at = (task * lines + i) * stride;
+            let weights = match large {
+                Rows::F32(large) => &large[at..at + k],
+                Rows::Halves(large, dtype) => {
+                    widen(dtype, &large[at..at + k], &mut wide);
+                    &wide[..]
+                }
+            };
+            arch.dispatch(Products { rows, sums, weights });
+        }
+    });
 }
 
 /// Halves as f32, in the processor's cache.

@@ -19,15 +19,20 @@ struct Shape {
     tier: Tier,
     /// Terms that the last product of a batch has less.
     less: usize,
+    alpha: f32,
 }
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        Self { batch, m, n, k, transpose_a, transpose_b, keep: false, dtype: Dtype::F32, tier, less: 0 }
+        Self { batch, m, n, k, transpose_a, transpose_b, keep: false, dtype: Dtype::F32, tier, less: 0, alpha: 0.5 }
     }
 
     fn keep(self) -> Self {
         Self { keep: true, ..self }
+    }
+
+    fn plain(self) -> Self {
+        Self { alpha: 1.0, ..self }
     }
 
     fn stored(self, dtype: Dtype) -> Self {
@@ -45,7 +50,7 @@ impl Shape {
         Case {
             params: Params {
                 k_last: (k - self.less) as u32,
-                alpha: 0.5,
+                alpha: self.alpha,
                 accumulate: self.keep.into(),
                 dtype: self.dtype.code(),
                 tier: self.tier.code(),
@@ -92,6 +97,12 @@ fn odd() -> Vec<Shape> {
         shapes.push(Shape::new(Tier::Narrow, [2, m, 71, 100], [false, true]).stored(dtype));
     }
     shapes.push(Shape::new(Tier::Small, [2, 17, 71, 100], [false, true]));
+    // Its paths for few columns and few terms, which take no factor.
+    for (sizes, transpose_b) in
+        [([2, 70, 3, 100], true), ([1, 40, 16, 33], true), ([2, 17, 71, 3], false), ([1, 300, 67, 1], false)]
+    {
+        shapes.push(Shape::new(Tier::Small, sizes, [false, transpose_b]).plain());
+    }
     shapes
 }
 
