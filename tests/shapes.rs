@@ -46,7 +46,10 @@ fn agree(seed: u32, shapes: &[Shape], op: &Op) -> Result<(), TestCaseError> {
     agree_on(&|device| run(device, seed, shapes, op))
 }
 
-fn agree_on(run: &dyn Fn(&Device) -> Result<Vec<Vec<f64>>, AutogradError>) -> Result<(), TestCaseError> {
+/// What a device computes, number by number.
+type Run<'a> = &'a dyn Fn(&Device) -> Result<Vec<Vec<f64>>, AutogradError>;
+
+fn agree_on(run: Run) -> Result<(), TestCaseError> {
     let on = |device: &Device| run(device).map_err(|e| TestCaseError::fail(e.to_string()));
     for (i, (got, want)) in on(&Device::cpu())?.iter().zip(on(&Device::reference())?).enumerate() {
         let scale = want.iter().fold(1.0f64, |most, v| most.max(v.abs()));
