@@ -4,7 +4,9 @@
 //! x, y `[rows, width]`. It is a projection, symmetric, and so its own gradient: dx = dy - mean(dy). Moves 2 units.
 
 use crate::simd::{simd, sum};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -66,14 +68,21 @@ impl Kernel for Center {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width): (usize, usize)| Case {
-            params: Params { rows: rows as u32, width: width as u32 },
-            // Not around zero, or there would be little to take off.
-            inputs: vec![Data::F32(fill(seed, rows * width, 1.0).into_iter().map(|x| x + 0.5).collect())],
-            outputs: vec![Data::Out(rows * width)],
-        };
         let odd = [(3, 2), (3, 63), (5, 65), (77, 129), (2, 1000)];
-        sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.rows(), draw.seed())
+    }
+}
+
+fn case((rows, width): (usize, usize), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32 },
+        // Not around zero, or there would be little to take off.
+        inputs: vec![Data::F32(fill(seed, rows * width, 1.0).into_iter().map(|x| x + 0.5).collect())],
+        outputs: vec![Data::Out(rows * width)],
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
 use crate::simd::{max, simd, sum_exp};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -91,25 +91,34 @@ impl Kernel for CrossEntropy {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, vocabulary): (usize, usize)| Case {
-            params: Params { rows: rows as u32, vocabulary: vocabulary as u32 },
-            inputs: vec![
-                Data::F32(fill(seed, rows * vocabulary, 9.0)),
-                Data::U32(ids(seed + 1, rows, vocabulary as u32)),
-            ],
-            outputs: vec![Data::Out(rows), Data::Out(rows), Data::Out(rows), Data::Out(2)],
-        };
+        let case = |shape: (usize, usize)| case(shape, 9.0, seed);
         let mut ties = case((4, 5));
         ties.inputs = vec![Data::F32([2.0, 7.0, 7.0, 1.0, 7.0].repeat(4)), Data::U32(vec![0, 1, 2, 4])];
-        // Without the shift by the greatest logit these would be infinite.
-        let mut great = case((9, 130));
-        great.inputs[0] = Data::F32(fill(seed, 9 * 130, 300.0));
+        let great = self::case((9, 130), GREAT, seed);
         let odd = [(1, 1), (3, 2), (65, 63), (7, 1001), (130, 257)];
         let mut cases: Vec<_> = sizes.pick(odd, [(66_000, 9), (257, 32_003)]).into_iter().map(case).collect();
         if sizes == Sizes::Odd {
             cases.extend([ties, great]);
         }
         cases
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.rows(), draw.one_of(&[1.0, 9.0, GREAT]), draw.seed())
+    }
+}
+
+/// Logits to here: without the shift by the greatest their exponentials would be infinite.
+const GREAT: f32 = 300.0;
+
+fn case((rows, vocabulary): (usize, usize), scale: f32, seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, vocabulary: vocabulary as u32 },
+        inputs: vec![
+            Data::F32(fill(seed, rows * vocabulary, scale)),
+            Data::U32(ids(seed + 1, rows, vocabulary as u32)),
+        ],
+        outputs: vec![Data::Out(rows), Data::Out(rows), Data::Out(rows), Data::Out(2)],
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
 use crate::simd::{exp, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 pub use crate::cross_entropy::Params;
@@ -70,20 +70,25 @@ impl Kernel for CrossEntropyBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, vocabulary): (usize, usize)| {
-            let logits = fill(seed, rows * vocabulary, 9.0);
-            // In f64, so that one class alone has a gradient of exactly nothing.
-            let lse = |row: &[f32]| row.iter().map(|&z| f64::from(z).exp()).sum::<f64>().ln() as f32;
-            let lse = logits.chunks(vocabulary).map(lse).collect();
-            let targets = Data::U32(ids(seed + 1, rows, vocabulary as u32));
-            Case {
-                params: Params { rows: rows as u32, vocabulary: vocabulary as u32 },
-                inputs: vec![Data::F32(logits), targets, Data::F32(lse), Data::F32(vec![3.0, 0.0])],
-                outputs: vec![Data::Out(rows * vocabulary)],
-            }
-        };
         let odd = [(1, 1), (3, 2), (65, 63), (7, 1001)];
-        sizes.pick(odd, [(66_000, 9), (257, 32_003)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(66_000, 9), (257, 32_003)]).into_iter().map(|shape| case(shape, 9.0, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.rows(), draw.one_of(&[1.0, 9.0]), draw.seed())
+    }
+}
+
+fn case((rows, vocabulary): (usize, usize), scale: f32, seed: u32) -> Case<Params> {
+    let logits = fill(seed, rows * vocabulary, scale);
+    // In f64, so that one class alone has a gradient of exactly nothing.
+    let lse = |row: &[f32]| row.iter().map(|&z| f64::from(z).exp()).sum::<f64>().ln() as f32;
+    let lse = logits.chunks(vocabulary).map(lse).collect();
+    let targets = Data::U32(ids(seed + 1, rows, vocabulary as u32));
+    Case {
+        params: Params { rows: rows as u32, vocabulary: vocabulary as u32 },
+        inputs: vec![Data::F32(logits), targets, Data::F32(lse), Data::F32(vec![3.0, 0.0])],
+        outputs: vec![Data::Out(rows * vocabulary)],
     }
 }
 

@@ -2,7 +2,9 @@
 //! that stays in a register and waits for no other: with steps enough, this is the most arithmetic that a device does. Moves 2 units.
 
 use crate::add::TASK;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -107,13 +109,20 @@ impl Kernel for Fma {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(count, steps): (usize, u32)| Case {
-            params: Params { count: count as u32, steps, alpha: -0.99, beta: 0.1 },
-            inputs: vec![Data::F32(fill(seed, count, 1.0))],
-            outputs: vec![Data::Out(count)],
-        };
         let odd = [(1, 1), (255, 0), (2_049, 16), (40_001, 37)];
-        sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case((draw.count(), draw.below(40) as u32), draw.seed())
+    }
+}
+
+fn case((count, steps): (usize, u32), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { count: count as u32, steps, alpha: -0.99, beta: 0.1 },
+        inputs: vec![Data::F32(fill(seed, count, 1.0))],
+        outputs: vec![Data::Out(count)],
     }
 }
 

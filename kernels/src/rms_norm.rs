@@ -4,7 +4,9 @@
 //! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
 
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -79,15 +81,24 @@ impl Kernel for RmsNorm {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32| Case {
-            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset },
-            inputs: vec![Data::F32(fill(seed, rows * width, scale)), Data::F32(fill(seed + 1, width, 1.0))],
-            outputs: vec![Data::Out(rows * width), Data::Out(rows)],
-        };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
-        let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0, 0.0));
-        // A row so small that epsilon is most of what it is divided by.
-        cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect()
+        let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| case(shape, [1.0, 0.0], seed));
+        cases.chain([case((3, 65), [SMALL, 0.0], seed), case((4, 66), [1.0, 1.0], seed)]).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.rows(), [draw.one_of(&[1.0, SMALL]), draw.one_of(&[0.0, 1.0])], draw.seed())
+    }
+}
+
+/// Numbers so small that epsilon is most of what a row is divided by.
+const SMALL: f32 = 1e-3;
+
+fn case((rows, width): (usize, usize), [scale, offset]: [f32; 2], seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset },
+        inputs: vec![Data::F32(fill(seed, rows * width, scale)), Data::F32(fill(seed + 1, width, 1.0))],
+        outputs: vec![Data::Out(rows * width), Data::Out(rows)],
     }
 }
 

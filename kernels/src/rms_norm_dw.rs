@@ -4,7 +4,9 @@
 //! bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -88,20 +90,29 @@ impl Kernel for RmsNormDw {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
-            inputs: vec![
-                Data::F32(fill(seed, rows * width, 1.0)),
-                Data::F32(fill(seed + 1, rows, 2.0)),
-                Data::F32(fill(seed + 2, rows * width, 1.0)),
-            ],
-            outputs: vec![
-                Data::Scratch(rows.div_ceil(CHUNK) * width),
-                if keep { Data::F32(fill(seed + 3, width, 1.0)) } else { Data::Out(width) },
-            ],
-        };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
-        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+        let large = [(66_000, 129, false), (130, 70_001, true)];
+        sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        case((rows, width, draw.bit()), draw.seed())
+    }
+}
+
+fn case((rows, width, keep): (usize, usize, bool), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+        inputs: vec![
+            Data::F32(fill(seed, rows * width, 1.0)),
+            Data::F32(fill(seed + 1, rows, 2.0)),
+            Data::F32(fill(seed + 2, rows * width, 1.0)),
+        ],
+        outputs: vec![
+            Data::Scratch(rows.div_ceil(CHUNK) * width),
+            if keep { Data::F32(fill(seed + 3, width, 1.0)) } else { Data::Out(width) },
+        ],
     }
 }
 
