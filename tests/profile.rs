@@ -21,6 +21,7 @@ fn ceilings_are_measured() {
     let whole = found["copied"].as_u64() >= Some(256_000_000);
     assert!(whole || found["warnings"].to_string().contains("there is no room"), "{found}");
     assert!(found["believed"] == true && found["timer"] == "clocks" && found["data_sheet"].is_null(), "{found}");
+    assert!(found["half_gflops"].is_null() && found["cooperative"] == serde_json::json!([]), "{found}");
     refused(&["bench", "ceilings", "W1"], "ceilings are measured alone");
     refused(&["bench", "celings"], "did you mean 'ceilings'?");
 }
@@ -69,6 +70,7 @@ fn an_operation_is_profiled_at_many_sizes() {
     refused(&["profile", "gaet"], "did you mean 'gate'?");
     refused(&["profile", "matmul", "--branches", "2"], "--branches is no size of matmul");
     refused(&["profile", "matmul", "--columns", "0"], "give 1 or more");
+    refused(&["profile", "gate", "--half"], "--half: only `mode profile matmul`");
     refused(&["profile", "attention", "--tokens", "99999999999"], "choose smaller sizes");
     assert!(!new.exists(), "nothing is written");
 }
@@ -85,6 +87,16 @@ fn a_gpu_is_profiled_dispatch_by_dispatch() {
     let entries: Vec<&str> = launches.iter().filter_map(|launch| launch["entry"].as_str()).collect();
     assert!(entries.len() == launches.len() && entries.len() > 2, "{found}");
     assert_eq!(found["ceilings"]["timer"], "timestamps");
+
+    // Where there are cooperative matrices, they have a ceiling, and what multiplies by them is held against it.
+    let sizes = ["--tokens", "130", "--width", "64", "--columns", "72", "--half", "--json", "--device", "gpu"];
+    let output = common::mode().args(["profile", "matmul"]).args(sizes).output().expect("the program");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let (ceilings, launch) = (&found["ceilings"], &found["profiles"][0]["launches"][0]);
+    let cooperative = ceilings["cooperative"].as_array().expect("a list");
+    assert!(cooperative.iter().all(|of| of["gflops"].as_f64() > Some(0.01)), "{ceilings}");
+    assert_eq!(launch["cooperative"], !cooperative.is_empty(), "{found}");
+    assert!(launch["cooperative"] == false || launch["bound"] != "arithmetic", "{launch}");
 }
 
 #[test]

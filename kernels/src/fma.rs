@@ -1,5 +1,6 @@
 //! y = what `steps` steps of v <- alpha v + beta make of v = x, element by element. An element is a chain of fused multiply-adds
 //! that stays in a register and waits for no other: with steps enough, this is the most arithmetic that a device does. Moves 2 units.
+//! A tier for GPUs does it in f16.
 
 use crate::add::TASK;
 use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
@@ -23,6 +24,8 @@ crate::kernel::params! {
         pub alpha: f32,
         /// The summand.
         pub beta: f32,
+        /// 1 for steps in f16 on a GPU, which must have that.
+        pub half: u32,
     }
 }
 
@@ -77,9 +80,13 @@ impl WithSimd for Chains<'_> {
 impl Kernel for Fma {
     type Params = Params;
     const NAME: &'static str = "fma";
-    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::FMA];
+    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::FMA, mode_shaders::FMA_HALF];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn tier(p: &Params) -> usize {
+        (p.half != 0).into()
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256 * CHAINS))]
@@ -107,13 +114,22 @@ impl Kernel for Fma {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(count, steps): (usize, u32)| Case {
-            params: Params { count: count as u32, steps, alpha: -0.99, beta: 0.1 },
-            inputs: vec![Data::F32(fill(seed, count, 1.0))],
-            outputs: vec![Data::Out(count)],
+        let case = |half: bool| {
+            move |(count, steps): (usize, u32)| {
+                // f16 holds all of v, -v + 1/4, v, .. where x is some 64ths.
+                let x = fill(seed, count, 1.0).into_iter().map(|x| if half { (64.0 * x).round() / 64.0 } else { x });
+                let (alpha, beta) = if half { (-1.0, 0.25) } else { (-0.99, 0.1) };
+                Case {
+                    params: Params { count: count as u32, steps, alpha, beta, half: half.into() },
+                    inputs: vec![Data::F32(x.collect())],
+                    outputs: vec![Data::Out(count)],
+                }
+            }
         };
         let odd = [(1, 1), (255, 0), (2_049, 16), (40_001, 37)];
-        sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]).into_iter().map(case).collect()
+        let shapes = sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]);
+        let halves = sizes.pick(odd, [(70_001, 1_000)]).into_iter().map(case(true));
+        shapes.into_iter().map(case(false)).chain(halves).collect()
     }
 }
 
@@ -124,7 +140,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let mut y = [0.0; 2];
-        let params = Params { count: 2, steps: 3, alpha: 2.0, beta: 1.0 };
+        let params = Params { count: 2, steps: 3, alpha: 2.0, beta: 1.0, half: 0 };
         Fma::reference(&params, Bindings::new(vec![&[1.0, -1.0]], vec![&mut y]));
         assert_eq!(y, [15.0, -1.0]);
     }

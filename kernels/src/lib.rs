@@ -29,6 +29,7 @@
 mod bindings;
 mod buffer;
 pub mod check;
+mod cooperative;
 mod cpu;
 mod device;
 mod dtype;
@@ -69,6 +70,7 @@ pub mod gate_merge_backward;
 pub mod glu;
 pub mod glu_backward;
 pub mod matmul;
+pub mod mma;
 pub mod multiply;
 pub mod rms_norm;
 pub mod rms_norm_dw;

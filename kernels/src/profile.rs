@@ -18,6 +18,8 @@ pub struct Timing {
     pub entry: Option<&'static str>,
     /// Its parameters that are whole numbers: the sizes, and what is switched on.
     pub settings: Settings,
+    /// True if its shader multiplies by cooperative matrices.
+    pub cooperative: bool,
     /// What it costs at the least; of several dispatches the first has all of it.
     pub cost: Cost,
     /// When it began, in seconds after the profile's start, on a GPU after the first dispatch's.

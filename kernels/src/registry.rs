@@ -104,6 +104,7 @@ registry!(
     glu::Glu,
     glu_backward::GluBackward,
     matmul::Matmul,
+    mma::Mma,
     multiply::Multiply,
     rms_norm::RmsNorm,
     rms_norm_dw::RmsNormDw,

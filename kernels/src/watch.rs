@@ -109,7 +109,8 @@ impl Device {
         if let Some((start, timings)) = &mut *lock(&self.watch().timings) {
             let settings = settings(K::Params::FIELDS, bytemuck::bytes_of(params));
             let begin = started.saturating_duration_since(*start).as_secs_f64();
-            timings.push(Timing { kernel: K::NAME, entry: None, settings, cost: K::cost(params), begin, seconds });
+            let (kernel, cost) = (K::NAME, K::cost(params));
+            timings.push(Timing { kernel, entry: None, settings, cooperative: false, cost, begin, seconds });
         }
         result
     }

@@ -62,7 +62,9 @@ shaders! {
     /// One value everywhere.
     FILL = "fill.wgsl";
     /// Chains of multiply-adds.
-    FMA = "fma.wgsl";
+    FMA = "fma.wgsl" + "chains.wgsl";
+    /// Chains of multiply-adds in f16.
+    FMA_HALF = "fma_half.wgsl" + "chains.wgsl";
     /// The fused gate merge, forward.
     GATE_MERGE = "gate_merge.wgsl" + "gate_row.wgsl";
     /// The fused gate merge, backward.
@@ -77,6 +79,8 @@ shaders! {
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl";
     /// Matrix product of few rows or columns.
     MATMUL_NARROW = "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
+    /// Chains of cooperative multiply-adds.
+    MMA = "mma.wgsl";
     /// c = a b, or rows by a number each.
     MULTIPLY = "multiply.wgsl";
     /// RMSNorm, forward.

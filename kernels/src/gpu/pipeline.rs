@@ -1,5 +1,6 @@
 //! Compute pipelines, compiled once per shader, entry point and constants.
 
+use crate::cooperative::ENABLE;
 use crate::shaders::{Replacements, Source, one_line};
 use crate::{Capabilities, Kernel, KernelError};
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) bindings: Vec<u32>,
     pub(super) params_size: u64,
+    /// True if it multiplies by cooperative matrices.
+    pub(super) cooperative: bool,
 }
 
 /// The version tells the texts of a shader apart where others are put in its place.
@@ -141,7 +144,8 @@ fn compile<K: Kernel>(
     if let Some(error) = internal.or(failed) {
         return Err(source.wrong(one_line(&error.to_string())));
     }
-    Ok(Pipeline { id, pipeline, layout, bindings: reflection.bindings, params_size })
+    let cooperative = source.text().contains(ENABLE);
+    Ok(Pipeline { id, pipeline, layout, bindings: reflection.bindings, params_size, cooperative })
 }
 
 struct Reflection {

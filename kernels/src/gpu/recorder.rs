@@ -82,7 +82,7 @@ impl Recorder {
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         if let Some(timestamps) = &mut self.timestamps {
             self.pass = None;
-            self.pass = Some(timestamps.pass(encoder, dispatch));
+            self.pass = Some(timestamps.pass(encoder, dispatch, pipeline.cooperative));
         }
         let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
         pass.set_pipeline(&pipeline.pipeline);

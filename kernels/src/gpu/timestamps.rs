@@ -36,16 +36,17 @@ impl Timestamps {
         }
     }
 
-    /// A pass of one dispatch, timed.
+    /// A pass of one dispatch, timed, with whether its shader multiplies by cooperative matrices.
     pub(super) fn pass(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         dispatch: &Dispatch,
+        cooperative: bool,
     ) -> wgpu::ComputePass<'static> {
         let first = 2 * self.pending.len() as u32;
         let Dispatch { kernel, entry, cost, fields, params, .. } = *dispatch;
-        let settings = settings(fields, params);
-        self.pending.push(Timing { kernel, entry: Some(entry), settings, cost, begin: 0.0, seconds: 0.0 });
+        let (entry, settings) = (Some(entry), settings(fields, params));
+        self.pending.push(Timing { kernel, entry, settings, cooperative, cost, begin: 0.0, seconds: 0.0 });
         let descriptor = wgpu::ComputePassDescriptor {
             label: Some(kernel),
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {

@@ -11,6 +11,7 @@
 //! and then added in order ([`parts`]).
 
 use super::{Params, Precision};
+use crate::cooperative::matrices;
 use crate::{Capabilities, Dtype, Pass, grid};
 
 /// How a launch computes its product on a GPU.
@@ -107,13 +108,11 @@ impl Tier {
     }
 
     pub(super) fn types(self, p: &Params) -> Vec<(&'static str, &'static str)> {
-        let matrices = match self {
-            Self::Small | Self::Large | Self::Narrow => return Vec::new(),
-            Self::Cooperative8 => ["coop_mat8x8<f16, A>", "coop_mat8x8<f16, B>", "coop_mat8x8<f32, C>"],
-            Self::Cooperative16 => ["coop_mat16x16<f16, A>", "coop_mat16x16<f16, B>", "coop_mat16x16<f32, C>"],
-        };
+        if !self.rounds() {
+            return Vec::new();
+        }
         let stored = if p.dtype == Dtype::F16.code() { "vec4<f16>" } else { "vec4f" };
-        ["Left", "Right", "Sum"].into_iter().zip(matrices).chain([("Stored", stored)]).collect()
+        matrices(self.side() / 8).into_iter().chain([("Stored", stored)]).collect()
     }
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {

@@ -12,35 +12,50 @@ pub struct Card {
     pub tflops: Option<f64>,
     /// GB/s of its memory.
     pub gbytes: f64,
+    /// TFLOP/s of its matrix units, of f16 without zeros left out, added up in f32; `None` where the vendor does not say.
+    pub matrix_tflops: Option<f64>,
+    /// True where those are of instructions that Vulkan does not have: Hopper's, in which four subgroups multiply together and do not
+    /// wait. A cooperative multiply-add is one subgroup's.
+    pub beyond_vulkan: bool,
 }
 
 const fn card(name: &'static str, tflops: f64, gbytes: f64) -> Card {
-    Card { name, tflops: Some(tflops), gbytes }
+    Card { name, tflops: Some(tflops), gbytes, matrix_tflops: None, beyond_vulkan: false }
 }
 
 /// A card whose arithmetic the vendor does not tell.
 const fn memory(name: &'static str, gbytes: f64) -> Card {
-    Card { name, tflops: None, gbytes }
+    Card { tflops: None, ..card(name, 0.0, gbytes) }
+}
+
+impl Card {
+    const fn matrix(self, tflops: f64) -> Self {
+        Self { matrix_tflops: Some(tflops), ..self }
+    }
+
+    const fn hopper(self, tflops: f64) -> Self {
+        Self { beyond_vulkan: true, ..self.matrix(tflops) }
+    }
 }
 
 const CARDS: &[Card] = &[
-    card("H100 PCIe", 51.0, 2_000.0),
-    card("H100 80GB HBM3", 67.0, 3_350.0),
-    card("H100 NVL", 60.0, 3_900.0),
-    card("H200", 67.0, 4_800.0),
-    card("H200 NVL", 60.0, 4_800.0),
-    card("A100", 19.5, 1_555.0),
-    card("A100 80GB PCIe", 19.5, 1_935.0),
-    card("A100 SXM4 80GB", 19.5, 2_039.0),
-    card("L4", 30.3, 300.0),
-    card("T4", 8.1, 300.0),
+    card("H100 PCIe", 51.0, 2_000.0).hopper(756.0),
+    card("H100 80GB HBM3", 67.0, 3_350.0).hopper(989.0),
+    card("H100 NVL", 60.0, 3_900.0).hopper(835.0),
+    card("H200", 67.0, 4_800.0).hopper(989.0),
+    card("H200 NVL", 60.0, 4_800.0).hopper(835.0),
+    card("A100", 19.5, 1_555.0).matrix(312.0),
+    card("A100 80GB PCIe", 19.5, 1_935.0).matrix(312.0),
+    card("A100 SXM4 80GB", 19.5, 2_039.0).matrix(312.0),
+    card("L4", 30.3, 300.0).matrix(121.0),
+    card("T4", 8.1, 300.0).matrix(65.0),
     card("RTX 3060", 12.7, 360.0),
     card("RTX 3060 Ti", 16.2, 448.0),
-    card("RTX 3070", 20.3, 448.0),
+    card("RTX 3070", 20.3, 448.0).matrix(40.6),
     card("RTX 3070 Ti", 21.7, 608.0),
-    card("RTX 3080", 29.8, 760.0),
+    card("RTX 3080", 29.8, 760.0).matrix(59.5),
     card("RTX 3080 Ti", 34.1, 912.0),
-    card("RTX 3090", 35.6, 936.0),
+    card("RTX 3090", 35.6, 936.0).matrix(71.0),
     card("RTX 3090 Ti", 40.0, 1_008.0),
     card("RTX 4060", 15.1, 272.0),
     card("RTX 4060 Ti", 22.1, 288.0),
@@ -48,11 +63,11 @@ const CARDS: &[Card] = &[
     card("RTX 4070 SUPER", 35.5, 504.0),
     card("RTX 4070 Ti", 40.1, 504.0),
     card("RTX 4070 Ti SUPER", 44.1, 672.0),
-    card("RTX 4080", 48.7, 717.0),
+    card("RTX 4080", 48.7, 717.0).matrix(97.5),
     card("RTX 4080 SUPER", 52.2, 736.0),
-    card("RTX 4090", 82.6, 1_008.0),
-    card("RX 7900 XT", 51.5, 800.0),
-    card("RX 7900 XTX", 61.4, 960.0),
+    card("RTX 4090", 82.6, 1_008.0).matrix(165.2),
+    card("RX 7900 XT", 51.5, 800.0).matrix(103.0),
+    card("RX 7900 XTX", 61.4, 960.0).matrix(122.8),
     card("Apple M1", 2.6, 68.0),
     card("Apple M1 Pro", 5.2, 200.0),
     memory("Apple M1 Max", 400.0),

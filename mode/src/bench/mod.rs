@@ -14,7 +14,7 @@ mod sweep;
 mod trace;
 
 pub use cards::Card;
-pub use ceilings::Ceilings;
+pub use ceilings::{Ceilings, Cooperative};
 pub use fusion::{Fusion, Gain};
 pub(crate) use profile::Rounds;
 pub use profile::{KernelProfile, Launch, Profile, Profiles, Rates};

@@ -1,12 +1,13 @@
 //! Where the time goes: a step, or one operation, launch by launch, against what this device can do.
 //!
 //! A launch's rates are its kernel's own cost over its time; the [ceiling](Ceilings) that binds it is that of which it reaches the
-//! greater share. What lies in the caches from the launch before may go faster than a copy of main memory: more than 100 %.
+//! greater share. A launch whose shader multiplies by cooperative matrices is held against what those reach. What lies in the caches from the launch before may go faster than a copy of main memory: more than 100 %.
 
+use super::ceilings::Work;
 use super::sweep::{Operation, Size};
 use super::{Ceilings, Fusion, Workload, fusion, kernels};
 use crate::Error;
-use mode_kernels::{Settings, Timing};
+use mode_kernels::{Cost, Settings, Timing};
 use mode_tensor::{Device, Dtype, Tensor, fill};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -65,9 +66,9 @@ pub struct Rates {
     pub gflops: f64,
     /// GB/s.
     pub gbytes: f64,
-    /// `arithmetic` or `bandwidth`.
+    /// `arithmetic`, `cooperative` (arithmetic, most of it by cooperative matrices) or `bandwidth`.
     pub bound: &'static str,
-    /// The rate as a share of that ceiling, in percent; none if the ceilings are not believed.
+    /// The rate as a share of that ceiling, in percent; none if it is not believed.
     pub percent: Option<f64>,
 }
 
@@ -99,6 +100,8 @@ pub struct Launch {
     /// Its parameters that are whole numbers.
     #[serde(serialize_with = "map")]
     pub settings: Settings,
+    /// True if its shader multiplies by cooperative matrices.
+    pub cooperative: bool,
     /// Milliseconds after the round's start.
     pub begin_ms: f64,
     /// Milliseconds.
@@ -117,10 +120,16 @@ fn map<V: Serialize, S: Serializer>(pairs: &[(&'static str, V)], serializer: S) 
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
+impl Launch {
+    fn work(&self) -> Work {
+        Work::of(Cost { flop: self.flop, bytes: self.bytes }, self.cooperative)
+    }
+}
+
 impl Rates {
-    pub(super) fn new(flop: f64, bytes: f64, seconds: f64, ceilings: &Ceilings) -> Self {
-        let [gflops, gbytes] = [flop, bytes].map(|what| what / seconds.max(1e-12) / 1e9);
-        let (bound, percent) = ceilings.share(gflops, gbytes);
+    fn new(work: Work, seconds: f64, ceilings: &Ceilings) -> Self {
+        let [gflops, gbytes] = [work.flop, work.bytes].map(|what| what / seconds.max(1e-12) / 1e9);
+        let (bound, percent) = ceilings.share(work, seconds);
         Self { gflops, gbytes, bound, percent }
     }
 }
@@ -168,22 +177,23 @@ impl Profile {
             kernel: timing.kernel,
             entry: timing.entry,
             settings: timing.settings.clone(),
+            cooperative: timing.cooperative,
             begin_ms: 1e3 * timing.begin,
             ms: 1e3 * timing.seconds,
             flop: timing.cost.flop,
             bytes: timing.cost.bytes,
-            rates: Rates::new(timing.cost.flop, timing.cost.bytes, timing.seconds, ceilings),
+            rates: Rates::new(Work::of(timing.cost, timing.cooperative), timing.seconds, ceilings),
         };
         let launches: Vec<Launch> = rounds.best().iter().map(launch).collect();
-        let sum = |of: fn(&Launch) -> f64| launches.iter().map(of).sum::<f64>();
-        let (ms, flop, bytes) = (sum(|launch| launch.ms), sum(|launch| launch.flop), sum(|launch| launch.bytes));
+        let ms = launches.iter().map(|launch| launch.ms).sum::<f64>();
+        let all = launches.iter().map(Launch::work).sum();
         let least =
             |seconds: &mut dyn Iterator<Item = f64>| seconds.min_by(f64::total_cmp).map(|seconds| 1e3 * seconds);
         Self {
             what,
             sizes,
             ms,
-            rates: Rates::new(flop, bytes, 1e-3 * ms, ceilings),
+            rates: Rates::new(all, 1e-3 * ms, ceilings),
             plain_ms: least(&mut rounds.plain.iter().copied()),
             profiled_ms: least(&mut rounds.profiled.iter().map(|(seconds, _)| *seconds)).unwrap_or_default(),
             kernels: by_kernel(&launches, ceilings),
@@ -215,19 +225,14 @@ fn timing_us(device: &Device) -> Result<f64, Error> {
 }
 
 fn by_kernel(launches: &[Launch], ceilings: &Ceilings) -> Vec<KernelProfile> {
-    let mut sums: BTreeMap<&'static str, (usize, f64, f64, f64)> = BTreeMap::new();
-    for launch in launches {
-        let (count, ms, flop, bytes) = sums.entry(launch.kernel).or_default();
-        *count += 1;
-        *ms += launch.ms;
-        *flop += launch.flop;
-        *bytes += launch.bytes;
-    }
-    let row = |(kernel, (launches, ms, flop, bytes))| {
-        let rates = Rates::new(flop, bytes, 1e-3 * ms, ceilings);
-        KernelProfile { kernel, launches, ms, flop, bytes, rates }
+    let mut of: BTreeMap<&'static str, Vec<&Launch>> = BTreeMap::new();
+    launches.iter().for_each(|launch| of.entry(launch.kernel).or_default().push(launch));
+    let row = |(kernel, launches): (_, Vec<&Launch>)| {
+        let (ms, work) = (launches.iter().map(|l| l.ms).sum::<f64>(), launches.iter().map(|l| l.work()).sum::<Work>());
+        let (launches, rates) = (launches.len(), Rates::new(work, 1e-3 * ms, ceilings));
+        KernelProfile { kernel, launches, ms, flop: work.flop, bytes: work.bytes, rates }
     };
-    let mut kernels: Vec<KernelProfile> = sums.into_iter().map(row).collect();
+    let mut kernels: Vec<KernelProfile> = of.into_iter().map(row).collect();
     kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     kernels
 }
@@ -245,15 +250,18 @@ impl Profiles {
         Ok(Self { device: device.name(), ceilings, tick_ns, timing_us, profiles: Vec::new() })
     }
 
-    /// Profiles `operation`, forward and where it has one backward, at some sizes.
+    /// Profiles `operation`, forward and where it has one backward, at some sizes; with `half` of operands that may be rounded to f16.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn add(&mut self, device: &Device, operation: Operation, sizes: &[Size]) -> Result<(), Error> {
+    pub fn add(&mut self, device: &Device, operation: Operation, sizes: &[Size], half: bool) -> Result<(), Error> {
         let size = |i: usize| sizes.get(i).map_or(1, |(_, size)| *size);
         let mut workload: Workload = match operation {
             Operation::Gate => kernels::gate_merge(device, [size(0), size(1), size(2)], true)?,
-            Operation::Matmul => kernels::matmul(device, [size(0), size(1), size(2)], Dtype::F32)?,
+            Operation::Matmul => {
+                let dtype = if half { Dtype::F16 } else { Dtype::F32 };
+                kernels::matmul(device, [size(0), size(1), size(2)], dtype)?
+            }
             Operation::Attention => kernels::attention(device, size(0), size(1), true)?,
         };
         let rounds = Rounds::of(device, &mut || (workload.run)().map(|_| ()))?;
@@ -291,8 +299,8 @@ impl Profiles {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ceilings::Cooperative;
     use super::*;
-    use mode_kernels::Cost;
 
     #[test]
     fn rates_and_the_binding_ceiling_come_from_the_cost() {
@@ -300,6 +308,7 @@ mod tests {
             kernel,
             entry: None,
             settings: vec![("m", 3)],
+            cooperative: false,
             cost: Cost { flop, bytes },
             begin: 0.5,
             seconds,
@@ -327,6 +336,14 @@ mod tests {
             (json["sizes"]["tokens"].as_u64(), json["launches"][0]["settings"]["m"].as_u64()),
             (Some(7), Some(3))
         );
+        // The same products by cooperative matrices that reach 800 are bound by those, the whole by what it takes most of.
+        let rounds = round(1.0).into_iter().map(|timing| Timing { cooperative: timing.kernel == "product", ..timing });
+        let rounds = Rounds { plain: Vec::new(), profiled: vec![(0.12, rounds.collect())] };
+        let cooperative = vec![Cooperative { size: 16, gflops: 800.0 }];
+        let ceilings = Ceilings { cooperative, ..ceilings };
+        let profile = Profile::new("gate", Vec::new(), &rounds, &ceilings);
+        assert_eq!((profile.kernels[1].rates.bound, profile.kernels[1].rates.percent), ("cooperative", Some(12.5)));
+        assert_eq!((profile.rates.bound, profile.kernels[0].rates.bound), ("bandwidth", "bandwidth"));
         let doubtful = Ceilings { believed: false, ..ceilings };
         assert_eq!(Profile::new("gate", Vec::new(), &rounds, &doubtful).kernels[0].rates.percent, None);
     }

@@ -64,13 +64,15 @@ pub(crate) fn svg(profiles: &Profiles) -> Result<String, ReportError> {
 
 fn draw(into: &mut String, profiles: &Profiles, dots: &[Dot]) -> Result<(), ReportError> {
     let (gflops, gbytes) = (profiles.ceilings.gflops, profiles.ceilings.gbytes);
-    let ridge = gflops / gbytes;
+    let cooperative = profiles.ceilings.cooperative_gflops();
+    let roofs: Vec<f64> = [Some(gflops), cooperative].into_iter().flatten().collect();
     let span = |values: &mut dyn Iterator<Item = f64>, around: f64| {
         let (low, high) = values.fold((around, around), |(low, high), v| (low.min(v), high.max(v)));
         (low / 2.0, high * 2.0)
     };
-    let (left, right) = span(&mut dots.iter().map(|dot| dot.at.0), ridge);
-    let (bottom, top) = span(&mut dots.iter().map(|dot| dot.at.1), gflops);
+    let ridges = roofs.iter().map(|roof| roof / gbytes);
+    let (left, right) = span(&mut dots.iter().map(|dot| dot.at.0).chain(ridges), gflops / gbytes);
+    let (bottom, top) = span(&mut dots.iter().map(|dot| dot.at.1).chain(roofs.iter().copied()), gflops);
     let height = HEIGHT.max(LINE * (dots.len() as u32 + 3));
     let root = SVGBackend::with_string(into, ((WIDTH + LIST) * FINE, height * FINE)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -92,8 +94,10 @@ fn draw(into: &mut String, profiles: &Profiles, dots: &[Dot]) -> Result<(), Repo
         .x_desc("FLOP a byte")
         .y_desc("GFLOP/s")
         .draw()?;
-    let roof = [left, ridge, right].map(|intensity| (intensity, (intensity * gbytes).min(gflops)));
-    chart.draw_series(LineSeries::new(roof, ROOF.stroke_width(2 * FINE)))?;
+    for &roof in &roofs {
+        let line = [left, roof / gbytes, right].map(|intensity| (intensity, (intensity * gbytes).min(roof)));
+        chart.draw_series(LineSeries::new(line, ROOF.stroke_width(2 * FINE)))?;
+    }
     for (number, dot) in dots.iter().enumerate() {
         let colour = COLOURS[dot.profile % COLOURS.len()];
         chart.draw_series([Circle::new(dot.at, 4 * FINE, colour.filled())])?;
@@ -105,7 +109,8 @@ fn draw(into: &mut String, profiles: &Profiles, dots: &[Dot]) -> Result<(), Repo
     let write =
         |number: usize, words: String, colour: &RGBColor| list.draw(&Text::new(words, line(number), font(colour)));
     write(0, profiles.device.clone(), &INK)?;
-    write(1, format!("{gflops:.0} GFLOP/s, {gbytes:.0} GB/s: the roof"), &ROOF)?;
+    let more = cooperative.map_or_else(String::new, |gflops| format!(" ({gflops:.0} cooperative)"));
+    write(1, format!("{gflops:.0} GFLOP/s{more}, {gbytes:.0} GB/s: the roof"), &ROOF)?;
     for (number, dot) in dots.iter().enumerate() {
         let colour = COLOURS[dot.profile % COLOURS.len()];
         write(number + 2, format!("{}  {}", number + 1, dot.words), &colour)?;
@@ -127,6 +132,7 @@ mod tests {
             kernel,
             entry: None,
             settings: Vec::new(),
+            cooperative: false,
             cost: Cost { flop, bytes: 1e6 },
             begin: 0.0,
             seconds: 1e-3,

@@ -16,10 +16,10 @@ pub(crate) fn trace(profiles: &Profiles) -> Value {
 }
 
 fn event(launch: &Launch, thread: usize) -> Value {
-    let Launch { kernel, entry, begin_ms, ms, flop, bytes, rates, .. } = launch;
+    let Launch { kernel, entry, cooperative, begin_ms, ms, flop, bytes, rates, .. } = launch;
     let mut args = json!({
         "entry": entry, "flop": flop, "bytes": bytes, "gflops": rates.gflops, "gbytes": rates.gbytes, "bound": rates.bound,
-        "percent": rates.percent
+        "percent": rates.percent, "cooperative": cooperative
     });
     for (setting, value) in &launch.settings {
         args[*setting] = json!(value);
@@ -40,7 +40,7 @@ pub(crate) fn csv(profiles: &Profiles) -> String {
         };
         let sizes: Vec<String> = AXES.iter().map(size).collect();
         for (i, launch) in profile.launches.iter().enumerate() {
-            let Launch { kernel, entry, settings, begin_ms, ms, flop, bytes, rates } = launch;
+            let Launch { kernel, entry, settings, begin_ms, ms, flop, bytes, rates, .. } = launch;
             let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let percent = rates.percent.map_or_else(String::new, |percent| percent.to_string());
             text.push_str(&format!(

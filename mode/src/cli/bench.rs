@@ -2,7 +2,7 @@
 
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
-use crate::bench::{ALL, CEILINGS, Ceilings, LARGE, UNFROZEN, bench, unknown};
+use crate::bench::{ALL, CEILINGS, Ceilings, Cooperative, LARGE, UNFROZEN, bench, unknown};
 use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
@@ -49,10 +49,17 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 fn print_ceilings(ceilings: &Ceilings) -> Result<(), Error> {
     let Ceilings { gflops, gbytes, copied, timer, .. } = ceilings;
     say!("arithmetic  {gflops:>9.1} GFLOP/s  f32 multiply-adds in registers, by {timer}");
+    if let Some(gflops) = ceilings.half_gflops {
+        say!("            {gflops:>9.1} GFLOP/s  f16 multiply-adds in registers");
+    }
+    for Cooperative { size, gflops } in &ceilings.cooperative {
+        say!("cooperative {gflops:>9.1} GFLOP/s  matrices of {size} x {size} in registers, f16 added up in f32");
+    }
     say!("bandwidth   {gbytes:>9.1} GB/s     a copy of {} MB, read and written", copied / 1_000_000);
     if let Some(card) = ceilings.data_sheet {
         let tflops = card.tflops.map_or_else(|| "no word of f32".into(), |t| format!("{t} TFLOP/s of f32"));
-        say!("data sheet  {}: {tflops}, {} GB/s", card.name, card.gbytes);
+        let matrix = card.matrix_tflops.map_or_else(String::new, |t| format!("{t} of f16 matrices, "));
+        say!("data sheet  {}: {tflops}, {matrix}{} GB/s", card.name, card.gbytes);
     }
     ceilings.warnings.iter().for_each(|warning| tell!("warning: {warning}"));
     Ok(())

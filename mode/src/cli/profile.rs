@@ -1,7 +1,7 @@
 //! `mode profile`, and what `--profile` prints of a run.
 
 use super::{DeviceArguments, nearest, print_json};
-use crate::bench::{AXES, Fusion, Gain, Launch, Operation, Profile, Profiles, Rates, STEPS, csv, svg, trace};
+use crate::bench::{AXES, Ceilings, Fusion, Gain, Launch, Operation, Profile, Profiles, Rates, STEPS, csv, svg, trace};
 use crate::train::Recipe;
 use crate::{Error, files};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Columns of matmul's right matrix [default: 1024]
     #[arg(long, value_delimiter = ',')]
     columns: Vec<usize>,
+    /// Of matmul: operands may be rounded to f16, which cooperative matrices multiply; the right one is stored so
+    #[arg(long)]
+    half: bool,
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -78,6 +81,9 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         (_, None) => None,
         (_, Some(path)) => return Err(Error::content(path, "only `mode profile step` takes a recipe")),
     };
+    if arguments.half && arguments.what != What::Operation(Operation::Matmul) {
+        return Err(Error::Setting("--half: only `mode profile matmul` has operands that may be rounded".into()));
+    }
     let files = [&arguments.csv, &arguments.svg, &arguments.trace];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
     for (i, file) in files.iter().enumerate() {
@@ -102,7 +108,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let mut found = Profiles::new(&device)?;
     for sizes in &sweep {
         if let What::Operation(operation) = arguments.what {
-            found.add(&device, operation, sizes)?;
+            found.add(&device, operation, sizes, arguments.half)?;
         }
     }
     if let (What::Step, Some(name)) = (arguments.what, workload) {
@@ -132,7 +138,10 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 /// Ceilings and profiles; a single one with all its kernels and, if they are few, launches.
 pub(super) fn print(found: &Profiles) {
     let ceilings = &found.ceilings;
-    say!("ceilings  {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of a copy", ceilings.gflops, ceilings.gbytes);
+    let cooperative = ceilings.cooperative_gflops();
+    let cooperative = cooperative.map_or_else(String::new, |gflops| format!(", {gflops:.1} of cooperative ones"));
+    let Ceilings { gflops, gbytes, .. } = ceilings;
+    say!("ceilings  {gflops:.1} GFLOP/s of multiply-adds{cooperative}, {gbytes:.1} GB/s of a copy");
     ceilings.warnings.iter().for_each(|warning| tell!("warning: {warning}"));
     match found.profiles.as_slice() {
         [one] => print_one(one),
