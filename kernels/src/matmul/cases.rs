@@ -20,11 +20,26 @@ struct Shape {
     /// Terms that the last product of a batch has less.
     less: usize,
     alpha: f32,
+    /// What becomes of the product: an [`Epilogue`](crate::epilogue::Epilogue)'s number.
+    epilogue: u32,
 }
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        Self { batch, m, n, k, transpose_a, transpose_b, keep: false, dtype: Dtype::F32, tier, less: 0, alpha: 0.5 }
+        Self {
+            batch,
+            m,
+            n,
+            k,
+            transpose_a,
+            transpose_b,
+            keep: false,
+            dtype: Dtype::F32,
+            tier,
+            less: 0,
+            alpha: 0.5,
+            epilogue: 0,
+        }
     }
 
     fn keep(self) -> Self {
@@ -33,6 +48,11 @@ impl Shape {
 
     fn plain(self) -> Self {
         Self { alpha: 1.0, ..self }
+    }
+
+    /// With a bias, a residual and GELU by tanh.
+    fn ending(self) -> Self {
+        Self { epilogue: 3 | 2 << 2, ..self }
     }
 
     fn stored(self, dtype: Dtype) -> Self {
@@ -54,11 +74,14 @@ impl Shape {
                 accumulate: self.keep.into(),
                 dtype: self.dtype.code(),
                 tier: self.tier.code(),
+                epilogue: self.epilogue,
                 ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
             },
             inputs: vec![
                 Data::F32(rounded(fill(seed, batch * m * k, 1.0))),
                 Data::stored(self.dtype, rounded(fill(seed + 1, batch * k * n, 1.0))),
+                Data::F32(fill(seed + 3, n, 1.0)),
+                Data::F32(fill(seed + 4, batch * m * n, 1.0)),
             ],
             outputs: vec![if self.keep {
                 Data::F32(fill(seed + 2, batch * m * n, 1.0))
@@ -88,6 +111,7 @@ fn odd() -> Vec<Shape> {
             // Nothing divides the first; four divides the second, of which the last product is short.
             for &dtype in if transposes[0] { &dtypes[..1] } else { dtypes } {
                 shapes.push(Shape::new(tier, odd, transposes).stored(dtype).keep());
+                shapes.push(Shape::new(tier, odd, transposes).stored(dtype).ending());
                 shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype) });
             }
         }
@@ -103,6 +127,11 @@ fn odd() -> Vec<Shape> {
     {
         shapes.push(Shape::new(Tier::Small, sizes, [false, transpose_b]).plain());
     }
+    // A bias or a residual alone, each activation alone, and what is added to what is there; the CPU's tasks of some columns.
+    let one = Shape::new(Tier::Small, [1, 33, 300, 21], [false, true]);
+    shapes.extend([1, 2, 1 << 2, 2 << 2, 3 << 2, 4 << 2, 5 << 2].map(|epilogue| Shape { epilogue, ..one }));
+    shapes.push(one.ending().keep());
+    shapes.push(Shape::new(Tier::Narrow, [2, 3, 71, 100], [false, true]).ending().keep());
     shapes
 }
 
@@ -112,12 +141,13 @@ fn large() -> Vec<Shape> {
     // A weight that the CPU widens in several parts, both ways round.
     let weight =
         [true, false].map(|tb| Shape::new(Tier::Large, [1, 67, 2_051, 1_539], [false, tb]).stored(Dtype::BF16).keep());
+    let weight = weight.into_iter().flat_map(|shape| [shape, shape.ending()]);
     let rest =
         [Tier::Cooperative8, Tier::Cooperative16].map(|tier| Shape::new(tier, [1, 300, 260, 1_000], [false, true]));
     square.into_iter().chain([tall]).chain(weight).chain(rest).collect()
 }
 
-/// `count` cases of random shape, transposition, storage and tier.
+/// `count` cases of random shape, transposition, storage, tier and epilogue.
 pub fn draws(count: usize, seed: u32) -> Vec<Case<Params>> {
     (0..count as u32).map(|i| draw(seed.wrapping_add(1_000 * i))).collect()
 }
@@ -139,6 +169,8 @@ fn draw(seed: u32) -> Case<Params> {
         keep: bit(3),
         dtype: [Dtype::F32, Dtype::F16, Dtype::BF16][hash(seed, 5) as usize % dtypes],
         less: hash(seed, 6) as usize % k,
+        // Half of all products have one.
+        epilogue: if bit(4) { hash(seed, 7) % 24 } else { 0 },
         ..shape
     }
     .case(seed)
