@@ -1,11 +1,14 @@
 // y = x * r * (offset + weight), r = 1 / sqrt(mean(x^2) + epsilon): one workgroup a row.
 
+alias StoredX = f32;                                             // how x is: f32 or f16
+alias StoredY = f32;                                             // how y is
+
 struct Params { rows: u32, width: u32, epsilon: f32, offset: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;          // [rows, width]
+@group(0) @binding(1) var<storage, read> x: array<StoredX>;      // [rows, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;     // [width]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;    // [rows, width]
+@group(0) @binding(3) var<storage, read_write> y: array<StoredY>;    // [rows, width]
 @group(0) @binding(4) var<storage, read_write> r: array<f32>;    // [rows]
 
 const LANES: u32 = 64;
@@ -20,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     var sum = 0.0;
     for (var i = lane; i < params.width; i += LANES) {
-        let v = x[row * params.width + i];
+        let v = f32(x[row * params.width + i]);
         sum += v * v;
     }
     partial[lane] = sum;
@@ -36,6 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         r[row] = inverse;
     }
     for (var i = lane; i < params.width; i += LANES) {
-        y[row * params.width + i] = x[row * params.width + i] * inverse * (params.offset + weight[i]);
+        let v = f32(x[row * params.width + i]);
+        y[row * params.width + i] = StoredY(v * inverse * (params.offset + weight[i]));
     }
 }

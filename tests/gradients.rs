@@ -37,7 +37,7 @@ fn linear() -> Checked {
 
 #[test]
 fn rms_norm() -> Checked {
-    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5, 1.0))
+    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5, 1.0, Dtype::F32))
 }
 
 #[test]

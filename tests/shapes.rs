@@ -81,7 +81,7 @@ proptest! {
 
     #[test]
     fn rms_norm_agrees(seed in 1u32..1000, rows in 1usize..40, width in 1usize..300, epsilon in 1e-6f32..1.0) {
-        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon, 0.0))?;
+        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon, 0.0, Dtype::F32))?;
     }
 
     #[test]
@@ -140,7 +140,7 @@ proptest! {
             all(&|_, v| linear(&v[0], &v[1])),
             all(&|_, v| add(&v[0], &v[1])),
             all(&|_, v| glu(Activation::GeluTanh, &v[0], &v[1])),
-            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0)),
+            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0, Dtype::F32)),
             all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, &[1.0], 1.0)?, length)),
             all(&|device, v| Ok(cross_entropy(&v[0], &Ids::new(device, &[0, 1, 2])?)?.mean)),
             all(&|device, v| embedding(&Ids::new(device, &[9])?, &v[0], None)),

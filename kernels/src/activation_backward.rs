@@ -3,7 +3,9 @@
 use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// The kernel.
@@ -20,7 +22,7 @@ pub fn activation_backward(
     dh: &View,
     dx: &View,
 ) -> Result<(), KernelError> {
-    launch::<ActivationBackward>(device, &Params::new(dh.len, activation), &[x, dh], &[dx])
+    launch::<ActivationBackward>(device, &Params::of(dx, activation), &[x, dh], &[dx])
 }
 
 impl Kernel for ActivationBackward {
@@ -32,6 +34,14 @@ impl Kernel for ActivationBackward {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -56,7 +66,7 @@ impl Kernel for ActivationBackward {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 9.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+        Cost { flop: 9.0 * f64::from(p.count), bytes: 3.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -65,7 +75,7 @@ impl Kernel for ActivationBackward {
             let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
             Case { params, inputs, outputs: vec![Data::Out(n)] }
         };
-        Params::cases(sizes).into_iter().map(case).collect()
+        Params::cases(sizes, case)
     }
 }
 

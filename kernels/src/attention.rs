@@ -15,7 +15,9 @@ use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{exp, max, simd, sum, tanh};
 use crate::strips::Strip;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -52,6 +54,8 @@ crate::kernel::params! {
         pub cap: f32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
+        /// How all but log sums are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -78,17 +82,28 @@ impl Params {
 
     /// A tile's constants.
     pub(crate) fn tile(&self, [x, y]: [u32; 2]) -> Vec<(&'static str, u32)> {
-        vec![("HEAD", self.width), ("PIECE", self.piece().0), ("X", x), ("Y", y)]
+        vec![("HEAD", self.width), ("PIECE", self.piece()), ("X", x), ("Y", y)]
     }
 
-    /// What shaders read and write at once of a head: its elements and its type.
-    pub(crate) fn piece(&self) -> (u32, &'static str) {
-        if self.width.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
+    /// Elements of a head that shaders read and write at once.
+    pub(crate) fn piece(&self) -> u32 {
+        if self.width.is_multiple_of(4) { 4 } else { 1 }
+    }
+
+    /// The types of as many elements, in arithmetic and in buffers.
+    pub(crate) fn types(&self) -> Vec<(&'static str, &'static str)> {
+        let of = |dtype: Dtype| dtype.wgsl()[usize::from(self.piece() == 4)];
+        vec![("Piece", of(Dtype::F32)), ("Stored", of(self.dtype()))]
+    }
+
+    /// How all but log sums are stored.
+    pub(crate) fn dtype(&self) -> Dtype {
+        Dtype::activation(self.dtype)
     }
 
     /// True for so few queries that each is a workgroup's own, whose 256 threads share out the width of a head.
     fn is_short(&self) -> bool {
-        self.length <= SHORT && self.width <= 256 * self.piece().0
+        self.length <= SHORT && self.width <= 256 * self.piece()
     }
 
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
@@ -114,7 +129,7 @@ pub fn attention(
     o: &View,
     lse: &View,
 ) -> Result<(), KernelError> {
-    launch::<Attention>(device, &params, &[q, k, v], &[o, lse])
+    launch::<Attention>(device, &Params { dtype: q.dtype().code(), ..params }, &[q, k, v], &[o, lse])
 }
 
 impl Kernel for Attention {
@@ -125,11 +140,15 @@ impl Kernel for Attention {
     const OUTPUTS: &'static [&'static str] = &["o", "lse"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        if p.is_short() { vec![("HEAD", p.width), ("PIECE", p.piece().0)] } else { p.tile(p.threads(NARROW)) }
+        if p.is_short() { vec![("HEAD", p.width), ("PIECE", p.piece())] } else { p.tile(p.threads(NARROW)) }
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
-        vec![("Piece", p.piece().1)]
+        p.types()
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 4 { Dtype::F32 } else { p.dtype() }
     }
 
     fn tier(p: &Params) -> usize {
@@ -202,7 +221,7 @@ impl Kernel for Attention {
     fn cost(p: &Params) -> Cost {
         let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
         let moved = 2.0 * length * heads + 2.0 * p.keys() as f64 * kv_heads;
-        Cost { flop: p.flop(), bytes: 4.0 * batch * width * moved }
+        Cost { flop: p.flop(), bytes: p.dtype().bytes() * batch * width * moved }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -231,7 +250,8 @@ impl Kernel for Attention {
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
-        shapes(sizes).into_iter().chain(more).map(case).collect()
+        let cases = shapes(sizes).into_iter().chain(more).map(case).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 }
 
@@ -248,6 +268,7 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         window: 0,
         cap: 0.0,
         width,
+        dtype: Dtype::F32.code(),
     };
     let odd = [
         (1, 1, 1, 1, 1),
@@ -311,8 +332,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params { batch: 1, length: 2, scale: 1.0, ..shapes(Sizes::Odd)[0] };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);

@@ -2,7 +2,9 @@
 //! itself. Moves 2 units.
 
 use crate::add::sums;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -12,6 +14,8 @@ crate::kernel::params! {
         pub count: u32,
         /// Elements a row.
         pub width: u32,
+        /// How x and y are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -23,7 +27,8 @@ pub struct Bias;
 /// # Errors
 /// As [`crate::launch`].
 pub fn bias(device: &Device, x: &View, b: &View, y: &View) -> Result<(), KernelError> {
-    launch::<Bias>(device, &Params { count: x.len as u32, width: b.len as u32 }, &[x, b], &[y])
+    let params = Params { count: x.len as u32, width: b.len as u32, dtype: x.dtype().code() };
+    launch::<Bias>(device, &params, &[x, b], &[y])
 }
 
 impl Kernel for Bias {
@@ -32,6 +37,14 @@ impl Kernel for Bias {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::BIAS];
     const INPUTS: &'static [&'static str] = &["x", "b"];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Dtype::activation(p.dtype).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 1 { Dtype::F32 } else { Dtype::activation(p.dtype) }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256))]
@@ -53,17 +66,18 @@ impl Kernel for Bias {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: f64::from(p.count), bytes: 8.0 * f64::from(p.count) }
+        Cost { flop: f64::from(p.count), bytes: 2.0 * Self::dtype(p, 0).bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width): (usize, usize)| Case {
-            params: Params { count: (rows * width) as u32, width: width as u32 },
+            params: Params { count: (rows * width) as u32, width: width as u32, dtype: Dtype::F32.code() },
             inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
             outputs: vec![Data::Out(rows * width)],
         };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129)];
-        sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter().map(case).collect()
+        let cases = sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter().map(case).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 }
 
@@ -75,7 +89,7 @@ mod tests {
     fn by_hand() {
         let mut y = [0.0; 4];
         let bindings = Bindings::new(vec![&[1.0, 2.0, 3.0, 4.0], &[10.0, 20.0]], vec![&mut y]);
-        Bias::reference(&Params { count: 4, width: 2 }, bindings);
+        Bias::reference(&Params { count: 4, width: 2, dtype: Dtype::F32.code() }, bindings);
         assert_eq!(y, [11.0, 22.0, 13.0, 24.0]);
     }
 }

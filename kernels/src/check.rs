@@ -1,10 +1,20 @@
 //! Agreement of a device's kernels with the f64 reference, over each kernel's cases.
+//!
+//! Of an output that is stored as halves the reference's is rounded too, and one unit in the last place is forgiven before the
+//! rest is held to [`TOLERANCE`]: two numbers that agree to that may lie on either side of where rounding turns, and a GPU may
+//! round towards zero where the reference takes the nearest; either way they are stored one unit apart at the most, and what
+//! lies between them otherwise. Below f16's least normal number, 2^-14, where a GPU may write zero, that much is forgiven.
 
-use crate::{Bindings, Case, Data, Device, Dtype, Kernel, KernelError, Sizes, View, launch};
+use crate::{Case, Data, Device, Dtype, Kernel, KernelError, Sizes, View, launch};
 use std::collections::BTreeMap;
 
-/// Greatest accepted error: |got - want| / (|want| + root mean square of want).
+/// Greatest accepted error: |got - want| / (|want| + root mean square of want), of halves less a unit in the last place.
 pub const TOLERANCE: f64 = 3e-5;
+
+/// A unit in the last place of an f16, relative to the number that it is the last place of, at the most.
+const LAST_PLACE: f64 = 1.0 / 1024.0;
+/// f16's least normal number.
+const LEAST_NORMAL: f64 = 1.0 / 16_384.0;
 
 /// How one kernel fared.
 #[derive(Debug, Clone)]
@@ -49,6 +59,7 @@ pub fn kernel<K: Kernel>(device: &Device, sizes: Sizes, seed: u32) -> Result<Out
 /// What a launch reports.
 pub fn cases<K: Kernel>(device: &Device, cases: Vec<Case<K::Params>>) -> Result<Outcome, KernelError> {
     let mut outcome = Outcome { kernel: K::NAME, cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
+    let reference = Device::reference();
     for (number, case) in cases.into_iter().enumerate() {
         let got = match run::<K>(device, &case) {
             Err(KernelError::Lack { file, what, .. }) => {
@@ -57,12 +68,12 @@ pub fn cases<K: Kernel>(device: &Device, cases: Vec<Case<K::Params>>) -> Result<
             }
             got => got?,
         };
-        let want = reference::<K>(&case);
+        let want = run::<K>(&reference, &case)?;
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             if matches!(case.outputs[i], Data::Scratch(_)) {
                 continue;
             }
-            let (error, element) = worst_error(got, want);
+            let (error, element) = worst_error(got, want, K::dtype(&case.params, K::INPUTS.len() + i));
             if error > outcome.worst {
                 outcome.worst = error;
                 outcome.at = format!("case {number}, {}[{element}]", K::OUTPUTS[i]);
@@ -73,13 +84,15 @@ pub fn cases<K: Kernel>(device: &Device, cases: Vec<Case<K::Params>>) -> Result<
     Ok(outcome)
 }
 
-/// The worst error and its element; infinite for NaN.
-fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
+/// The worst error of what is stored as `dtype` and its element; infinite for NaN.
+fn worst_error(got: &[f64], want: &[f64], dtype: Dtype) -> (f64, usize) {
     let mean_square = want.iter().map(|v| v * v).sum::<f64>() / want.len().max(1) as f64;
     let floor = mean_square.sqrt().max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let error = (got - want).abs() / (want.abs() + floor);
+        let forgiven = if dtype == Dtype::F32 { 0.0 } else { (want.abs() * LAST_PLACE).max(LEAST_NORMAL) };
+        let difference = (got - want).abs();
+        let error = if difference <= forgiven { 0.0 } else { (difference - forgiven) / (want.abs() + floor) };
         let error = if error.is_nan() { f64::INFINITY } else { error };
         if error > worst.0 {
             worst = (error, i);
@@ -88,46 +101,27 @@ fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
     worst
 }
 
-/// What the reference makes of a case.
-fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
-    let widen = |data: &Data| match data {
-        Data::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
-        Data::Halves(dtype, values) => {
-            let mut rounded = vec![0.0; values.len()];
-            dtype.decode(&dtype.encode(values), &mut rounded);
-            rounded.into_iter().map(f64::from).collect()
-        }
-        Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
-        Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
-    };
-    let inputs: Vec<Vec<f64>> = case.inputs.iter().map(widen).collect();
-    let mut outputs: Vec<Vec<f64>> = case.outputs.iter().map(widen).collect();
-    let bindings =
-        Bindings::new(inputs.iter().map(Vec::as_slice).collect(), outputs.iter_mut().map(Vec::as_mut_slice).collect());
-    K::reference(&case.params, bindings);
-    outputs
-}
-
-/// What the device makes of it.
+/// What a device makes of a case.
 fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64>>, KernelError> {
-    let (inputs, outputs) = (place(device, &case.inputs)?, place(device, &case.outputs)?);
+    let [inputs, outputs] = place::<K>(device, case)?;
     launch::<K>(device, &case.params, &inputs.iter().collect::<Vec<_>>(), &outputs.iter().collect::<Vec<_>>())?;
     outputs.iter().map(|view| device.read_f64(view)).collect()
 }
 
-/// A case's contents on the device.
-pub(crate) fn place(device: &Device, contents: &[Data]) -> Result<Vec<View>, KernelError> {
-    let place = |data: &Data| -> Result<View, KernelError> {
-        let dtype = if let Data::Halves(dtype, _) = data { *dtype } else { Dtype::F32 };
-        let view = View::whole(device.alloc_as(dtype, data.count())?);
+/// A case's inputs and outputs on the device.
+pub(crate) fn place<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<[Vec<View>; 2], KernelError> {
+    let place = |(binding, data): (usize, &Data)| -> Result<View, KernelError> {
+        let view = View::whole(device.alloc_as(K::dtype(&case.params, binding), data.count())?);
         match data {
-            Data::F32(values) | Data::Halves(_, values) => device.write(&view, values)?,
+            Data::F32(values) => device.write(&view, values)?,
             Data::U32(ids) => device.write_ids(&view, ids)?,
             Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
         }
         Ok(view)
     };
-    contents.iter().map(place).collect()
+    let mut inputs = case.inputs.iter().chain(&case.outputs).enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
+    let outputs = inputs.split_off(case.inputs.len());
+    Ok([inputs, outputs])
 }
 
 #[cfg(test)]
@@ -136,8 +130,15 @@ mod tests {
 
     #[test]
     fn an_unwritten_output_is_infinitely_wrong() {
-        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0]), (f64::INFINITY, 1));
-        assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0]), (0.0, 0));
-        assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0]).0 > TOLERANCE);
+        let worst = |got: [f64; 2], dtype| worst_error(&got, &[1.0, 2.0], dtype);
+        for dtype in [Dtype::F32, Dtype::F16] {
+            assert_eq!(worst([1.0, f64::NAN], dtype), (f64::INFINITY, 1));
+            assert_eq!(worst([1.0, 2.0], dtype), (0.0, 0));
+            assert!(worst([1.0, 2.003], dtype).0 > TOLERANCE);
+        }
+        // A unit in the last place, and two.
+        assert!(worst([1.0, 2.0 + 2.0 / 1024.0], Dtype::F32).0 > TOLERANCE);
+        assert_eq!(worst([1.0, 2.0 + 2.0 / 1024.0], Dtype::F16).0, 0.0);
+        assert!(worst([1.0, 2.0 + 4.0 / 1024.0], Dtype::F16).0 > TOLERANCE);
     }
 }

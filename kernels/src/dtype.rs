@@ -1,6 +1,7 @@
-//! How a buffer's elements are stored: as f32, or, for weights that are only read, as f16 or bf16, two to a 32-bit word.
-//! Arithmetic is f32 everywhere: a half is widened when it is read, which is exact, but that a GPU may take f16's subnormals
-//! (below 6.1e-5) for zero.
+//! How a buffer's elements are stored: as f32, or as halves, two to a 32-bit word: weights that are only read as f16 or bf16, and
+//! in mixed precision activations as f16. Arithmetic is f32 everywhere: a half is widened when it is read, which is exact, but
+//! that a GPU may take f16's subnormals (below 6.1e-5) for zero, and what is stored as f16 is rounded when it is written: to the
+//! nearest, or on a GPU perhaps towards zero.
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
@@ -35,6 +36,21 @@ impl Dtype {
         [Self::F32, Self::F16, Self::BF16].into_iter().find(|dtype| dtype.code() == code).unwrap_or(Self::F32)
     }
 
+    /// How an activation of this number is stored, which may be halves of f16 alone: what was meant for another is refused.
+    pub(crate) fn activation(code: u32) -> Self {
+        if code == Self::F16.code() { Self::F16 } else { Self::F32 }
+    }
+
+    /// An element's type in shaders that declare `enable f16;` for it, and that of four of them.
+    pub(crate) fn wgsl(self) -> [&'static str; 2] {
+        if self == Self::F16 { ["f16", "vec4<f16>"] } else { ["f32", "vec4f"] }
+    }
+
+    /// Bytes of an element.
+    pub(crate) fn bytes(self) -> f64 {
+        if self == Self::F32 { 4.0 } else { 2.0 }
+    }
+
     /// As messages and files know it.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,12 +76,40 @@ impl Dtype {
     /// The nearest halves of `values`. `Self::F32` has none.
     pub fn encode(self, values: &[f32]) -> Vec<u16> {
         let mut halves = vec![0; values.len()];
+        self.encode_into(values, &mut halves);
+        halves
+    }
+
+    /// The same, put into as many `halves`.
+    pub(crate) fn encode_into(self, values: &[f32], halves: &mut [u16]) {
         match self {
             Self::F16 => halves.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values),
             Self::F32 | Self::BF16 => halves.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values),
         }
-        halves
     }
+
+    /// Values as they are stored.
+    pub(crate) fn round(self, mut values: Vec<f32>) -> Vec<f32> {
+        if self != Self::F32 {
+            let halves = self.encode(&values);
+            self.decode(&halves, &mut values);
+        }
+        values
+    }
+
+    /// The number that is stored of one in f64.
+    pub(crate) fn rounded(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => value,
+            Self::F16 => f16::from_f64(value).to_f64(),
+            Self::BF16 => bf16::from_f64(value).to_f64(),
+        }
+    }
+}
+
+/// The halves in a buffer's words, to be written.
+pub(crate) fn as_halves_mut(words: &mut [f32]) -> &mut [u16] {
+    bytemuck::cast_slice_mut(words)
 }
 
 /// The halves in a buffer's words; the low half of each comes first.

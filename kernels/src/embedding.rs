@@ -42,8 +42,12 @@ impl Kernel for Embedding {
         vec![("DTYPE", p.dtype)]
     }
 
-    fn dtype(p: &Params, input: usize) -> Dtype {
-        if input == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    }
+
+    fn reads_halves(binding: usize) -> bool {
+        binding == 1
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -80,10 +84,7 @@ impl Kernel for Embedding {
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(tokens, width, rows, dtype): (usize, usize, usize, Dtype)| Case {
             params: Params { tokens: tokens as u32, width: width as u32, dtype: dtype.code() },
-            inputs: vec![
-                Data::U32(ids(seed, tokens, rows as u32)),
-                Data::stored(dtype, fill(seed + 1, rows * width, 1.0)),
-            ],
+            inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::F32(fill(seed + 1, rows * width, 1.0))],
             outputs: vec![Data::Out(tokens * width)],
         };
         let odd = [

@@ -1,6 +1,6 @@
 //! y = value, everywhere: gradients start at zero. Moves 1 unit.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch};
 
 crate::kernel::params! {
     /// Parameters of [`Fill`].
@@ -9,6 +9,8 @@ crate::kernel::params! {
         pub count: u32,
         /// What each becomes.
         pub value: f32,
+        /// How y is stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -20,7 +22,7 @@ pub struct Fill;
 /// # Errors
 /// As [`crate::launch`].
 pub fn fill(device: &Device, value: f32, y: &View) -> Result<(), KernelError> {
-    launch::<Fill>(device, &Params { count: y.len as u32, value }, &[], &[y])
+    launch::<Fill>(device, &Params { count: y.len as u32, value, dtype: y.dtype().code() }, &[], &[y])
 }
 
 impl Kernel for Fill {
@@ -29,6 +31,14 @@ impl Kernel for Fill {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::FILL];
     const INPUTS: &'static [&'static str] = &[];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Self::dtype(p, 0).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        Dtype::activation(p.dtype)
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256))]
@@ -47,16 +57,17 @@ impl Kernel for Fill {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 0.0, bytes: 4.0 * f64::from(p.count) }
+        Cost { flop: 0.0, bytes: Self::dtype(p, 0).bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, _: u32) -> Vec<Case<Params>> {
         let case = |n: usize| Case {
-            params: Params { count: n as u32, value: -1.5 },
+            params: Params { count: n as u32, value: -1.5, dtype: Dtype::F32.code() },
             inputs: vec![],
             outputs: vec![Data::Out(n)],
         };
-        sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(case).collect()
+        let cases = sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(case).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 }
 
@@ -67,7 +78,10 @@ mod tests {
     #[test]
     fn by_hand() {
         let mut y = [0.0; 2];
-        Fill::reference(&Params { count: 2, value: 3.0 }, Bindings::new(vec![], vec![&mut y]));
+        Fill::reference(
+            &Params { count: 2, value: 3.0, dtype: Dtype::F32.code() },
+            Bindings::new(vec![], vec![&mut y]),
+        );
         assert_eq!(y, [3.0, 3.0]);
     }
 }

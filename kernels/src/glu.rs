@@ -4,7 +4,9 @@
 use crate::activation::{Activation, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 pub use crate::activation::Params;
@@ -17,7 +19,7 @@ pub struct Glu;
 /// # Errors
 /// As [`crate::launch`].
 pub fn glu(device: &Device, activation: Activation, gate: &View, up: &View, h: &View) -> Result<(), KernelError> {
-    launch::<Glu>(device, &Params::new(h.len, activation), &[gate, up], &[h])
+    launch::<Glu>(device, &Params::of(h, activation), &[gate, up], &[h])
 }
 
 impl Kernel for Glu {
@@ -29,6 +31,14 @@ impl Kernel for Glu {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -53,7 +63,7 @@ impl Kernel for Glu {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 5.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+        Cost { flop: 5.0 * f64::from(p.count), bytes: 3.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -62,7 +72,7 @@ impl Kernel for Glu {
             let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
             Case { params, inputs, outputs: vec![Data::Out(n)] }
         };
-        Params::cases(sizes).into_iter().map(case).collect()
+        Params::cases(sizes, case)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
-//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves. On a GPU there are
-//! several shaders, of which shapes and the device choose one: [`Tier`].
+//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves; in mixed precision a and c
+//! may be stored as f16. On a GPU there are several shaders, of which shapes and the device choose one: [`Tier`].
 
 mod cases;
 mod tier;
@@ -22,7 +22,8 @@ use crate::{Bindings, Case, Cost, Device, Dtype, Kernel, KernelError, Pass, Size
 pub enum Precision {
     /// Nothing.
     F32,
-    /// They may be rounded to f16, where that is faster: nothing in them is past 65,504. Sums are f32.
+    /// What is f32 of them is rounded to f16 by a GPU that has a faster way then, and in main memory; what is past 65,504 becomes
+    /// infinite. Sums are f32.
     Half,
 }
 
@@ -68,6 +69,10 @@ crate::kernel::params! {
         pub tier: u32,
         /// What [`matmul`] may choose: [`Precision::code`].
         pub precision: u32,
+        /// How a is stored: [`Dtype::code`].
+        pub a_dtype: u32,
+        /// How c is.
+        pub c_dtype: u32,
     }
 }
 
@@ -95,6 +100,8 @@ impl Params {
             dtype: Dtype::F32.code(),
             tier: Tier::Small.code(),
             precision: Precision::F32.code(),
+            a_dtype: Dtype::F32.code(),
+            c_dtype: Dtype::F32.code(),
         }
     }
 
@@ -107,12 +114,13 @@ impl Params {
 /// The kernel.
 pub struct Matmul;
 
-/// c (+)= alpha a b, with b as it is stored.
+/// c (+)= alpha a b, with all three as they are stored.
 ///
 /// # Errors
 /// As [`crate::launch`].
 pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> Result<(), KernelError> {
-    let params = Params { dtype: b.dtype().code(), ..params };
+    let [a_dtype, dtype, c_dtype] = [a, b, c].map(|view| view.dtype().code());
+    let params = Params { a_dtype, dtype, c_dtype, ..params };
     if !device.is_gpu() {
         return launch::<Matmul>(device, &params, &[a, b], &[c]);
     }
@@ -124,6 +132,7 @@ pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> 
     }
     let keep = params.accumulate != 0;
     let (params, parts) = in_parts(&params, parts);
+    let params = Params { c_dtype: Dtype::F32.code(), ..params };
     let sums = View::whole(device.alloc(parts * c.len)?);
     launch::<Matmul>(device, &params, &[a, b], &[&sums])?;
     sum_rows(device, &sums, c, keep)
@@ -158,8 +167,20 @@ impl Kernel for Matmul {
         Tier::of(p).shader()
     }
 
-    fn dtype(p: &Params, input: usize) -> Dtype {
-        if input == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.a_dtype),
+            1 => Dtype::from_code(p.dtype),
+            _ => Dtype::activation(p.c_dtype),
+        }
+    }
+
+    fn reads_halves(binding: usize) -> bool {
+        binding == 1
+    }
+
+    fn rounds(p: &Params, input: usize) -> bool {
+        p.precision == Precision::Half.code() && Self::dtype(p, input) == Dtype::F32
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -216,8 +237,8 @@ impl Kernel for Matmul {
     fn cost(p: &Params) -> Cost {
         let [batch, m, n] = [p.batch, p.m, p.n].map(f64::from);
         let terms = (batch - 1.0) * f64::from(p.k) + f64::from(p.k_last);
-        let weight = if p.dtype == Dtype::F32.code() { 4.0 } else { 2.0 };
-        Cost { flop: 2.0 * m * n * terms, bytes: 4.0 * (m * terms + batch * m * n) + weight * n * terms }
+        let [a, b, c] = [0, 1, 2].map(|binding| Self::dtype(p, binding).bytes());
+        Cost { flop: 2.0 * m * n * terms, bytes: a * m * terms + b * n * terms + c * batch * m * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {

@@ -4,7 +4,9 @@
 //! x, y `[rows, width]`, weight `[width]`, r `[rows]` (kept for the backward kernels). Moves 2 units.
 
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -18,6 +20,10 @@ crate::kernel::params! {
         pub epsilon: f32,
         /// Added to every weight.
         pub offset: f32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How y is.
+        pub y_dtype: u32,
     }
 }
 
@@ -36,7 +42,8 @@ pub fn rms_norm(
     y: &View,
     r: &View,
 ) -> Result<(), KernelError> {
-    let params = Params { rows: r.len as u32, width: weight.len as u32, epsilon, offset };
+    let (rows, width, dtype, y_dtype) = (r.len as u32, weight.len as u32, x.dtype().code(), y.dtype().code());
+    let params = Params { rows, width, epsilon, offset, dtype, y_dtype };
     launch::<RmsNorm>(device, &params, &[x, weight], &[y, r])
 }
 
@@ -46,6 +53,18 @@ impl Kernel for RmsNorm {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM];
     const INPUTS: &'static [&'static str] = &["x", "weight"];
     const OUTPUTS: &'static [&'static str] = &["y", "r"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredY", Self::dtype(p, 2).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            2 => Dtype::activation(p.y_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.rows as usize)]
@@ -75,20 +94,29 @@ impl Kernel for RmsNorm {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: 4.0 * n, bytes: 8.0 * n }
+        Cost { flop: 4.0 * n, bytes: (Self::dtype(p, 0).bytes() + Self::dtype(p, 2).bytes()) * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32| Case {
-            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset },
+            params: Params { epsilon: 1e-5, ..params(rows, width, offset) },
             inputs: vec![Data::F32(fill(seed, rows * width, scale)), Data::F32(fill(seed + 1, width, 1.0))],
             outputs: vec![Data::Out(rows * width), Data::Out(rows)],
         };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
         let cases = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter().map(|shape| scaled(shape, 1.0, 0.0));
         // A row so small that epsilon is most of what it is divided by.
-        cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect()
+        let cases = cases.chain([scaled((3, 65), 1e-3, 0.0), scaled((4, 66), 1.0, 1.0)]).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { y_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), y_dtype: Dtype::F16.code(), ..p }])
     }
+}
+
+/// Of rows in f32, without an epsilon.
+fn params(rows: usize, width: usize, offset: f32) -> Params {
+    let dtype = Dtype::F32.code();
+    Params { rows: rows as u32, width: width as u32, epsilon: 0.0, offset, dtype, y_dtype: dtype }
 }
 
 simd! {
@@ -108,8 +136,7 @@ mod tests {
     fn by_hand() {
         // mean(3^2, 4^2) = 12.5.
         let (mut y, mut r) = ([0.0; 2], [0.0]);
-        let params = Params { rows: 1, width: 2, epsilon: 0.0, offset: 0.0 };
-        RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0]], vec![&mut y, &mut r]));
+        RmsNorm::reference(&params(1, 2, 0.0), Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0]], vec![&mut y, &mut r]));
         approx::assert_relative_eq!(y[0], 3.0 / 12.5f64.sqrt(), epsilon = 1e-12);
         approx::assert_relative_eq!(y[1], 8.0 / 12.5f64.sqrt(), epsilon = 1e-12);
     }

@@ -4,7 +4,9 @@
 //! bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -21,6 +23,17 @@ crate::kernel::params! {
         pub chunk: u32,
         /// 1 to add to what `dw` holds.
         pub accumulate: u32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How dy is.
+        pub dy_dtype: u32,
+    }
+}
+
+impl Params {
+    fn new(rows: usize, width: usize) -> Self {
+        let [rows, width, chunk] = [rows, width, CHUNK].map(|v| v as u32);
+        Self { rows, width, chunk, accumulate: 0, dtype: Dtype::F32.code(), dy_dtype: Dtype::F32.code() }
     }
 }
 
@@ -39,8 +52,12 @@ pub fn rms_norm_dw(
     dw: &View,
     accumulate: bool,
 ) -> Result<(), KernelError> {
-    let params =
-        Params { rows: r.len as u32, width: dw.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into() };
+    let params = Params {
+        accumulate: accumulate.into(),
+        dtype: x.dtype().code(),
+        dy_dtype: dy.dtype().code(),
+        ..Params::new(r.len, dw.len)
+    };
     let partial = View::whole(device.alloc(r.len.div_ceil(CHUNK) * dw.len)?);
     launch::<RmsNormDw>(device, &params, &[x, r, dy], &[&partial, dw])
 }
@@ -51,6 +68,18 @@ impl Kernel for RmsNormDw {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DW];
     const INPUTS: &'static [&'static str] = &["x", "r", "dy"];
     const OUTPUTS: &'static [&'static str] = &["partial", "dw"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredDy", Self::dtype(p, 2).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            2 => Dtype::activation(p.dy_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         let (width, chunks) = (p.width as usize, p.rows.div_ceil(p.chunk) as usize);
@@ -84,12 +113,12 @@ impl Kernel for RmsNormDw {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: 3.0 * n, bytes: 8.0 * n }
+        Cost { flop: 3.0 * n, bytes: (Self::dtype(p, 0).bytes() + Self::dtype(p, 2).bytes()) * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+            params: Params { accumulate: keep.into(), ..Params::new(rows, width) },
             inputs: vec![
                 Data::F32(fill(seed, rows * width, 1.0)),
                 Data::F32(fill(seed + 1, rows, 2.0)),
@@ -101,7 +130,10 @@ impl Kernel for RmsNormDw {
             ],
         };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
-        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+        let cases = sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { dy_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 }
 
@@ -122,7 +154,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut dw) = ([0.0], [1.0]);
-        let params = Params { rows: 2, width: 1, chunk: 64, accumulate: 1 };
+        let params = Params { accumulate: 1, ..Params::new(2, 1) };
         let bindings = Bindings::new(vec![&[2.0, 3.0], &[1.0, 0.5], &[10.0, 20.0]], vec![&mut partial, &mut dw]);
         RmsNormDw::reference(&params, bindings);
         assert_eq!(dw, [51.0]);

@@ -4,7 +4,9 @@
 //! x, dy, dx `[rows, width]`, weight `[width]`, r `[rows]`. Moves 3 units.
 
 use crate::simd::{dot, dot3, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -16,6 +18,10 @@ crate::kernel::params! {
         pub width: u32,
         /// Added to every weight.
         pub offset: f32,
+        /// How x and dx are stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How dy is.
+        pub dy_dtype: u32,
     }
 }
 
@@ -35,7 +41,8 @@ pub fn rms_norm_dx(
     dy: &View,
     dx: &View,
 ) -> Result<(), KernelError> {
-    let params = Params { rows: r.len as u32, width: weight.len as u32, offset };
+    let (rows, width, dtype, dy_dtype) = (r.len as u32, weight.len as u32, x.dtype().code(), dy.dtype().code());
+    let params = Params { rows, width, offset, dtype, dy_dtype };
     launch::<RmsNormDx>(device, &params, &[x, weight, r, dy], &[dx])
 }
 
@@ -45,6 +52,18 @@ impl Kernel for RmsNormDx {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DX];
     const INPUTS: &'static [&'static str] = &["x", "weight", "r", "dy"];
     const OUTPUTS: &'static [&'static str] = &["dx"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredDy", Self::dtype(p, 3).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 | 4 => Dtype::activation(p.dtype),
+            3 => Dtype::activation(p.dy_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.rows as usize)]
@@ -74,12 +93,12 @@ impl Kernel for RmsNormDx {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: 7.0 * n, bytes: 12.0 * n }
+        Cost { flop: 7.0 * n, bytes: (2.0 * Self::dtype(p, 0).bytes() + Self::dtype(p, 3).bytes()) * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width, offset): (usize, usize, f32)| Case {
-            params: Params { rows: rows as u32, width: width as u32, offset },
+            params: params(rows, width, offset),
             inputs: vec![
                 Data::F32(fill(seed, rows * width, 1.0)),
                 Data::F32(fill(seed + 1, width, 1.0)),
@@ -89,8 +108,17 @@ impl Kernel for RmsNormDx {
             outputs: vec![Data::Out(rows * width)],
         };
         let odd = [(1, 1, 0.0), (3, 63, 1.0), (5, 65, 0.0), (77, 129, 0.0), (2, 1000, 1.0)];
-        sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter().map(case).collect()
+        let cases = sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter().map(case).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { dy_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), ..p }])
     }
+}
+
+/// Of rows in f32.
+fn params(rows: usize, width: usize, offset: f32) -> Params {
+    let dtype = Dtype::F32.code();
+    Params { rows: rows as u32, width: width as u32, offset, dtype, dy_dtype: dtype }
 }
 
 simd! {
@@ -110,7 +138,7 @@ mod tests {
         // x = (1, 1), r = 1, w = (1, 1), dy = (1, 0): mean = 1/2, dx = (1/2, -1/2).
         let mut dx = [0.0; 2];
         let bindings = Bindings::new(vec![&[1.0, 1.0], &[1.0, 1.0], &[1.0], &[1.0, 0.0]], vec![&mut dx]);
-        RmsNormDx::reference(&Params { rows: 1, width: 2, offset: 0.0 }, bindings);
+        RmsNormDx::reference(&params(1, 2, 0.0), bindings);
         assert_eq!(dx, [0.5, -0.5]);
     }
 }

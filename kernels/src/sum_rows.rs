@@ -4,7 +4,9 @@
 //! the number of threads. Moves 1 unit.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -21,6 +23,17 @@ crate::kernel::params! {
         pub chunk: u32,
         /// 1 to add to what `y` holds.
         pub accumulate: u32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How y is.
+        pub y_dtype: u32,
+    }
+}
+
+impl Params {
+    fn new(rows: usize, width: usize) -> Self {
+        let [rows, width, chunk] = [rows, width, CHUNK].map(|v| v as u32);
+        Self { rows, width, chunk, accumulate: 0, dtype: Dtype::F32.code(), y_dtype: Dtype::F32.code() }
     }
 }
 
@@ -33,7 +46,12 @@ pub struct SumRows;
 /// As [`crate::launch`].
 pub fn sum_rows(device: &Device, x: &View, y: &View, accumulate: bool) -> Result<(), KernelError> {
     let rows = x.len / y.len.max(1);
-    let params = Params { rows: rows as u32, width: y.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into() };
+    let params = Params {
+        accumulate: accumulate.into(),
+        dtype: x.dtype().code(),
+        y_dtype: y.dtype().code(),
+        ..Params::new(rows, y.len)
+    };
     let partial = View::whole(device.alloc(rows.div_ceil(CHUNK) * y.len)?);
     launch::<SumRows>(device, &params, &[x], &[&partial, y])
 }
@@ -44,6 +62,18 @@ impl Kernel for SumRows {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::SUM_ROWS];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["partial", "y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredY", Self::dtype(p, 2).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            1 => Dtype::F32,
+            _ => Dtype::activation(p.y_dtype),
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         let (width, chunks) = (p.width as usize, p.rows.div_ceil(p.chunk) as usize);
@@ -75,12 +105,12 @@ impl Kernel for SumRows {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: n, bytes: 4.0 * n }
+        Cost { flop: n, bytes: Self::dtype(p, 0).bytes() * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+            params: Params { accumulate: keep.into(), ..Params::new(rows, width) },
             inputs: vec![Data::F32(fill(seed, rows * width, 1.0))],
             outputs: vec![
                 Data::Scratch(rows.div_ceil(CHUNK) * width),
@@ -88,7 +118,10 @@ impl Kernel for SumRows {
             ],
         };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
-        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+        let cases = sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect();
+        // The gradient of a bias, and a product's parts.
+        let bias = |p| Params { dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[bias, |p| Params { y_dtype: Dtype::F16.code(), ..p }])
     }
 }
 
@@ -108,7 +141,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut y) = ([0.0; 2], [1.0, 2.0]);
-        let params = Params { rows: 2, width: 2, chunk: 64, accumulate: 1 };
+        let params = Params { accumulate: 1, ..Params::new(2, 2) };
         SumRows::reference(&params, Bindings::new(vec![&[2.0, 3.0, 4.0, 5.0]], vec![&mut partial, &mut y]));
         assert_eq!(y, [7.0, 10.0]);
     }

@@ -11,7 +11,7 @@ pub fn bias(x: &Tensor, b: &Tensor) -> Result<Tensor, TensorError> {
     if b.shape() != [x.width()] {
         return Err(TensorError::shape("bias", "the bias is not as wide as x", x.shape(), b.shape()));
     }
-    let y = Tensor::empty(x.device(), x.shape())?;
+    let y = x.empty_like()?;
     forward::bias(x.device(), x.view(), b.view(), y.view())?;
     Ok(y)
 }

@@ -1,6 +1,7 @@
 //! Products of matrices: `[.., m, k] x [k, n]`, with either operand transposed where it stands.
 
 use crate::{Target, Tensor, TensorError};
+use mode_kernels::Dtype;
 use mode_kernels::matmul::{self as kernel, Params, Precision};
 
 /// The two operands and how they are read.
@@ -18,12 +19,14 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// Whether the operands may be rounded on the way.
     pub precision: Precision,
+    /// How a fresh result is stored.
+    pub dtype: Dtype,
 }
 
 impl<'a> Product<'a> {
     /// a b.
     pub fn new(a: &'a Tensor, b: &'a Tensor) -> Self {
-        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0, precision: Precision::F32 }
+        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0, precision: Precision::F32, dtype: Dtype::F32 }
     }
 
     /// a^T in place of a.
@@ -41,9 +44,17 @@ impl<'a> Product<'a> {
         Self { alpha, ..self }
     }
 
-    /// Operands that may be rounded to f16, where a GPU multiplies those faster: nothing in them is past 65,504.
+    /// Operands that are rounded to f16, where a GPU multiplies those faster, and in main memory: what is past 65,504 in them
+    /// becomes infinite.
     pub fn half(self) -> Self {
         Self { precision: Precision::Half, ..self }
+    }
+
+    /// A product among activations stored as `dtype`, as a fresh result is too; if that is f16 the operands are
+    /// [rounded](Product::half).
+    pub fn among(self, dtype: Dtype) -> Self {
+        let product = if dtype == Dtype::F16 { self.half() } else { self };
+        Self { dtype, ..product }
     }
 
     /// m, n, k.
@@ -83,7 +94,7 @@ pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError
             if let Some(last) = shape.last_mut() {
                 *last = n;
             }
-            (Tensor::empty(device, &shape)?, false)
+            (Tensor::empty_as(device, product.dtype, &shape)?, false)
         }
         Target::Overwrite(c) => (c.clone(), false),
         Target::Add(c) => (c.clone(), true),

@@ -1,17 +1,23 @@
 //! RMSNorm over the last dim.
 
 use crate::{Target, Tensor, TensorError};
-use mode_kernels::{rms_norm as forward, rms_norm_dw as dw_kernel, rms_norm_dx as dx_kernel};
+use mode_kernels::{Dtype, rms_norm as forward, rms_norm_dw as dw_kernel, rms_norm_dx as dx_kernel};
 
-/// y = x r (offset + weight) like x, and the inverse root mean squares `[rows]` that the backward needs. x `[.., width]`, weight `[width]`.
+/// y = x r (offset + weight) like x, stored as `dtype`, and the inverse root mean squares `[rows]` that the backward needs.
+/// x `[.., width]`, weight `[width]`.
 ///
 /// # Errors
 /// A weight of another width.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, offset: f32) -> Result<(Tensor, Tensor), TensorError> {
+pub fn rms_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    [epsilon, offset]: [f32; 2],
+    dtype: Dtype,
+) -> Result<(Tensor, Tensor), TensorError> {
     if weight.shape() != [x.width()] {
         return Err(TensorError::shape("rms_norm", "the weight is not as wide as x", x.shape(), weight.shape()));
     }
-    let y = Tensor::empty(x.device(), x.shape())?;
+    let y = Tensor::empty_as(x.device(), dtype, x.shape())?;
     let r = Tensor::empty(x.device(), &[x.rows()])?;
     forward::rms_norm(x.device(), [epsilon, offset], x.view(), weight.view(), y.view(), r.view())?;
     Ok((y, r))
@@ -23,7 +29,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, offset: f32) -> Resul
 /// Shapes that differ.
 pub fn rms_norm_dx(x: &Tensor, weight: &Tensor, offset: f32, r: &Tensor, dy: &Tensor) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dx")?;
-    let dx = Tensor::empty(x.device(), x.shape())?;
+    let dx = x.empty_like()?;
     dx_kernel::rms_norm_dx(x.device(), offset, x.view(), weight.view(), r.view(), dy.view(), dx.view())?;
     Ok(dx)
 }

@@ -16,6 +16,8 @@ struct Shape {
     transpose_b: bool,
     keep: bool,
     dtype: Dtype,
+    /// How a and c are stored.
+    around: [Dtype; 2],
     tier: Tier,
     /// Terms that the last product of a batch has less.
     less: usize,
@@ -23,7 +25,19 @@ struct Shape {
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        Self { batch, m, n, k, transpose_a, transpose_b, keep: false, dtype: Dtype::F32, tier, less: 0 }
+        Self {
+            batch,
+            m,
+            n,
+            k,
+            transpose_a,
+            transpose_b,
+            keep: false,
+            dtype: Dtype::F32,
+            around: [Dtype::F32; 2],
+            tier,
+            less: 0,
+        }
     }
 
     fn keep(self) -> Self {
@@ -34,26 +48,28 @@ impl Shape {
         Self { dtype, ..self }
     }
 
+    fn around(self, around: [Dtype; 2]) -> Self {
+        Self { around, ..self }
+    }
+
     fn case(self, seed: u32) -> Case<Params> {
         let Self { batch, m, n, k, .. } = self;
         // Numbers that f16 holds, where a tier rounds to it.
-        let rounded = |values: Vec<f32>| {
-            let mut rounded = vec![0.0; values.len()];
-            Dtype::F16.decode(&Dtype::F16.encode(&values), &mut rounded);
-            if self.tier.rounds() { rounded } else { values }
-        };
+        let rounded = |values: Vec<f32>| if self.tier.rounds() { Dtype::F16.round(values) } else { values };
         Case {
             params: Params {
                 k_last: (k - self.less) as u32,
                 alpha: 0.5,
                 accumulate: self.keep.into(),
                 dtype: self.dtype.code(),
+                a_dtype: self.around[0].code(),
+                c_dtype: self.around[1].code(),
                 tier: self.tier.code(),
                 ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
             },
             inputs: vec![
                 Data::F32(rounded(fill(seed, batch * m * k, 1.0))),
-                Data::stored(self.dtype, rounded(fill(seed + 1, batch * k * n, 1.0))),
+                Data::F32(rounded(fill(seed + 1, batch * k * n, 1.0))),
             ],
             outputs: vec![if self.keep {
                 Data::F32(fill(seed + 2, batch * m * n, 1.0))
@@ -85,6 +101,14 @@ fn odd() -> Vec<Shape> {
                 shapes.push(Shape::new(tier, odd, transposes).stored(dtype).keep());
                 shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype) });
             }
+        }
+        // Mixed precision: a product forward, of what was stored as f16 with a weight; dx, of the stream's gradient; dW.
+        let (f32, f16) = (Dtype::F32, Dtype::F16);
+        for (transposes, a, dtype, c) in
+            [([false, true], f16, f32, f16), ([false, false], f32, f16, f16), ([true, false], f16, f16, f32)]
+        {
+            shapes.push(Shape::new(tier, odd, transposes).stored(dtype).around([a, c]).keep());
+            shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype).around([a, c]) });
         }
     }
     // The CPU's path for few rows, up to one past its end; and one token, as it is decoded.
@@ -123,10 +147,12 @@ fn draw(seed: u32) -> Case<Params> {
     let (long, k) = (size(1, 200), size(2, 150));
     let short = if tier == Tier::Narrow { 1 + hash(seed, 3) as usize % FEW as usize } else { size(3, 200) };
     let (m, n) = if bit(0) { (long, short) } else { (short, long) };
+    let around = [4, 5].map(|i| if bit(i) { Dtype::F16 } else { Dtype::F32 });
     let shape = Shape::new(tier, [1 + hash(seed, 4) as usize % 3, m, n, k], [bit(1), bit(2)]);
     Shape {
         keep: bit(3),
         dtype: [Dtype::F32, Dtype::F16, Dtype::BF16][hash(seed, 5) as usize % dtypes],
+        around,
         less: hash(seed, 6) as usize % k,
         ..shape
     }

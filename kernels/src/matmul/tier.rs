@@ -107,13 +107,16 @@ impl Tier {
     }
 
     pub(super) fn types(self, p: &Params) -> Vec<(&'static str, &'static str)> {
+        let [a, c] = [Dtype::activation(p.a_dtype).wgsl()[1], Dtype::activation(p.c_dtype).wgsl()[0]];
+        let mut types = vec![("StoredA", a), ("StoredC", c)];
         let matrices = match self {
-            Self::Small | Self::Large | Self::Narrow => return Vec::new(),
+            Self::Small | Self::Large | Self::Narrow => return types,
             Self::Cooperative8 => ["coop_mat8x8<f16, A>", "coop_mat8x8<f16, B>", "coop_mat8x8<f32, C>"],
             Self::Cooperative16 => ["coop_mat16x16<f16, A>", "coop_mat16x16<f16, B>", "coop_mat16x16<f32, C>"],
         };
-        let stored = if p.dtype == Dtype::F16.code() { "vec4<f16>" } else { "vec4f" };
-        ["Left", "Right", "Sum"].into_iter().zip(matrices).chain([("Stored", stored)]).collect()
+        types.extend(["Left", "Right", "Sum"].into_iter().zip(matrices));
+        types.push(("Stored", Dtype::activation(p.dtype).wgsl()[1]));
+        types
     }
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {

@@ -11,7 +11,7 @@ use mode_tensor::Ids;
 pub struct Stepped {
     /// The loss before it.
     pub loss: f32,
-    /// The global gradient norm, before clipping.
+    /// The global gradient norm, before clipping; not finite if the step was skipped, as one may be whose loss is scaled.
     pub gradient_norm: f32,
 }
 
@@ -19,8 +19,8 @@ pub struct Stepped {
 /// gradient is that of all windows, the memory that of one part.
 ///
 /// # Errors
-/// Windows that can't be stepped on, a trained parameter that no gradient reaches, or a loss that is not finite; the weights
-/// are of no use after the last.
+/// Windows that can't be stepped on, a trained parameter that no gradient reaches, or a loss or a gradient norm that is not finite;
+/// the norm may be where the loss is scaled, until no scale helps. Nothing has changed after that.
 pub fn one_step(
     model: &Model,
     optimizer: &mut AdamW,
@@ -34,11 +34,12 @@ pub fn one_step(
     if windows.iter().any(|window| window.len() != length) {
         return Err(Error::Setting("the windows of a step are of different lengths; cut them alike".into()));
     }
+    let scale = optimizer.scale();
     let mut losses = Vec::new();
     let mut sum: Option<Gradients> = None;
     for part in windows.chunks(windows.len().div_ceil(parts.max(1))) {
         let share = part.len() as f32 / windows.len() as f32;
-        let (loss, gradients) = one_part(model, part, length, share, sum)?;
+        let (loss, gradients) = one_part(model, part, length, share * scale, sum)?;
         losses.push((share, loss));
         sum = Some(gradients);
     }
@@ -51,18 +52,22 @@ pub fn one_step(
         loss += share * part.read()?.0;
     }
     let stepped = Stepped { loss, gradient_norm: optimizer.gradient_norm()? };
-    match [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
+    optimizer.learn(stepped.gradient_norm);
+    // A scale has nothing to do with the loss itself.
+    let may_skip = optimizer.loss_scale().is_some_and(|scale| !scale.is_hopeless());
+    let checked = [stepped.loss, if may_skip { 0.0 } else { stepped.gradient_norm }];
+    match checked.into_iter().find(|value| !value.is_finite()) {
         None => Ok(stepped),
         Some(value) => Err(Error::NotFinite { step: optimizer.steps(), loss: value }),
     }
 }
 
-/// The loss of some of a step's windows, and the gradients of `share` times that on top of those `before`.
+/// The loss of some of a step's windows, and the gradients of `factor` times that on top of those `before`.
 fn one_part(
     model: &Model,
     windows: &[Vec<u32>],
     length: usize,
-    share: f32,
+    factor: f32,
     before: Option<Gradients>,
 ) -> Result<(Loss, Gradients), Error> {
     let device = model.backbone.device();
@@ -73,6 +78,6 @@ fn one_part(
     device.at(|| "the loss".into());
     let loss = cross_entropy(&logits, &Ids::new(device, &targets)?)?;
     drop((output, logits));
-    let gradients = loss.backward_onto(&tape, share, before)?;
+    let gradients = loss.backward_onto(&tape, factor, before)?;
     Ok((loss, gradients))
 }

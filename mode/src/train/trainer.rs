@@ -1,11 +1,12 @@
 //! The loop's state: what is trained, by which optimizer, on which data, and how far it has got.
 
-use super::settings::TrainSettings;
+use super::mixed::LossScaling;
+use super::settings::{Precision, TrainSettings};
 use super::step::one_step;
 use crate::Error;
 use crate::data::Mixture;
 use crate::model::Model;
-use mode_autograd::AdamW;
+use mode_autograd::{AdamW, LossScale};
 use mode_kernels::KernelError;
 use mode_tensor::TensorError;
 use std::time::Instant;
@@ -19,8 +20,10 @@ pub struct StepReport {
     pub steps: u64,
     /// The loss before it.
     pub loss: f32,
-    /// The global gradient norm, before clipping.
+    /// The global gradient norm, before clipping; not finite if the step was skipped.
     pub gradient_norm: f32,
+    /// The loss scale, in mixed precision.
+    pub scaling: Option<LossScaling>,
     /// The learning rate.
     pub learning_rate: f64,
     /// Tokens predicted so far.
@@ -51,13 +54,22 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Nothing is trained.
     pub(crate) fn new(model: &'a Model, settings: &'a TrainSettings, data: Mixture) -> Result<Self, Error> {
-        let optimizer = AdamW::new(model.params(), settings.adamw())?;
+        let mut optimizer = AdamW::new(model.params(), settings.adamw())?;
+        if settings.precision == Precision::Mixed {
+            optimizer.set_loss_scale(LossScale::default());
+        }
         Ok(Self { model, optimizer, data, settings, losses: Vec::new(), tokens_seen: 0, seconds: 0.0 })
     }
 
     /// Steps taken so far.
     pub(crate) fn steps(&self) -> u64 {
         self.optimizer.steps()
+    }
+
+    /// The loss scale of the step to come, in mixed precision.
+    pub(crate) fn scaling(&mut self) -> Option<LossScaling> {
+        let scale = self.optimizer.scale();
+        self.optimizer.loss_scale().map(|known| LossScaling { scale, skipped: known.skipped })
     }
 
     /// True after the last step.
@@ -75,6 +87,7 @@ impl<'a> Trainer<'a> {
         let step = self.steps() + 1;
         let learning_rate = learning_rate * schedule.factor(step, steps, warmup);
         let windows = self.data.batch(batch);
+        let scaling = self.scaling();
         let stepped = one_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
         let stepped = stepped.map_err(|error| match error {
             Error::Tensor(TensorError::Kernel(KernelError::NotFinite { .. })) => {
@@ -92,6 +105,7 @@ impl<'a> Trainer<'a> {
             steps,
             loss: stepped.loss,
             gradient_norm: stepped.gradient_norm,
+            scaling: scaling.map(|before| LossScaling { skipped: self.optimizer.skipped(), ..before }),
             learning_rate,
             tokens_seen: self.tokens_seen,
             seconds: self.seconds,
