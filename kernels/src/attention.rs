@@ -7,9 +7,9 @@
 //! them (Beltagy et al., arXiv 2004.05150); with a cap c scores become c tanh(score / c) (Gemma 2, arXiv 2408.00118,
 //! section 2). The CPU body holds the scores of 64 queries at a time.
 //!
-//! On a GPU a workgroup makes 64 rows of one head's output, of heads wider than 128 32, from tiles of 2,048 scores; or, of up to 8
-//! queries a window, as of one token that is decoded, one row, for which its threads share out the keys. Either takes 16 KiB of
-//! workgroup memory.
+//! On a GPU a workgroup makes 64 rows of one head's output, or of wide heads 32, from tiles of 2,048 scores; or, of few queries a
+//! window, as of one token that is decoded, one row, for which its threads share out the keys ([`Tile`], chosen by the device's
+//! [`Tuning`]). Either takes 16 KiB of workgroup memory.
 
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
@@ -21,11 +21,42 @@ use crate::{
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Queries a window, at the most, that a workgroup each is for.
-const SHORT: u32 = 8;
+/// How a GPU's workgroups share out a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// 64 rows by 32 columns of scores each.
+    Tall,
+    /// 32 rows by 64 columns.
+    Wide,
+    /// One query each, for which its 256 threads share out the keys; the forward alone.
+    Query,
+}
 
-/// Heads up to this width have tiles of 64 queries x 32 keys, wider ones of 32 x 64.
-const NARROW: u32 = 128;
+impl Tile {
+    /// All of them, by their codes in [`Params::tile`].
+    pub const ALL: [Self; 3] = [Self::Tall, Self::Wide, Self::Query];
+
+    /// Its number in launches.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The tile of heads as wide as `width`, which are tall to `tall`: the wider a head, the fewer rows of it fit.
+    pub(crate) fn of_width(width: u32, tall: u32) -> Self {
+        if width > tall { Self::Wide } else { Self::Tall }
+    }
+
+    /// Threads in x and y: each has four rows of scores by four columns, and four rows of a share of the head's width, which is
+    /// smaller the more there are in x.
+    fn threads(self) -> [u32; 2] {
+        if self == Self::Wide { [16, 8] } else { [8, 16] }
+    }
+
+    /// Rows of a workgroup.
+    pub(crate) fn rows(self) -> u32 {
+        if self == Self::Query { 1 } else { 4 * self.threads()[1] }
+    }
+}
 
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
@@ -54,6 +85,8 @@ crate::kernel::params! {
         pub cap: f32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
+        /// How a GPU shares it out, [`Tile::code`]; the function that launches the kernel chooses it.
+        pub tile: u32,
     }
 }
 
@@ -72,15 +105,15 @@ impl Params {
         if self.window == 0 { 0 } else { (own + 1).saturating_sub(self.window as usize) }
     }
 
-    /// Threads of a tile's workgroup in x and y: each has four rows of scores by four columns, and four rows of a share of the
-    /// head's width, which is smaller the more there are in x. Wider heads than `narrow` have twice as many there.
-    pub(crate) fn threads(&self, narrow: u32) -> [u32; 2] {
-        if self.width > narrow { [16, 8] } else { [8, 16] }
+    pub(crate) fn tile(&self) -> Tile {
+        Tile::ALL.get(self.tile as usize).copied().unwrap_or(Tile::Tall)
     }
 
-    /// A tile's constants.
-    pub(crate) fn tile(&self, [x, y]: [u32; 2]) -> Vec<(&'static str, u32)> {
-        vec![("HEAD", self.width), ("PIECE", self.piece().0), ("X", x), ("Y", y)]
+    /// The shader's constants.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, u32)> {
+        let head = vec![("HEAD", self.width), ("PIECE", self.piece().0)];
+        let [x, y] = self.tile().threads();
+        if self.tile() == Tile::Query { head } else { [head, vec![("X", x), ("Y", y)]].concat() }
     }
 
     /// What shaders read and write at once of a head: its elements and its type.
@@ -88,9 +121,10 @@ impl Params {
         if self.width.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
     }
 
-    /// True for so few queries that each is a workgroup's own, whose 256 threads share out the width of a head.
-    fn is_short(&self) -> bool {
-        self.length <= SHORT && self.width <= 256 * self.piece().0
+    /// The tile of the forward. For a workgroup a query its 256 threads share out the width of a head.
+    fn choose(&self, tuning: &Tuning) -> Tile {
+        let few = self.length <= tuning.short_queries && self.width <= 256 * self.piece().0;
+        if few { Tile::Query } else { Tile::of_width(self.width, tuning.tall_forward) }
     }
 
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
@@ -116,6 +150,7 @@ pub fn attention(
     o: &View,
     lse: &View,
 ) -> Result<(), KernelError> {
+    let params = Params { tile: params.choose(&device.tuning()).code(), ..params };
     launch::<Attention>(device, &params, &[q, k, v], &[o, lse])
 }
 
@@ -127,7 +162,7 @@ impl Kernel for Attention {
     const OUTPUTS: &'static [&'static str] = &["o", "lse"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        if p.is_short() { vec![("HEAD", p.width), ("PIECE", p.piece().0)] } else { p.tile(p.threads(NARROW)) }
+        p.constants()
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -135,12 +170,11 @@ impl Kernel for Attention {
     }
 
     fn tier(p: &Params) -> usize {
-        p.is_short().into()
+        (p.tile() == Tile::Query).into()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        let rows = if p.is_short() { 1 } else { 4 * p.threads(NARROW)[1] };
-        vec![Pass { entry: "main", groups: [p.length.div_ceil(rows), p.heads, p.batch] }]
+        vec![Pass { entry: "main", groups: [p.length.div_ceil(p.tile().rows()), p.heads, p.batch] }]
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
@@ -213,19 +247,21 @@ impl Kernel for Attention {
         let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
         let near = [Params { window: 18, ..cached[2] }, Params { window: 1, cap: 5.0, ..cached[1] }];
         // Few queries over more keys than a workgroup has threads, and the first one that is not among few.
-        let few =
-            [(5, 300, 0, 0.0, 1), (SHORT, 515, 300, 1.5, 4), (2, 260, 3, 0.0, 7), (SHORT + 1, 270, 0, 0.0, 2)].map(
-                |(length, past, window, cap, shape)| Params { length, past, window, cap, ..shapes(Sizes::Odd)[shape] },
-            );
+        let few = [(5, 300, 0, 0.0, 1), (8, 515, 300, 1.5, 4), (2, 260, 3, 0.0, 7), (9, 270, 0, 0.0, 2)].map(
+            |(length, past, window, cap, shape)| Params { length, past, window, cap, ..shapes(Sizes::Odd)[shape] },
+        );
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
-        shapes(sizes).into_iter().chain(more).map(|p| case(p, seed)).collect()
+        // As a device for which nothing has been tuned would have it.
+        let tuning = Tuning::built_in(&Capabilities::default());
+        let tiled = |p: Params| Params { tile: p.choose(&tuning).code(), ..p };
+        shapes(sizes).into_iter().chain(more).map(|p| case(tiled(p), seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let past = if draw.bit() { 0 } else { draw.size(500) };
-        case(drawn(draw, past), draw.seed())
+        case(drawn(draw, past, &Tile::ALL), draw.seed())
     }
 }
 
@@ -240,8 +276,8 @@ fn case(p: Params, seed: u32) -> Case<Params> {
     }
 }
 
-/// A random shape after `past` tokens. The width of a head, which is compiled in, is one of few.
-pub(crate) fn drawn(draw: &mut Draw, past: usize) -> Params {
+/// A random shape after `past` tokens, by one of `tiles`. The width of a head, which is compiled in, is one of few.
+pub(crate) fn drawn(draw: &mut Draw, past: usize, tiles: &[Tile]) -> Params {
     let (kv_heads, length) = (draw.size(3), draw.size(130));
     let width = draw.one_of(&[1, 2, 4, 13, 16, 32, 64, 66, 100, 128, 160, 255, 256]);
     let window = if draw.bit() { 0 } else { draw.size(past + length + 2) };
@@ -249,7 +285,8 @@ pub(crate) fn drawn(draw: &mut Draw, past: usize) -> Params {
     let [batch, length, heads, kv_heads, past, window, width] = sizes.map(|size| size as u32);
     // Some scores are steep.
     let scale = draw.one_of(&[1.0, 1.0, 4.0]) / (width as f32).sqrt();
-    Params { batch, length, heads, kv_heads, scale, past, window, cap: draw.one_of(&[0.0, 0.0, 1.5, 30.0]), width }
+    let (cap, tile) = (draw.one_of(&[0.0, 0.0, 1.5, 30.0]), draw.one_of(tiles).code());
+    Params { batch, length, heads, kv_heads, scale, past, window, cap, width, tile }
 }
 
 /// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads; long and many
@@ -265,6 +302,7 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         window: 0,
         cap: 0.0,
         width,
+        tile: Tile::Tall.code(),
     };
     let odd = [
         (1, 1, 1, 1, 1),
@@ -328,8 +366,18 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tile: 0,
+        };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);

@@ -5,7 +5,7 @@
 //! [`crate::attention`]; do like o, dq like q, dk and dv like k. On a GPU one pass makes dq and another dk and dv, without atomics,
 //! from tiles of 2,048 scores in 16 KiB of workgroup memory.
 
-use crate::attention::{Attention, Params, TILE, bend, capped, drawn, mask, shapes};
+use crate::attention::{Attention, Params, TILE, Tile, bend, capped, drawn, mask, shapes};
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
@@ -15,9 +15,6 @@ use crate::{
 };
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Heads up to this width have tiles of 64 rows x 32 columns of scores, wider ones of 32 x 64: two gradients are summed at once.
-const NARROW: u32 = 64;
 
 /// The kernel.
 pub struct AttentionBackward;
@@ -32,6 +29,7 @@ pub fn attention_backward(
     [q, k, v, o, lse, dout]: [&View; 6],
     [dq, dk, dv]: [&View; 3],
 ) -> Result<(), KernelError> {
+    let params = Params { tile: Tile::of_width(params.width, device.tuning().tall_backward).code(), ..params };
     let delta = View::whole(device.alloc(lse.len)?);
     launch::<AttentionBackward>(device, &params, &[q, k, v, o, lse, dout], &[dq, dk, dv, &delta])
 }
@@ -44,7 +42,7 @@ impl Kernel for AttentionBackward {
     const OUTPUTS: &'static [&'static str] = &["dq", "dk", "dv", "delta"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        p.tile(p.threads(NARROW))
+        p.constants()
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -52,7 +50,7 @@ impl Kernel for AttentionBackward {
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        let tiles = p.length.div_ceil(4 * p.threads(NARROW)[1]);
+        let tiles = p.length.div_ceil(p.tile().rows());
         vec![
             Pass { entry: "queries", groups: [tiles, p.heads, p.batch] },
             Pass { entry: "keys", groups: [tiles, p.kv_heads, p.batch] },
@@ -109,11 +107,13 @@ impl Kernel for AttentionBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        shapes(sizes).into_iter().map(|p| case(p, seed)).collect()
+        let tuning = Tuning::built_in(&Capabilities::default());
+        let tiled = |p: Params| Params { tile: Tile::of_width(p.width, tuning.tall_backward).code(), ..p };
+        shapes(sizes).into_iter().map(|p| case(tiled(p), seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(drawn(draw, 0), draw.seed())
+        case(drawn(draw, 0, &[Tile::Tall, Tile::Wide]), draw.seed())
     }
 }
 
@@ -221,8 +221,18 @@ mod tests {
     #[test]
     fn by_hand() {
         // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tile: 0,
+        };
         let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);
@@ -237,8 +247,18 @@ mod tests {
     #[test]
     fn what_a_row_does_not_see_may_overflow() {
         // Token 0's slope for token 1's value, which it does not see, is 1e40: no f32.
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tile: 0,
+        };
         let (mut dq, mut dk, mut dv, mut delta) = ([9.0; 2], [9.0; 2], [9.0; 2], [9.0; 2]);
         let inputs: Vec<&[f32]> =
             vec![&[0.0; 2], &[0.0; 2], &[0.0, 1e20], &[0.0, 5e19], &[0.0, std::f32::consts::LN_2], &[1e20, 0.0]];

@@ -138,7 +138,7 @@ fn meet<K: Kernel>(
 }
 
 /// The worst error and its element; infinite for NaN. `floor` is added to what errors are divided by.
-fn worst_error(got: &[f64], want: &[f64], floor: f64) -> (f64, usize) {
+pub(crate) fn worst_error(got: &[f64], want: &[f64], floor: f64) -> (f64, usize) {
     let floor = (mean_square(want.iter().copied()).sqrt() + floor).max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {

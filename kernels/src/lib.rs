@@ -48,6 +48,8 @@ pub mod shaders;
 mod simd;
 mod strips;
 mod time;
+pub mod tune;
+mod tuning;
 mod watch;
 
 pub mod activation;
@@ -92,3 +94,4 @@ pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch
 pub use pool::Counters;
 pub use profile::{Settings, Timing};
 pub use time::Time;
+pub use tuning::Tuning;

@@ -117,9 +117,10 @@ pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> 
     if !device.is_gpu() {
         return launch::<Matmul>(device, &params, &[a, b], &[c]);
     }
-    let tier = Tier::choose(&params, device.capabilities());
+    let tuning = device.tuning();
+    let tier = Tier::choose(&params, device.capabilities(), &tuning);
     let params = Params { tier: tier.code(), ..params };
-    let parts = tier::parts(&params, tier, device.capabilities());
+    let parts = tier::parts(&params, tier, &tuning);
     if parts == 1 {
         return launch::<Matmul>(device, &params, &[a, b], &[c]);
     }

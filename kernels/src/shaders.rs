@@ -6,12 +6,14 @@ use naga::Span;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The files that shaders are made of, by their paths in `shaders/`.
+/// The built-in texts of the files that shaders are made of, by their paths in `shaders/`.
+pub fn texts() -> BTreeMap<&'static str, &'static str> {
+    mode_shaders::ALL.iter().flat_map(|shader| shader.parts).copied().collect()
+}
+
+/// Those files.
 pub fn files() -> Vec<&'static str> {
-    let mut files: Vec<_> = mode_shaders::ALL.iter().flat_map(|shader| shader.parts).map(|(path, _)| *path).collect();
-    files.sort_unstable();
-    files.dedup();
-    files
+    texts().into_keys().collect()
 }
 
 /// Texts in place of built-in ones, for somebody who changes a kernel.

@@ -67,6 +67,7 @@ impl AttentionShape {
             window: self.window.filter(|window| *window < self.past + self.length).unwrap_or(0) as u32,
             cap: self.cap.unwrap_or(0.0),
             width: width as u32,
+            tile: 0,
         })
     }
 }

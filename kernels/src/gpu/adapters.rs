@@ -58,7 +58,7 @@ fn all() -> &'static [(wgpu::Adapter, wgpu::AdapterInfo)] {
     })
 }
 
-fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary {
+pub(super) fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary {
     let (limits, features) = (adapter.limits(), adapter.features());
     let matrix = |p: &wgpu::CooperativeMatrixProperties| {
         format!("{}x{}x{} {:?} -> {:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type)

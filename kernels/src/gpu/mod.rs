@@ -31,6 +31,7 @@ pub(crate) struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    adapter: AdapterSummary,
     limits: wgpu::Limits,
     capabilities: Capabilities,
     pipelines: Pipelines,
@@ -82,6 +83,7 @@ impl Gpu {
             device,
             queue,
             capabilities: Capabilities::of(&adapter, &info),
+            adapter: adapters::summary(&adapter, &info),
             info,
             limits,
             pipelines: Pipelines::default(),
@@ -99,6 +101,10 @@ impl Gpu {
 
     pub(crate) fn is_hardware(&self) -> bool {
         self.info.device_type != wgpu::DeviceType::Cpu
+    }
+
+    pub(crate) fn adapter(&self) -> &AdapterSummary {
+        &self.adapter
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -27,7 +27,7 @@ struct Watch<'a> {
 }
 
 /// Says that Ctrl-C has been pressed; a second one ends the program at once.
-fn stopped() -> Result<Receiver<()>, Error> {
+pub(super) fn stopped() -> Result<Receiver<()>, Error> {
     let (send, receive) = channel();
     let pressed = AtomicBool::new(false);
     let handler = move || {
