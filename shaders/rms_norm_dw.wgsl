@@ -1,4 +1,5 @@
-// dw_i (+)= sum over rows of dy_i (x_i - m) r, where m is 0, or, centered, mean(x). First each chunk of rows, then the chunks in order: deterministic.
+// dw_i (+)= sum over rows of dy_i (x_i - m) r, where m is 0, or, centered, mean(x). First each chunk of rows, then the chunks in
+// order: deterministic.
 
 struct Params { rows: u32, width: u32, chunk: u32, accumulate: u32, centered: u32 }
 

@@ -1,8 +1,8 @@
 //! Gradients against central differences.
 //!
-//! The scalar is a loss, or of a result y the sum of w_i y_i with fixed random w. On the reference device all of it is f64, so the differences
-//! (L(x + h) - L(x - h)) / 2h are good to about 1e-8 and a wrong term can't hide in their noise. The vjp is run there, and
-//! on the device under test in f32.
+//! The scalar L is a loss, or of a result y the sum of w_i y_i with fixed random w. On the reference device all of it is f64, so
+//! the differences (L(x + h) - L(x - h)) / 2h are good to about 1e-8 and a wrong term can't hide in their noise. The vjp is run
+//! there, and on the device under test in f32.
 
 use crate::{AutogradError, Gradients, Loss, Param, Tape, Var};
 use mode_tensor::{Device, Tensor};

@@ -106,7 +106,7 @@ impl Tape {
         before: Option<Gradients>,
         seed: impl FnOnce(&mut Sink) -> Result<(), AutogradError>,
     ) -> Result<Gradients, AutogradError> {
-        let parents: Vec<Option<usize>> = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
+        let parents: Vec<Option<usize>> = operands.iter().map(Var::index).collect();
         let Some(last) = parents.iter().flatten().max().copied() else { return Err(AutogradError::NothingTrained) };
         if operands.iter().filter_map(|var| var.node.as_ref()).any(|(tape, _)| !Rc::ptr_eq(&tape.0, &self.0)) {
             return Err(AutogradError::TwoTapes { op: "backward" });
@@ -156,6 +156,11 @@ impl Var {
         self.node.is_some()
     }
 
+    /// The number of its node.
+    fn index(&self) -> Option<usize> {
+        self.node.as_ref().map(|(_, node)| *node)
+    }
+
     /// The same elements under another shape.
     ///
     /// # Errors
@@ -182,7 +187,7 @@ impl Var {
             tape = Some(other);
         }
         let Some(tape) = tape else { return Ok(Self::constant(value)) };
-        let parents = operands.iter().map(|var| var.node.as_ref().map(|(_, node)| *node)).collect();
+        let parents = operands.iter().map(|var| var.index()).collect();
         let node = Node { parents, vjp: Some(vjp(&value)), gradient: None, place: value.device().place() };
         let mut inner = tape.0.borrow_mut();
         if inner.spent {

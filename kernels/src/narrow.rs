@@ -15,7 +15,7 @@ use rayon::prelude::*;
 /// Rows of `a`, or columns of b, at the most: beyond, widening in parts and packing pay.
 pub(crate) const MOST_ROWS: usize = 16;
 
-/// Terms at the most of sums that are written once: beyond, a row of c would be.
+/// Terms at the most, for a row of c is then written once.
 pub(crate) const MOST_TERMS: usize = 3;
 
 /// Rows of `a` that meet a weight at once: their sums stay in registers.

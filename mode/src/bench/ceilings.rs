@@ -199,8 +199,10 @@ impl Ceilings {
         for (what, measured, sheet, unit, why) in sheet {
             let (Some(measured), Some(sheet)) = (measured, sheet) else { continue };
             if measured < BELIEVED * sheet {
-                let of = if what == "cooperative" { " of cooperative matrices" } else { "" };
-                let believed = if of.is_empty() { &mut self.believed } else { &mut self.cooperative_believed };
+                let (believed, of) = match what {
+                    "cooperative" => (&mut self.cooperative_believed, " of cooperative matrices"),
+                    _ => (&mut self.believed, ""),
+                };
                 *believed = false;
                 self.warnings.push(format!(
                     "{what}: {measured:.0} {unit} is {:.0} % of the data sheet's {sheet:.0} for {}: no percentages{of}; {why}",

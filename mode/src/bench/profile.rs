@@ -1,7 +1,8 @@
 //! Where the time goes: a step, or one operation, launch by launch, against what this device can do.
 //!
 //! A launch's rates are its kernel's own cost over its time; the [ceiling](Ceilings) that binds it is that of which it reaches the
-//! greater share. A launch whose shader multiplies by cooperative matrices is held against what those reach. What lies in the caches from the launch before may go faster than a copy of main memory: more than 100 %.
+//! greater share. A launch whose shader multiplies by cooperative matrices is held against what those reach. What lies in the caches
+//! from the launch before may go faster than a copy of main memory: more than 100 %.
 
 use super::ceilings::Work;
 use super::sweep::{Operation, Size};
