@@ -1,10 +1,9 @@
 //! Every kernel agrees with its f64 reference over odd sizes: its CPU body always, its WGSL wherever a GPU adapter is,
 //! hardware or software.
 
-use mode_kernels::check::{self, not_run};
+use mode_kernels::check::not_run;
 use mode_kernels::fill_hash::fill;
-use mode_kernels::matmul::{Params, Precision, draws, matmul};
-use mode_kernels::registry::Matmul;
+use mode_kernels::matmul::{Params, Precision, matmul};
 use mode_kernels::scale::scale;
 use mode_kernels::{Device, KernelError, Sizes, View, registry};
 use std::io::Write;
@@ -39,10 +38,25 @@ fn a_reference_agrees_with_itself() {
     check_all(&Device::reference()).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
-/// Products of random shapes, and some that are long enough to be summed in parts, as the device would choose to compute them.
+/// Draws of each kernel, the first of which has the seed 11.
+fn check_draws(device: &Device, count: u32) {
+    for kernel in registry::ALL {
+        let drawn = kernel.draws(device, count, 11).unwrap_or_else(|error| panic!("{error}"));
+        let (name, seed) = (kernel.name(), drawn.seed.unwrap_or_default());
+        let again = format!("mode check {name} --draws 1 --seed {seed}");
+        assert!(drawn.agrees(), "error {:.1e} at {}; {again}", drawn.worst, drawn.at);
+        assert_eq!(drawn.cases + drawn.not_run.len(), count as usize);
+        assert!(drawn.cases > 0 || name == "mma", "{name}: no draw runs here, of a kernel that runs everywhere");
+    }
+}
+
+#[test]
+fn random_launches_agree_with_the_reference() {
+    check_draws(&Device::cpu(), 60);
+}
+
+/// Products that are long enough to be summed in parts, as the device would choose to compute them.
 fn check_products(device: &Device) -> Result<(), KernelError> {
-    let drawn = check::cases::<Matmul>(device, draws(24, 11))?;
-    assert!(drawn.agrees() && drawn.cases >= 12, "error {:.1e} at {}", drawn.worst, drawn.at);
     for ([m, n, k], accumulate, precision, error) in [
         ([130, 260, 1_100], 1, Precision::F32, 1e-3),
         ([5, 70, 2_060], 0, Precision::F32, 1e-3),
@@ -106,6 +120,7 @@ fn wgsl_agrees_with_the_reference() {
         Ok(device) => {
             let (kernels, cases, not_run) = check_all(&device).unwrap_or_else(|wrong| panic!("{wrong}"));
             check_products(&device).unwrap_or_else(|error| panic!("{error}"));
+            check_draws(&device, 12);
             check_ring(&device).unwrap_or_else(|error| panic!("{error}"));
             format!("wgsl: {kernels} kernels, {cases} cases, {}{not_run}", device.name())
         }

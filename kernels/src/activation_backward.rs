@@ -3,7 +3,9 @@
 use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// The kernel.
@@ -60,13 +62,18 @@ impl Kernel for ActivationBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |params: Params| {
-            let n = params.count as usize;
-            let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
-            Case { params, inputs, outputs: vec![Data::Out(n)] }
-        };
-        Params::cases(sizes).into_iter().map(case).collect()
+        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
     }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(Params::draw(draw), draw.seed())
+    }
+}
+
+fn case(params: Params, seed: u32) -> Case<Params> {
+    let n = params.count as usize;
+    let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
+    Case { params, inputs, outputs: vec![Data::Out(n)] }
 }
 
 simd! {

@@ -6,7 +6,9 @@
 
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -90,28 +92,36 @@ impl Kernel for AdamW {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let with = |(n, clip): (usize, f32), epsilon: f32| Case {
-            params: Params {
-                count: n as u32,
-                rate: 0.01,
-                beta1: 0.9,
-                beta2: 0.95,
-                epsilon,
-                decay: 0.1,
-                bias1: 0.271,
-                bias2: 0.142,
-                clip,
-            },
-            inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(vec![9.0])],
-            outputs: vec![
-                Data::F32(fill(seed + 1, n, 1.0)),
-                Data::F32(fill(seed + 2, n, 1.0)),
-                Data::F32(fill(seed + 3, n, 1.0).iter().map(|v| v * v).collect()),
-            ],
-        };
         let cases = sizes.pick([(1, 0.0), (257, 1.0), (40_001, 100.0)], [(16_777_300, 1.0)]);
         // An epsilon that counts.
-        cases.into_iter().map(|case| with(case, 1e-8)).chain([with((65, 0.0), 0.5)]).collect()
+        let last = case(65, [0.0, 0.5], seed);
+        cases.into_iter().map(|(n, clip)| case(n, [clip, 1e-8], seed)).chain([last]).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.count(), [draw.one_of(&[0.0, 1.0, 100.0]), draw.one_of(&[1e-8, 0.5])], draw.seed())
+    }
+}
+
+fn case(n: usize, [clip, epsilon]: [f32; 2], seed: u32) -> Case<Params> {
+    Case {
+        params: Params {
+            count: n as u32,
+            rate: 0.01,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon,
+            decay: 0.1,
+            bias1: 0.271,
+            bias2: 0.142,
+            clip,
+        },
+        inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(vec![9.0])],
+        outputs: vec![
+            Data::F32(fill(seed + 1, n, 1.0)),
+            Data::F32(fill(seed + 2, n, 1.0)),
+            Data::F32(fill(seed + 3, n, 1.0).iter().map(|v| v * v).collect()),
+        ],
     }
 }
 

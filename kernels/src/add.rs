@@ -1,7 +1,9 @@
 //! c = a + b, element by element: residual connections, and gradients that meet. Moves 3 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Elements that one task of the CPU body works on: enough to be worth a task, few enough to spread.
@@ -56,12 +58,19 @@ impl Kernel for Add {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |n: usize| Case {
-            params: Params { count: n as u32 },
-            inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(fill(seed + 1, n, 1.0))],
-            outputs: vec![Data::Out(n)],
-        };
-        sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(case).collect()
+        sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(|n| case(n, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.count(), draw.seed())
+    }
+}
+
+fn case(n: usize, seed: u32) -> Case<Params> {
+    Case {
+        params: Params { count: n as u32 },
+        inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(fill(seed + 1, n, 1.0))],
+        outputs: vec![Data::Out(n)],
     }
 }
 

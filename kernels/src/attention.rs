@@ -15,7 +15,9 @@ use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{exp, max, simd, sum, tanh};
 use crate::strips::Strip;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -206,19 +208,6 @@ impl Kernel for Attention {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |p: Params| {
-            let [batch, length, heads, kv_heads, width] = p.sizes();
-            let (n, kv) = (batch * length * heads * width, batch * p.keys() * kv_heads * width);
-            Case {
-                params: p,
-                inputs: vec![
-                    Data::F32(fill(seed, n, 2.0)),
-                    Data::F32(fill(seed + 1, kv, 2.0)),
-                    Data::F32(fill(seed + 2, kv, 1.0)),
-                ],
-                outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
-            }
-        };
         // Keys of a cache: one query, and several whose own keys begin and end inside a tile.
         let cached = |(past, shape): (u32, usize)| Params { past, ..shapes(Sizes::Odd)[shape] };
         let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
@@ -231,8 +220,36 @@ impl Kernel for Attention {
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
-        shapes(sizes).into_iter().chain(more).map(case).collect()
+        shapes(sizes).into_iter().chain(more).map(|p| case(p, seed)).collect()
     }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let past = if draw.bit() { 0 } else { draw.size(500) };
+        case(drawn(draw, past), draw.seed())
+    }
+}
+
+fn case(p: Params, seed: u32) -> Case<Params> {
+    let [batch, length, heads, kv_heads, width] = p.sizes();
+    let (n, kv) = (batch * length * heads * width, batch * p.keys() * kv_heads * width);
+    let inputs = vec![fill(seed, n, 2.0), fill(seed + 1, kv, 2.0), fill(seed + 2, kv, 1.0)];
+    Case {
+        params: p,
+        inputs: inputs.into_iter().map(Data::F32).collect(),
+        outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
+    }
+}
+
+/// A random shape after `past` tokens. The width of a head, which is compiled in, is one of few.
+pub(crate) fn drawn(draw: &mut Draw, past: usize) -> Params {
+    let (kv_heads, length) = (draw.size(3), draw.size(130));
+    let width = draw.one_of(&[1, 2, 4, 13, 16, 32, 64, 66, 100, 128, 160, 255, 256]);
+    let window = if draw.bit() { 0 } else { draw.size(past + length + 2) };
+    let sizes = [draw.size(3), length, kv_heads * draw.size(4), kv_heads, past, window, width];
+    let [batch, length, heads, kv_heads, past, window, width] = sizes.map(|size| size as u32);
+    // Some scores are steep.
+    let scale = draw.one_of(&[1.0, 1.0, 4.0]) / (width as f32).sqrt();
+    Params { batch, length, heads, kv_heads, scale, past, window, cap: draw.one_of(&[0.0, 0.0, 1.5, 30.0]), width }
 }
 
 /// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads; long and many

@@ -5,12 +5,14 @@
 //! [`crate::attention`]; do like o, dq like q, dk and dv like k. On a GPU one pass makes dq and another dk and dv, without atomics,
 //! from tiles of 2,048 scores in 16 KiB of workgroup memory.
 
-use crate::attention::{Attention, Params, TILE, bend, capped, mask, shapes};
+use crate::attention::{Attention, Params, TILE, bend, capped, drawn, mask, shapes};
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
 use crate::strips::Strip;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -108,6 +110,10 @@ impl Kernel for AttentionBackward {
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         shapes(sizes).into_iter().map(|p| case(p, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(drawn(draw, 0), draw.seed())
     }
 }
 

@@ -2,7 +2,9 @@
 //! itself. Moves 2 units.
 
 use crate::add::sums;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -57,13 +59,20 @@ impl Kernel for Bias {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width): (usize, usize)| Case {
-            params: Params { count: (rows * width) as u32, width: width as u32 },
-            inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
-            outputs: vec![Data::Out(rows * width)],
-        };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129)];
-        sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.rows(), draw.seed())
+    }
+}
+
+fn case((rows, width): (usize, usize), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { count: (rows * width) as u32, width: width as u32 },
+        inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
+        outputs: vec![Data::Out(rows * width)],
     }
 }
 

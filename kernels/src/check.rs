@@ -1,10 +1,26 @@
-//! Agreement of a device's kernels with the f64 reference, over each kernel's cases.
+//! Agreement of a device's kernels with the f64 reference, over each kernel's cases and over random launches.
+//!
+//! An element may be off by [`TOLERANCE`] times what it is plus the root mean square of its output. Cases are chosen so that this
+//! is fair. Among random launches there are some that nobody would choose: one sum whose terms cancel, or a gradient of exactly
+//! nothing, of which f32 leaves the rounding of its terms. An element of a draw may be off by as much besides as the reference itself
+//! moves, in the root mean square, when each number of its inputs changes by [`NUDGE`] of itself up or down. Where nothing
+//! cancels that is less than half of the tolerance.
 
-use crate::{Bindings, Case, Data, Device, Dtype, Kernel, KernelError, Sizes, View, launch};
+use crate::profile::settings;
+use crate::{
+    Bindings, Case, Data, Device, Draw, Dtype, Kernel, KernelError, Parameters, Sizes, View, fill_hash, launch,
+};
 use std::collections::BTreeMap;
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want).
 pub const TOLERANCE: f64 = 3e-5;
+
+/// What inputs of a draw are changed by, of themselves, to see what rounding can do: 168 units in the last place, by which a sum of as
+/// many terms is off if all of its roundings go one way.
+pub const NUDGE: f64 = 1e-5;
+
+/// How often they are.
+const NUDGES: u32 = 8;
 
 /// How one kernel fared.
 #[derive(Debug, Clone)]
@@ -19,9 +35,30 @@ pub struct Outcome {
     pub worst: f64,
     /// Where the worst error was.
     pub at: String,
+    /// The own seed of the draw where it was, which draws it again alone.
+    pub seed: Option<u32>,
+    /// Draws that agree only by what a change of their inputs' last bits makes of them.
+    pub nudged: usize,
 }
 
 impl Outcome {
+    /// That of no case.
+    pub fn none(kernel: &'static str) -> Self {
+        Self { kernel, cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new(), seed: None, nudged: 0 }
+    }
+
+    /// This and `more` cases of the same kernel.
+    #[must_use]
+    pub fn with(mut self, more: Self) -> Self {
+        self.cases += more.cases;
+        self.nudged += more.nudged;
+        self.not_run.extend(more.not_run);
+        if more.worst > self.worst {
+            (self.worst, self.at, self.seed) = (more.worst, more.at, more.seed);
+        }
+        self
+    }
+
     /// True if every output was within [`TOLERANCE`].
     pub fn agrees(&self) -> bool {
         self.worst <= TOLERANCE
@@ -40,43 +77,69 @@ pub fn not_run(lacks: &[(&'static str, &'static str)]) -> String {
 /// # Errors
 /// What a launch reports.
 pub fn kernel<K: Kernel>(device: &Device, sizes: Sizes, seed: u32) -> Result<Outcome, KernelError> {
-    cases::<K>(device, K::cases(sizes, seed))
-}
-
-/// Runs those of `cases` that `device` can run against the reference.
-///
-/// # Errors
-/// What a launch reports.
-pub fn cases<K: Kernel>(device: &Device, cases: Vec<Case<K::Params>>) -> Result<Outcome, KernelError> {
-    let mut outcome = Outcome { kernel: K::NAME, cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
-    for (number, case) in cases.into_iter().enumerate() {
-        let got = match run::<K>(device, &case) {
-            Err(KernelError::Lack { file, what, .. }) => {
-                outcome.not_run.push((file, what));
-                continue;
-            }
-            got => got?,
-        };
-        let want = reference::<K>(&case);
-        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            if matches!(case.outputs[i], Data::Scratch(_)) {
-                continue;
-            }
-            let (error, element) = worst_error(got, want);
-            if error > outcome.worst {
-                outcome.worst = error;
-                outcome.at = format!("case {number}, {}[{element}]", K::OUTPUTS[i]);
-            }
-        }
-        outcome.cases += 1;
+    let mut outcome = Outcome::none(K::NAME);
+    for (number, case) in K::cases(sizes, seed).iter().enumerate() {
+        meet::<K>(device, case, &mut outcome, None, || format!("case {number}"))?;
     }
     Ok(outcome)
 }
 
-/// The worst error and its element; infinite for NaN.
-fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
-    let mean_square = want.iter().map(|v| v * v).sum::<f64>() / want.len().max(1) as f64;
-    let floor = mean_square.sqrt().max(1e-30);
+/// Runs those of `count` draws of kernel `K` that `device` can run against the reference; the first has `seed`, the others have
+/// [`Draw::nth_seed`].
+///
+/// # Errors
+/// What a launch reports, with the draw's own seed.
+pub fn draws<K: Kernel>(device: &Device, count: u32, seed: u32) -> Result<Outcome, KernelError> {
+    let mut outcome = Outcome::none(K::NAME);
+    for number in 0..count {
+        let own = Draw::nth_seed(seed, number);
+        let case = K::draw(&mut Draw::new(own));
+        let sizes = || {
+            let settings = settings(K::Params::FIELDS, bytemuck::bytes_of(&case.params));
+            settings.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ")
+        };
+        meet::<K>(device, &case, &mut outcome, Some(own), sizes)
+            .map_err(|source| KernelError::Draw { seed: own, source: Box::new(source) })?;
+    }
+    Ok(outcome)
+}
+
+/// Runs one case, a draw if it has a seed, and adds what came of it to `outcome`.
+fn meet<K: Kernel>(
+    device: &Device,
+    case: &Case<K::Params>,
+    outcome: &mut Outcome,
+    seed: Option<u32>,
+    place: impl Fn() -> String,
+) -> Result<(), KernelError> {
+    let got = match run::<K>(device, case) {
+        Err(KernelError::Lack { file, what, .. }) => {
+            outcome.not_run.push((file, what));
+            return Ok(());
+        }
+        got => got?,
+    };
+    outcome.cases += 1;
+    let want = reference::<K>(case, None);
+    let checked = || (0..got.len()).filter(|&i| !matches!(case.outputs[i], Data::Scratch(_)));
+    let mut errors: Vec<_> = checked().map(|i| (i, worst_error(&got[i], &want[i], 0.0))).collect();
+    if seed.is_some() && errors.iter().any(|(_, (error, _))| *error > TOLERANCE && error.is_finite()) {
+        let moved = moved::<K>(case, &want);
+        errors = checked().map(|i| (i, worst_error(&got[i], &want[i], moved[i] / TOLERANCE))).collect();
+        outcome.nudged += usize::from(errors.iter().all(|(_, (error, _))| *error <= TOLERANCE));
+    }
+    for (i, (error, element)) in errors {
+        if error > outcome.worst {
+            (outcome.worst, outcome.seed) = (error, seed);
+            outcome.at = format!("{}, {}[{element}]", place(), K::OUTPUTS[i]);
+        }
+    }
+    Ok(())
+}
+
+/// The worst error and its element; infinite for NaN. `floor` is added to what errors are divided by.
+fn worst_error(got: &[f64], want: &[f64], floor: f64) -> (f64, usize) {
+    let floor = (mean_square(want.iter().copied()).sqrt() + floor).max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want).abs() / (want.abs() + floor);
@@ -88,22 +151,47 @@ fn worst_error(got: &[f64], want: &[f64]) -> (f64, usize) {
     worst
 }
 
-/// What the reference makes of a case.
-fn reference<K: Kernel>(case: &Case<K::Params>) -> Vec<Vec<f64>> {
-    let widen = |data: &Data| match data {
-        Data::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
-        Data::Halves(dtype, values) => {
-            let mut rounded = vec![0.0; values.len()];
-            dtype.decode(&dtype.encode(values), &mut rounded);
-            rounded.into_iter().map(f64::from).collect()
+fn mean_square(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.map(|value| value * value).sum::<f64>() / count
+}
+
+/// How far the outputs of the reference move, in the root mean square, when inputs change by [`NUDGE`].
+fn moved<K: Kernel>(case: &Case<K::Params>, want: &[Vec<f64>]) -> Vec<f64> {
+    let mut sums = vec![0.0; want.len()];
+    for nudge in 0..NUDGES {
+        for ((sum, moved), want) in sums.iter_mut().zip(reference::<K>(case, Some(nudge))).zip(want) {
+            *sum += mean_square(moved.iter().zip(want).map(|(moved, want)| moved - want)) / f64::from(NUDGES);
         }
-        Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
-        Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
+    }
+    sums.into_iter().map(f64::sqrt).collect()
+}
+
+/// What the reference makes of a case, or of one whose numbers are nudged.
+fn reference<K: Kernel>(case: &Case<K::Params>, nudge: Option<u32>) -> Vec<Vec<f64>> {
+    // Each buffer's numbers go ways of their own: what is the same in two of them must not stay so.
+    let way = |buffer: usize, i: usize| match nudge {
+        Some(round) if fill_hash::hash(100 * round + buffer as u32, i as u32) & 1 == 0 => 1.0 - NUDGE,
+        Some(_) => 1.0 + NUDGE,
+        None => 1.0,
     };
-    let inputs: Vec<Vec<f64>> = case.inputs.iter().map(widen).collect();
-    let mut outputs: Vec<Vec<f64>> = case.outputs.iter().map(widen).collect();
+    let widen = |(buffer, data): (usize, &Data)| {
+        let nudged = |values: &[f32]| values.iter().enumerate().map(|(i, &v)| f64::from(v) * way(buffer, i)).collect();
+        match data {
+            Data::F32(values) => nudged(values),
+            Data::Halves(dtype, values) => {
+                let mut rounded = vec![0.0; values.len()];
+                dtype.decode(&dtype.encode(values), &mut rounded);
+                nudged(&rounded)
+            }
+            Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
+            Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
+        }
+    };
+    let mut buffers: Vec<Vec<f64>> = case.inputs.iter().chain(&case.outputs).enumerate().map(widen).collect();
+    let mut outputs = buffers.split_off(case.inputs.len());
     let bindings =
-        Bindings::new(inputs.iter().map(Vec::as_slice).collect(), outputs.iter_mut().map(Vec::as_mut_slice).collect());
+        Bindings::new(buffers.iter().map(Vec::as_slice).collect(), outputs.iter_mut().map(Vec::as_mut_slice).collect());
     K::reference(&case.params, bindings);
     outputs
 }
@@ -133,11 +221,27 @@ pub(crate) fn place(device: &Device, contents: &[Data]) -> Result<Vec<View>, Ker
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::add::{Add, Params};
 
     #[test]
     fn an_unwritten_output_is_infinitely_wrong() {
-        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0]), (f64::INFINITY, 1));
-        assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0]), (0.0, 0));
-        assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0]).0 > TOLERANCE);
+        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0], 0.0), (f64::INFINITY, 1));
+        assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0], 0.0), (0.0, 0));
+        assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0], 0.0).0 > TOLERANCE);
+    }
+
+    #[test]
+    fn what_cancels_may_be_off_by_the_rounding_of_its_terms_and_no_more() {
+        // 1000.0001 less 1000: an f32 has no more than the first digit of what is left.
+        let inputs = vec![Data::F32(vec![1_000.000_1; 2]), Data::F32(vec![-1_000.0; 2])];
+        let case = Case { params: Params { count: 2 }, inputs, outputs: vec![Data::Out(2)] };
+        let want = reference::<Add>(&case, None);
+        let floor = moved::<Add>(&case, &want)[0] / TOLERANCE;
+        let error = |off: f64| {
+            let got: Vec<f64> = want[0].iter().map(|want| want + off).collect();
+            (worst_error(&got, &want[0], 0.0).0, worst_error(&got, &want[0], floor).0)
+        };
+        let ((plain, nudged), (_, wrong)) = (error(6e-5), error(0.06));
+        assert!(plain > TOLERANCE && nudged < TOLERANCE && wrong > TOLERANCE, "{plain} {nudged} {wrong}");
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! x `[rows, x_row]`, y `[rows, y_row]`. Moves 2 units of the block.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -79,23 +81,29 @@ impl Kernel for Columns {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |[rows, width, x_row, x_first, y_row, y_first, accumulate]: [u32; 7]| {
-            let [x, y] = [x_row, y_row].map(|row| (rows * row) as usize);
-            // Columns outside the block stay as they are.
-            let held = Data::F32(fill(seed + 1, y, 1.0));
-            Case {
-                params: Params { rows, width, x_row, y_row, x_first, y_first, accumulate },
-                inputs: vec![Data::F32(fill(seed, x, 1.0))],
-                outputs: vec![if y_row == width && accumulate == 0 { Data::Out(y) } else { held }],
-            }
-        };
         let odd =
             [[1, 1, 1, 0, 1, 0, 0], [5, 15, 45, 30, 15, 0, 0], [77, 13, 13, 0, 40, 20, 1], [9, 65, 70, 5, 66, 1, 0]];
-        sizes
-            .pick(odd, [[66_000, 3, 9, 3, 3, 0, 0], [1025, 2049, 2049, 0, 4098, 2049, 1]])
-            .into_iter()
-            .map(case)
-            .collect()
+        let large = [[66_000, 3, 9, 3, 3, 0, 0], [1025, 2049, 2049, 0, 4098, 2049, 1]];
+        sizes.pick(odd, large).into_iter().map(|numbers| case(numbers, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        let [x_first, x_last, y_first, y_last] = [(); 4].map(|()| draw.gap());
+        let [x_row, y_row] = [x_first + width + x_last, y_first + width + y_last];
+        let numbers = [rows, width, x_row, x_first, y_row, y_first, draw.below(2)];
+        case(numbers.map(|number| number as u32), draw.seed())
+    }
+}
+
+fn case([rows, width, x_row, x_first, y_row, y_first, accumulate]: [u32; 7], seed: u32) -> Case<Params> {
+    let [x, y] = [x_row, y_row].map(|row| (rows * row) as usize);
+    // Columns outside the block stay as they are.
+    let held = Data::F32(fill(seed + 1, y, 1.0));
+    Case {
+        params: Params { rows, width, x_row, y_row, x_first, y_first, accumulate },
+        inputs: vec![Data::F32(fill(seed, x, 1.0))],
+        outputs: vec![if y_row == width && accumulate == 0 { Data::Out(y) } else { held }],
     }
 }
 

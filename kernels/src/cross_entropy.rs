@@ -12,7 +12,7 @@ use crate::attention::{bend, capped};
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
 use crate::simd::{exp, max, simd, sum_exp};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -141,9 +141,8 @@ impl Kernel for CrossEntropy {
             let mut ties = case(4, 5, false);
             ties.inputs[0] = Data::U32(vec![0, 1, 2, 4]);
             ties.outputs[0] = Data::F32([2.0, 7.0, 7.0, 1.0, 7.0].repeat(4));
-            // Without the shift by the greatest logit these would be infinite.
             let mut great = case(9, 130, true);
-            great.outputs[0] = Data::F32(fill(seed, 9 * 130, 300.0));
+            great.outputs[0] = Data::F32(fill(seed, 9 * 130, GREAT));
             let part = Params { rows: 9, vocabulary: 259, first: 4, tokens: 13, cap: 0.0, gradient: 1 };
             let bent = Params { cap: 5.0, ..part };
             let parts = [part, bent, Params { tokens: 14, gradient: 0, ..bent }];
@@ -152,7 +151,25 @@ impl Kernel for CrossEntropy {
         }
         cases
     }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, vocabulary) = draw.rows();
+        let [before, after] = [(); 2].map(|()| if draw.bit() { draw.below(50) } else { 0 });
+        let params = Params {
+            rows: rows as u32,
+            vocabulary: vocabulary as u32,
+            first: before as u32,
+            tokens: (before + rows + after) as u32,
+            cap: draw.one_of(&[0.0, 0.0, 5.0, 30.0]),
+            gradient: draw.bit().into(),
+        };
+        let scale = draw.one_of(&[1.0, 9.0, GREAT]);
+        with(params, fill(draw.seed(), rows * vocabulary, scale), draw.seed())
+    }
 }
+
+/// Logits to here: without the shift by the greatest their exponentials would be infinite.
+const GREAT: f32 = 300.0;
 
 /// A case of these logits; what other launches have left of tokens that are not its own stays.
 fn with(params: Params, logits: Vec<f32>, seed: u32) -> Case<Params> {

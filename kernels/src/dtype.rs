@@ -25,6 +25,9 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
+
     /// Its number in launches: `DTYPE` in `shaders/shared/weight.wgsl`.
     pub fn code(self) -> u32 {
         self as u32
@@ -32,7 +35,7 @@ impl Dtype {
 
     /// The type of a number.
     pub(crate) fn from_code(code: u32) -> Self {
-        [Self::F32, Self::F16, Self::BF16].into_iter().find(|dtype| dtype.code() == code).unwrap_or(Self::F32)
+        Self::ALL.into_iter().find(|dtype| dtype.code() == code).unwrap_or(Self::F32)
     }
 
     /// As messages and files know it.

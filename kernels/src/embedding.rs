@@ -4,7 +4,7 @@
 use crate::bindings::as_ids;
 use crate::dtype::as_halves;
 use crate::fill_hash::{fill, ids};
-use crate::{Bindings, Case, Cost, Data, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -78,14 +78,6 @@ impl Kernel for Embedding {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(tokens, width, rows, dtype): (usize, usize, usize, Dtype)| Case {
-            params: Params { tokens: tokens as u32, width: width as u32, dtype: dtype.code() },
-            inputs: vec![
-                Data::U32(ids(seed, tokens, rows as u32)),
-                Data::stored(dtype, fill(seed + 1, rows * width, 1.0)),
-            ],
-            outputs: vec![Data::Out(tokens * width)],
-        };
         let odd = [
             (1, 1, 1, Dtype::F32),
             (7, 33, 5, Dtype::F32),
@@ -94,11 +86,21 @@ impl Kernel for Embedding {
             (1, 1, 1, Dtype::BF16),
             (130, 65, 11, Dtype::BF16),
         ];
-        sizes
-            .pick(odd, [(66_000, 257, 999, Dtype::F32), (66_000, 257, 999, Dtype::BF16)])
-            .into_iter()
-            .map(case)
-            .collect()
+        let large = [(66_000, 257, 999, Dtype::F32), (66_000, 257, 999, Dtype::BF16)];
+        sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (tokens, width) = draw.rows();
+        case((tokens, width, draw.size(300), draw.one_of(&Dtype::ALL)), draw.seed())
+    }
+}
+
+fn case((tokens, width, rows, dtype): (usize, usize, usize, Dtype), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { tokens: tokens as u32, width: width as u32, dtype: dtype.code() },
+        inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::stored(dtype, fill(seed + 1, rows * width, 1.0))],
+        outputs: vec![Data::Out(tokens * width)],
     }
 }
 

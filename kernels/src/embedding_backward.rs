@@ -5,7 +5,7 @@
 
 use crate::bindings::as_ids;
 use crate::fill_hash::{fill, ids};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
 
 crate::kernel::params! {
     /// Parameters of [`EmbeddingBackward`].
@@ -84,20 +84,28 @@ impl Kernel for EmbeddingBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(tokens, width, rows, padding): (usize, usize, usize, u32)| {
-            let tokens_ids = ids(seed, tokens, rows as u32);
-            Case {
-                params: Params { tokens: tokens as u32, width: width as u32, padding },
-                inputs: vec![
-                    Data::U32(tokens_ids.clone()),
-                    Data::U32(order_by_id(&tokens_ids)),
-                    Data::F32(fill(seed + 1, tokens * width, 1.0)),
-                ],
-                outputs: vec![Data::F32(fill(seed + 2, rows * width, 1.0))],
-            }
-        };
         let odd = [(1, 1, 1, NO_PADDING), (7, 33, 5, 0), (130, 65, 11, 10), (64, 3, 200, NO_PADDING)];
-        sizes.pick(odd, [(66_000, 65, 999, NO_PADDING), (300, 3, 70_000, 1)]).into_iter().map(case).collect()
+        let large = [(66_000, 65, 999, NO_PADDING), (300, 3, 70_000, 1)];
+        sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let ((tokens, width), rows) = (draw.rows(), draw.size(300));
+        let padding = if draw.bit() { NO_PADDING } else { draw.below(rows) as u32 };
+        case((tokens, width, rows, padding), draw.seed())
+    }
+}
+
+fn case((tokens, width, rows, padding): (usize, usize, usize, u32), seed: u32) -> Case<Params> {
+    let tokens_ids = ids(seed, tokens, rows as u32);
+    Case {
+        params: Params { tokens: tokens as u32, width: width as u32, padding },
+        inputs: vec![
+            Data::U32(tokens_ids.clone()),
+            Data::U32(order_by_id(&tokens_ids)),
+            Data::F32(fill(seed + 1, tokens * width, 1.0)),
+        ],
+        outputs: vec![Data::F32(fill(seed + 2, rows * width, 1.0))],
     }
 }
 

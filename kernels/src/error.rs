@@ -75,6 +75,14 @@ pub enum KernelError {
     /// Two devices met in one operation.
     #[error("a buffer of device {0} was used on another device; copy it there first")]
     WrongDevice(String),
+    /// What went wrong in one of many random launches.
+    #[error("{source}; again alone with --draws 1 --seed {seed}")]
+    Draw {
+        /// The draw's own seed.
+        seed: u32,
+        /// What went wrong.
+        source: Box<KernelError>,
+    },
     /// An adapter that can't tell how long something took.
     #[error("{0} has no timestamps; profile on another device")]
     NoTimestamps(String),
@@ -111,6 +119,10 @@ pub struct ShaderError {
 impl KernelError {
     /// Lines that show where in a shader an error is; few errors have any.
     pub fn excerpt(&self) -> &[String] {
-        if let Self::Shader(error) = self { &error.excerpt } else { &[] }
+        match self {
+            Self::Shader(error) => &error.excerpt,
+            Self::Draw { source, .. } => source.excerpt(),
+            _ => &[],
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! y = value, everywhere: gradients start at zero. Moves 1 unit.
 
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
 
 crate::kernel::params! {
     /// Parameters of [`Fill`].
@@ -51,13 +51,16 @@ impl Kernel for Fill {
     }
 
     fn cases(sizes: Sizes, _: u32) -> Vec<Case<Params>> {
-        let case = |n: usize| Case {
-            params: Params { count: n as u32, value: -1.5 },
-            inputs: vec![],
-            outputs: vec![Data::Out(n)],
-        };
-        sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(case).collect()
+        sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(|n| case(n, -1.5)).collect()
     }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.count(), draw.one_of(&[0.0, -1.5, 1e-30, f32::MAX]))
+    }
+}
+
+fn case(n: usize, value: f32) -> Case<Params> {
+    Case { params: Params { count: n as u32, value }, inputs: vec![], outputs: vec![Data::Out(n)] }
 }
 
 #[cfg(test)]

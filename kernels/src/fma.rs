@@ -3,7 +3,9 @@
 //! A tier for GPUs does it in f16.
 
 use crate::add::TASK;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -114,22 +116,26 @@ impl Kernel for Fma {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |half: bool| {
-            move |(count, steps): (usize, u32)| {
-                // f16 holds all of v, -v + 1/4, v, .. where x is some 64ths.
-                let x = fill(seed, count, 1.0).into_iter().map(|x| if half { (64.0 * x).round() / 64.0 } else { x });
-                let (alpha, beta) = if half { (-1.0, 0.25) } else { (-0.99, 0.1) };
-                Case {
-                    params: Params { count: count as u32, steps, alpha, beta, half: half.into() },
-                    inputs: vec![Data::F32(x.collect())],
-                    outputs: vec![Data::Out(count)],
-                }
-            }
-        };
         let odd = [(1, 1), (255, 0), (2_049, 16), (40_001, 37)];
-        let shapes = sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]);
-        let halves = sizes.pick(odd, [(70_001, 1_000)]).into_iter().map(case(true));
-        shapes.into_iter().map(case(false)).chain(halves).collect()
+        let shapes =
+            sizes.pick(odd, [(16_777_300, 3), (70_001, 1_000)]).into_iter().map(|shape| case(shape, false, seed));
+        let halves = sizes.pick(odd, [(70_001, 1_000)]).into_iter().map(|shape| case(shape, true, seed));
+        shapes.chain(halves).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case((draw.count(), draw.below(40) as u32), draw.bit(), draw.seed())
+    }
+}
+
+fn case((count, steps): (usize, u32), half: bool, seed: u32) -> Case<Params> {
+    // f16 holds all of v, -v + 1/4, v, .. where x is some 64ths.
+    let x = fill(seed, count, 1.0).into_iter().map(|x| if half { (64.0 * x).round() / 64.0 } else { x });
+    let (alpha, beta) = if half { (-1.0, 0.25) } else { (-0.99, 0.1) };
+    Case {
+        params: Params { count: count as u32, steps, alpha, beta, half: half.into() },
+        inputs: vec![Data::F32(x.collect())],
+        outputs: vec![Data::Out(count)],
     }
 }
 

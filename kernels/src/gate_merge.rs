@@ -7,7 +7,9 @@
 
 use crate::simd::{dot, simd};
 use crate::softmax::softmax_row;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// The most branches that the kernels take, the backbone included.
@@ -121,40 +123,46 @@ impl Kernel for GateMerge {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let shifted = |(tokens, width, branches, gap): (usize, usize, usize, usize), shift: f32| {
-            let stride = tokens * width + gap;
-            Case {
-                params: Params {
-                    tokens: tokens as u32,
-                    width: width as u32,
-                    branches: branches as u32,
-                    stride: stride as u32,
-                },
-                inputs: vec![
-                    Data::F32(fill(seed, tokens * width, 1.0)),
-                    Data::F32(fill(seed + 1, branches * width, (3.0 / width as f32).sqrt())),
-                    Data::F32(fill(seed + 2, branches, 0.1).into_iter().map(|bias| bias + shift).collect()),
-                    Data::F32(fill(seed + 3, branches * stride, 1.0)),
-                ],
-                outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
-            }
-        };
         let odd = [
-            (1, 1, 2, 0),
-            (3, 63, 2, 5),
-            (65, 65, 3, 0),
-            (7, 257, 9, 1),
-            (2, 33, 65, 64),
-            (5, 516, 7, 4),
-            (3, 68, 65, 0),
-            (4, 64, 3, 2),
+            [1, 1, 2, 0],
+            [3, 63, 2, 5],
+            [65, 65, 3, 0],
+            [7, 257, 9, 1],
+            [2, 33, 65, 64],
+            [5, 516, 7, 4],
+            [3, 68, 65, 0],
+            [4, 64, 3, 2],
         ];
-        let cases = sizes
-            .pick(odd, [(66_000, 5, 3, 0), (1025, 2049, 3, 63), (515, 2052, 9, 0)])
-            .into_iter()
-            .map(|shape| shifted(shape, 0.0));
-        // Logits whose exponentials alone no f32 holds.
-        cases.chain([100.0, -100.0].map(|shift| shifted((3, 63, 3, 5), shift))).collect()
+        let large = [[66_000, 5, 3, 0], [1025, 2049, 3, 63], [515, 2052, 9, 0]];
+        let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, 0.0, seed));
+        cases.chain([FAR, -FAR].map(|shift| case([3, 63, 3, 5], shift, seed))).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(drawn(draw), draw.one_of(&[0.0, FAR, -FAR]), draw.seed())
+    }
+}
+
+/// Biases so great that the exponentials of logits alone are in no f32.
+const FAR: f32 = 100.0;
+
+/// Tokens, width, branches and gap of a draw. The width, which is compiled in, is one of few.
+pub(crate) fn drawn(draw: &mut Draw) -> [usize; 4] {
+    let width = draw.one_of(&[1, 3, 4, 33, 64, 65, 128, 257, 516, 1030]);
+    [draw.size((20_000 / width).min(200)), width, draw.size(MOST_BRANCHES), draw.gap()]
+}
+
+fn case([tokens, width, branches, gap]: [usize; 4], shift: f32, seed: u32) -> Case<Params> {
+    let stride = tokens * width + gap;
+    Case {
+        params: Params { tokens: tokens as u32, width: width as u32, branches: branches as u32, stride: stride as u32 },
+        inputs: vec![
+            Data::F32(fill(seed, tokens * width, 1.0)),
+            Data::F32(fill(seed + 1, branches * width, (3.0 / width as f32).sqrt())),
+            Data::F32(fill(seed + 2, branches, 0.1).into_iter().map(|bias| bias + shift).collect()),
+            Data::F32(fill(seed + 3, branches * stride, 1.0)),
+        ],
+        outputs: vec![Data::Out(tokens * width), Data::Out(tokens * branches)],
     }
 }
 

@@ -7,10 +7,12 @@
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
 //! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
-use crate::gate_merge::{MOST_BRANCHES, limit, piece, row, weighted_sum};
+use crate::gate_merge::{MOST_BRANCHES, drawn, limit, piece, row, weighted_sum};
 use crate::simd::{dot, simd};
 use crate::strips::Strip;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Tokens a partial sum of dW.
@@ -228,46 +230,6 @@ impl Kernel for GateMergeBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |([tokens, width, branches, gap], wanted, want_dx, want_gate): ([usize; 4], u128, u32, u32)| {
-            let stride = tokens * width + gap;
-            // What is not wanted, and gaps, must stay as they were. A gate number 2 adds to its weight's gradient, 3 to its bias'.
-            let [add_weight, add_bias] = [2, 3].map(|number| u32::from(want_gate == number));
-            let gate = |seed: u32, n: usize, add: u32| {
-                if want_gate > 0 && add == 0 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) }
-            };
-            let params = Params {
-                tokens: tokens as u32,
-                width: width as u32,
-                branches: branches as u32,
-                stride: stride as u32,
-                df_mask_0: wanted as u32,
-                df_mask_1: (wanted >> 32) as u32,
-                df_mask_2: (wanted >> 64) as u32,
-                want_dx,
-                want_gate: want_gate.min(1),
-                chunk: CHUNK as u32,
-                add_weight,
-                add_bias,
-            };
-            Case {
-                params,
-                inputs: vec![
-                    Data::F32(fill(seed, tokens * width, 1.0)),
-                    Data::F32(fill(seed + 1, branches * width, 1.0)),
-                    Data::F32(fill(seed + 2, branches * stride, 1.0)),
-                    Data::F32(fill(seed + 3, tokens * branches, 1.0)),
-                    Data::F32(fill(seed + 4, tokens * width, 1.0)),
-                ],
-                outputs: vec![
-                    Data::F32(fill(seed + 5, branches * stride, 1.0)),
-                    Data::Out(tokens * branches),
-                    Data::F32(fill(seed + 6, tokens * width, 1.0)),
-                    Data::Scratch(partial_len(&params)),
-                    gate(seed + 7, branches * width, add_weight),
-                    gate(seed + 8, branches, add_bias),
-                ],
-            }
-        };
         let odd = [
             ([1, 1, 2, 0], 0b11, 1, 1),
             ([3, 63, 2, 5], 0b10, 0, 1),
@@ -281,7 +243,64 @@ impl Kernel for GateMergeBackward {
         ];
         let large =
             [([66_000, 5, 3, 0], 0b110, 1, 1), ([1025, 2049, 3, 63], 0b111, 1, 1), ([515, 2052, 9, 0], 0b111, 1, 1)];
-        sizes.pick(odd, large).into_iter().map(case).collect()
+        sizes
+            .pick(odd, large)
+            .into_iter()
+            .map(|(shape, wanted, dx, gate)| case(shape, wanted, [dx, gate], seed))
+            .collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let shape = drawn(draw);
+        let some = (0..shape[2]).fold(0, |mask, k| mask | u128::from(draw.bit()) << k);
+        let wanted = draw.one_of(&[0, some, some, (1 << shape[2]) - 1]);
+        case(shape, wanted, [2, 4].map(|bound| draw.below(bound) as u32), draw.seed())
+    }
+}
+
+fn case(
+    [tokens, width, branches, gap]: [usize; 4],
+    wanted: u128,
+    [want_dx, want_gate]: [u32; 2],
+    seed: u32,
+) -> Case<Params> {
+    let stride = tokens * width + gap;
+    // What is not wanted, and gaps, must stay as they were. A gate number 2 adds to its weight's gradient, 3 to its bias'.
+    let [add_weight, add_bias] = [2, 3].map(|number| u32::from(want_gate == number));
+    let gate = |seed: u32, n: usize, add: u32| {
+        if want_gate > 0 && add == 0 { Data::Out(n) } else { Data::F32(fill(seed, n, 1.0)) }
+    };
+    let params = Params {
+        tokens: tokens as u32,
+        width: width as u32,
+        branches: branches as u32,
+        stride: stride as u32,
+        df_mask_0: wanted as u32,
+        df_mask_1: (wanted >> 32) as u32,
+        df_mask_2: (wanted >> 64) as u32,
+        want_dx,
+        want_gate: want_gate.min(1),
+        chunk: CHUNK as u32,
+        add_weight,
+        add_bias,
+    };
+    Case {
+        params,
+        inputs: vec![
+            Data::F32(fill(seed, tokens * width, 1.0)),
+            Data::F32(fill(seed + 1, branches * width, 1.0)),
+            Data::F32(fill(seed + 2, branches * stride, 1.0)),
+            Data::F32(fill(seed + 3, tokens * branches, 1.0)),
+            Data::F32(fill(seed + 4, tokens * width, 1.0)),
+        ],
+        outputs: vec![
+            Data::F32(fill(seed + 5, branches * stride, 1.0)),
+            Data::Out(tokens * branches),
+            Data::F32(fill(seed + 6, tokens * width, 1.0)),
+            Data::Scratch(partial_len(&params)),
+            gate(seed + 7, branches * width, add_weight),
+            gate(seed + 8, branches, add_bias),
+        ],
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// The kernel.
@@ -67,16 +69,21 @@ impl Kernel for GluBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |params: Params| {
-            let n = params.count as usize;
-            let contents = |seed: u32, scale: f32| Data::F32(fill(seed, n, scale));
-            Case {
-                params,
-                inputs: vec![contents(seed, 8.0), contents(seed + 1, 1.0), contents(seed + 2, 1.0)],
-                outputs: vec![Data::Out(n), Data::Out(n)],
-            }
-        };
-        Params::cases(sizes).into_iter().map(case).collect()
+        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(Params::draw(draw), draw.seed())
+    }
+}
+
+fn case(params: Params, seed: u32) -> Case<Params> {
+    let n = params.count as usize;
+    let contents = |seed: u32, scale: f32| Data::F32(fill(seed, n, scale));
+    Case {
+        params,
+        inputs: vec![contents(seed, 8.0), contents(seed + 1, 1.0), contents(seed + 2, 1.0)],
+        outputs: vec![Data::Out(n), Data::Out(n)],
     }
 }
 

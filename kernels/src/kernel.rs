@@ -1,6 +1,6 @@
 //! What a kernel is, and how one is launched.
 
-use crate::{Bindings, Device, Dtype, KernelError, View, device::Backend};
+use crate::{Bindings, Device, Draw, Dtype, KernelError, View, device::Backend};
 use mode_shaders::Shader;
 
 /// The floating-point operations and the bytes that a launch must move at the least.
@@ -168,6 +168,10 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// Launches for the checks, with random contents from `seed`.
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Self::Params>>;
+
+    /// One random launch: any shape, type, switch and tier that the kernel takes, small enough that a thousand are checked in
+    /// seconds. What is compiled into a shader comes from few values.
+    fn draw(draw: &mut Draw) -> Case<Self::Params>;
 }
 
 /// Launches kernel `K` on `device`: synchronously on the CPU, recorded in order on a GPU.

@@ -8,14 +8,15 @@
 mod cases;
 mod tier;
 
-pub use cases::draws;
 pub use tier::Tier;
 
 use crate::dtype::as_halves;
 use crate::gemm::{Halves, Matrix, gemm_halves, gemm_parallel};
 use crate::narrow::{MOST_ROWS, MOST_TERMS, Rows, few_columns, few_terms, narrow};
 use crate::strips::Strip;
-use crate::{Bindings, Case, Cost, Device, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows};
+use crate::{
+    Bindings, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows,
+};
 
 /// What may become of the operands on the way to their product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +228,10 @@ impl Kernel for Matmul {
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         cases::cases(sizes, seed)
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        cases::draw(draw)
     }
 }
 

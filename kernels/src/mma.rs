@@ -6,7 +6,9 @@
 //! rounded to f16, sums are f32. Vulkan alone runs it, where the adapter lists matrices of that size (8 or 16).
 
 use crate::cooperative::matrices;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Subgroups of a workgroup, and sums of each.
@@ -104,20 +106,25 @@ impl Kernel for Mma {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(size, workgroups, steps): (u32, u32, u32)| {
-            let params = Params { steps, size, workgroups };
-            let [a, b, y] = params.elements();
-            // Eighths, of which f16 holds each and f32 all sums, in whatever order a device adds them.
-            let eighths = |seed, count| fill(seed, count, 1.0).into_iter().map(|x| (8.0 * x).round() / 8.0).collect();
-            Case {
-                params,
-                inputs: vec![Data::F32(eighths(seed, a)), Data::F32(eighths(seed + 1, b))],
-                outputs: vec![Data::Out(y)],
-            }
-        };
         let odd = [(1, 1), (3, 0), (5, 37)];
         let shapes = sizes.pick(odd, [(300, 50)]);
-        [8, 16].into_iter().flat_map(|size| shapes.iter().map(move |&(n, steps)| (size, n, steps))).map(case).collect()
+        [8, 16].into_iter().flat_map(|size| shapes.iter().map(move |&(n, steps)| case(size, n, steps, seed))).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case(draw.one_of(&[8, 16]), draw.size(20) as u32, draw.below(40) as u32, draw.seed())
+    }
+}
+
+fn case(size: u32, workgroups: u32, steps: u32, seed: u32) -> Case<Params> {
+    let params = Params { steps, size, workgroups };
+    let [a, b, y] = params.elements();
+    // Eighths, of which f16 holds each and f32 all sums, in whatever order a device adds them.
+    let eighths = |seed, count| fill(seed, count, 1.0).into_iter().map(|x| (8.0 * x).round() / 8.0).collect();
+    Case {
+        params,
+        inputs: vec![Data::F32(eighths(seed, a)), Data::F32(eighths(seed + 1, b))],
+        outputs: vec![Data::Out(y)],
     }
 }
 

@@ -3,7 +3,9 @@
 //! a, c `[rows, width]`, b like a, or `[rows, columns]` of which one column is read.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -71,17 +73,24 @@ impl Kernel for Multiply {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |[rows, width, columns, column]: [u32; 4]| {
-            let count = (rows * width) as usize;
-            let b = if columns == 0 { count } else { (rows * columns) as usize };
-            Case {
-                params: Params { count: count as u32, width, columns, column },
-                inputs: vec![Data::F32(fill(seed, count, 1.0)), Data::F32(fill(seed + 1, b, 1.0))],
-                outputs: vec![Data::Out(count)],
-            }
-        };
         let odd = [[1, 1, 0, 0], [3, 65, 1, 0], [77, 257, 3, 2], [33, 129, 0, 0]];
-        sizes.pick(odd, [[66_000, 257, 5, 4], [1025, 2049, 0, 0]]).into_iter().map(case).collect()
+        let large = [[66_000, 257, 5, 4], [1025, 2049, 0, 0]];
+        sizes.pick(odd, large).into_iter().map(|numbers| case(numbers, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let ((rows, width), columns) = (draw.rows(), draw.below(6));
+        case([rows, width, columns, draw.below(columns)].map(|number| number as u32), draw.seed())
+    }
+}
+
+fn case([rows, width, columns, column]: [u32; 4], seed: u32) -> Case<Params> {
+    let count = (rows * width) as usize;
+    let b = if columns == 0 { count } else { (rows * columns) as usize };
+    Case {
+        params: Params { count: count as u32, width, columns, column },
+        inputs: vec![Data::F32(fill(seed, count, 1.0)), Data::F32(fill(seed + 1, b, 1.0))],
+        outputs: vec![Data::Out(count)],
     }
 }
 

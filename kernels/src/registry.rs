@@ -20,6 +20,11 @@ pub trait AnyKernel: Send + Sync {
     /// # Errors
     /// What a launch reports; disagreement is in the result, not an error.
     fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError>;
+    /// Runs `count` random launches on `device` against the reference, the first of them with `seed`.
+    ///
+    /// # Errors
+    /// As [`AnyKernel::check`]; the error names the draw's own seed.
+    fn draws(&self, device: &Device, count: u32, seed: u32) -> Result<check::Outcome, KernelError>;
     /// How long the largest launch of its cases that runs `shader` takes, of several the shortest; none where the device
     /// can't run that shader.
     ///
@@ -69,6 +74,9 @@ impl<K: Kernel> AnyKernel for Entry<K> {
     }
     fn check(&self, device: &Device, sizes: Sizes, seed: u32) -> Result<check::Outcome, KernelError> {
         check::kernel::<K>(device, sizes, seed)
+    }
+    fn draws(&self, device: &Device, count: u32, seed: u32) -> Result<check::Outcome, KernelError> {
+        check::draws::<K>(device, count, seed)
     }
     fn time(&self, device: &Device, shader: &Shader, seed: u32) -> Result<Option<Time>, KernelError> {
         time::kernel::<K>(device, shader, seed)

@@ -7,7 +7,9 @@
 //! backward kernels). Moves 2 units.
 
 use crate::simd::{dot, simd, sum};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -94,24 +96,35 @@ impl Kernel for RmsNorm {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let scaled = |(rows, width): (usize, usize), scale: f32, offset: f32, centered: u32| Case {
-            params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset, centered },
-            inputs: vec![
-                Data::F32(fill(seed, rows * width, scale)),
-                Data::F32(fill(seed + 1, width, 1.0)),
-                Data::F32(fill(seed + 2, width, 1.0)),
-            ],
-            outputs: vec![Data::Out(rows * width), Data::Out((1 + centered as usize) * rows)],
-        };
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129), (2, 1000)];
         let shapes = sizes.pick(odd, [(66_000, 5), (1025, 2049)]).into_iter();
-        let cases = shapes.flat_map(|shape| [0, 1].map(|centered| scaled(shape, 1.0, 0.0, centered)));
-        // A row so small that epsilon is most of what it is divided by.
-        let small = [0, 1].map(|centered| scaled((3, 65), 1e-3, 0.0, centered));
+        let cases = shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, [1.0, 0.0], centered, seed)));
+        let small = [0, 1].map(|centered| case((3, 65), [SMALL, 0.0], centered, seed));
+        let offset = [0, 1].map(|centered| case((4, 66), [1.0, 1.0], centered, seed));
         // Rows far from zero: their mean is much greater than what is left of them.
-        let mut far = scaled((7, 130), 1.0, 0.0, 1);
+        let mut far = case((7, 130), [1.0, 0.0], 1, seed);
         far.inputs[0] = Data::F32(fill(seed, 7 * 130, 1.0).into_iter().map(|x| x + 30.0).collect());
-        cases.chain(small).chain([scaled((4, 66), 1.0, 1.0, 0), scaled((4, 66), 1.0, 1.0, 1), far]).collect()
+        cases.chain(small).chain(offset).chain([far]).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let scale_and_offset = [draw.one_of(&[1.0, SMALL]), draw.one_of(&[0.0, 1.0])];
+        case(draw.rows(), scale_and_offset, draw.bit().into(), draw.seed())
+    }
+}
+
+/// Numbers so small that epsilon is most of what a row is divided by.
+const SMALL: f32 = 1e-3;
+
+fn case((rows, width): (usize, usize), [scale, offset]: [f32; 2], centered: u32, seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset, centered },
+        inputs: vec![
+            Data::F32(fill(seed, rows * width, scale)),
+            Data::F32(fill(seed + 1, width, 1.0)),
+            Data::F32(fill(seed + 2, width, 1.0)),
+        ],
+        outputs: vec![Data::Out(rows * width), Data::Out((1 + centered as usize) * rows)],
     }
 }
 

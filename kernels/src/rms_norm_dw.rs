@@ -4,7 +4,9 @@
 //! and then added in order, so that the bits do not depend on the number of threads. A frozen norm never launches this. Moves 2 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -99,27 +101,35 @@ impl Kernel for RmsNormDw {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |((rows, width, keep), centered): ((usize, usize, bool), u32)| Case {
-            params: Params {
-                rows: rows as u32,
-                width: width as u32,
-                chunk: CHUNK as u32,
-                accumulate: keep.into(),
-                centered,
-            },
-            inputs: vec![
-                Data::F32(fill(seed, rows * width, 1.0)),
-                Data::F32(fill(seed + 1, (1 + centered as usize) * rows, 2.0)),
-                Data::F32(fill(seed + 2, rows * width, 1.0)),
-            ],
-            outputs: vec![
-                Data::Scratch(rows.div_ceil(CHUNK) * width),
-                if keep { Data::F32(fill(seed + 3, width, 1.0)) } else { Data::Out(width) },
-            ],
-        };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
         let shapes = sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter();
-        shapes.flat_map(|shape| [(shape, 0), (shape, 1)]).map(case).collect()
+        shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        case((rows, width, draw.bit()), draw.bit().into(), draw.seed())
+    }
+}
+
+fn case((rows, width, keep): (usize, usize, bool), centered: u32, seed: u32) -> Case<Params> {
+    Case {
+        params: Params {
+            rows: rows as u32,
+            width: width as u32,
+            chunk: CHUNK as u32,
+            accumulate: keep.into(),
+            centered,
+        },
+        inputs: vec![
+            Data::F32(fill(seed, rows * width, 1.0)),
+            Data::F32(fill(seed + 1, (1 + centered as usize) * rows, 2.0)),
+            Data::F32(fill(seed + 2, rows * width, 1.0)),
+        ],
+        outputs: vec![
+            Data::Scratch(rows.div_ceil(CHUNK) * width),
+            if keep { Data::F32(fill(seed + 3, width, 1.0)) } else { Data::Out(width) },
+        ],
     }
 }
 

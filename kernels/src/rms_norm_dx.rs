@@ -4,7 +4,9 @@
 //! x, dy, dx `[rows, width]`, weight `[width]`, scales `[rows]` with r, or centered `[2, rows]` with r, then m. Moves 3 units.
 
 use crate::simd::{dot, dot3, simd, sum};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -85,20 +87,27 @@ impl Kernel for RmsNormDx {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width, offset, centered): (usize, usize, f32, u32)| Case {
-            params: Params { rows: rows as u32, width: width as u32, offset, centered },
-            inputs: vec![
-                Data::F32(fill(seed, rows * width, 1.0)),
-                Data::F32(fill(seed + 1, width, 1.0)),
-                Data::F32(fill(seed + 2, (1 + centered as usize) * rows, 2.0)),
-                Data::F32(fill(seed + 3, rows * width, 1.0)),
-            ],
-            outputs: vec![Data::Out(rows * width)],
-        };
         let odd = [(1, 1, 0.0), (3, 63, 1.0), (5, 65, 0.0), (77, 129, 0.0), (2, 1000, 1.0)];
         let shapes = sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter();
-        let both = |(rows, width, offset)| [0, 1].map(|centered| (rows, width, offset, centered));
-        shapes.flat_map(both).map(case).collect()
+        shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        case((rows, width, draw.one_of(&[0.0, 1.0])), draw.bit().into(), draw.seed())
+    }
+}
+
+fn case((rows, width, offset): (usize, usize, f32), centered: u32, seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32, offset, centered },
+        inputs: vec![
+            Data::F32(fill(seed, rows * width, 1.0)),
+            Data::F32(fill(seed + 1, width, 1.0)),
+            Data::F32(fill(seed + 2, (1 + centered as usize) * rows, 2.0)),
+            Data::F32(fill(seed + 3, rows * width, 1.0)),
+        ],
+        outputs: vec![Data::Out(rows * width)],
     }
 }
 

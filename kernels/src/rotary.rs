@@ -6,7 +6,9 @@
 //! first is 0 unless the tokens before are in a cache. Moves 2 units.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -82,29 +84,35 @@ impl Kernel for Rotary {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(windows, first, length, heads, width, sign): (usize, usize, usize, usize, usize, f32)| {
-            let n = windows * length * heads * width;
-            let table = (first + length) * width / 2;
-            let [tokens, first, length, heads, width] =
-                [windows * length, first, length, heads, width].map(|size| size as u32);
-            Case {
-                params: Params { tokens, length, heads, width, sign, first },
-                inputs: vec![
-                    Data::F32(fill(seed, n, 1.0)),
-                    Data::F32(fill(seed + 1, table, 1.0)),
-                    Data::F32(fill(seed + 2, table, 1.0)),
-                ],
-                outputs: vec![Data::Out(n)],
-            }
-        };
         let odd = [
-            (1, 0, 1, 1, 2, 1.0),
-            (2, 0, 7, 3, 6, -1.0),
-            (3, 0, 33, 5, 20, 1.0),
-            (1, 19, 1, 3, 6, 1.0),
-            (2, 5, 3, 1, 8, 1.0),
+            ([1, 0, 1, 1, 2], 1.0),
+            ([2, 0, 7, 3, 6], -1.0),
+            ([3, 0, 33, 5, 20], 1.0),
+            ([1, 19, 1, 3, 6], 1.0),
+            ([2, 5, 3, 1, 8], 1.0),
         ];
-        sizes.pick(odd, [(17, 0, 1025, 8, 128, -1.0)]).into_iter().map(case).collect()
+        let large = [([17, 0, 1025, 8, 128], -1.0)];
+        sizes.pick(odd, large).into_iter().map(|(shape, sign)| case(shape, sign, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let shape = [draw.size(4), draw.gap(), draw.size(100), draw.size(5), 2 * draw.size(64)];
+        case(shape, draw.one_of(&[1.0, -1.0]), draw.seed())
+    }
+}
+
+fn case([windows, first, length, heads, width]: [usize; 5], sign: f32, seed: u32) -> Case<Params> {
+    let n = windows * length * heads * width;
+    let table = (first + length) * width / 2;
+    let [tokens, first, length, heads, width] = [windows * length, first, length, heads, width].map(|size| size as u32);
+    Case {
+        params: Params { tokens, length, heads, width, sign, first },
+        inputs: vec![
+            Data::F32(fill(seed, n, 1.0)),
+            Data::F32(fill(seed + 1, table, 1.0)),
+            Data::F32(fill(seed + 2, table, 1.0)),
+        ],
+        outputs: vec![Data::Out(n)],
     }
 }
 

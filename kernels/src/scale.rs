@@ -2,7 +2,9 @@
 
 use crate::add::TASK;
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 crate::kernel::params! {
@@ -62,13 +64,20 @@ impl Kernel for Scale {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(n, keep): (usize, bool)| Case {
-            params: Params { count: n as u32, alpha: -0.75, accumulate: keep.into() },
-            inputs: vec![Data::F32(fill(seed, n, 1.0))],
-            outputs: vec![if keep { Data::F32(fill(seed + 1, n, 1.0)) } else { Data::Out(n) }],
-        };
         let odd = [(1, false), (257, true), (40_001, false), (40_001, true)];
-        sizes.pick(odd, [(16_777_300, true)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(16_777_300, true)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case((draw.count(), draw.bit()), draw.seed())
+    }
+}
+
+fn case((n, keep): (usize, bool), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { count: n as u32, alpha: -0.75, accumulate: keep.into() },
+        inputs: vec![Data::F32(fill(seed, n, 1.0))],
+        outputs: vec![if keep { Data::F32(fill(seed + 1, n, 1.0)) } else { Data::Out(n) }],
     }
 }
 

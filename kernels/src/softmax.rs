@@ -2,7 +2,9 @@
 //! Moves 2 units.
 
 use crate::simd::{exp, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows of a task of the CPU body.
@@ -67,13 +69,21 @@ impl Kernel for Softmax {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width, scale): (usize, usize, f32)| Case {
-            params: Params { rows: rows as u32, width: width as u32 },
-            inputs: vec![Data::F32(fill(seed, rows * width, scale))],
-            outputs: vec![Data::Out(rows * width)],
-        };
         let odd = [(1, 1, 1.0), (65, 3, 1.0), (7, 65, 200.0), (300, 2, 5.0)];
-        sizes.pick(odd, [(4_200_000, 3, 1.0)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(4_200_000, 3, 1.0)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        case((rows, width, draw.one_of(&[1.0, 5.0, 200.0])), draw.seed())
+    }
+}
+
+fn case((rows, width, scale): (usize, usize, f32), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32 },
+        inputs: vec![Data::F32(fill(seed, rows * width, scale))],
+        outputs: vec![Data::Out(rows * width)],
     }
 }
 

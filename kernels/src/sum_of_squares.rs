@@ -2,7 +2,9 @@
 //! do not depend on the number of threads. Moves 1 unit.
 
 use crate::simd::{dot, simd};
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Elements a chunk.
@@ -64,16 +66,23 @@ impl Kernel for SumOfSquares {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(n, keep): (usize, bool)| Case {
-            params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into() },
-            inputs: vec![Data::F32(fill(seed, n, 1.0))],
-            outputs: vec![
-                Data::Scratch(n.div_ceil(CHUNK)),
-                if keep { Data::F32(fill(seed + 1, 1, 9.0)) } else { Data::Out(1) },
-            ],
-        };
         let odd = [(1, false), (8_191, true), (8_193, false), (100_001, true)];
-        sizes.pick(odd, [(16_777_300, false)]).into_iter().map(case).collect()
+        sizes.pick(odd, [(16_777_300, false)]).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        case((draw.count(), draw.bit()), draw.seed())
+    }
+}
+
+fn case((n, keep): (usize, bool), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+        inputs: vec![Data::F32(fill(seed, n, 1.0))],
+        outputs: vec![
+            Data::Scratch(n.div_ceil(CHUNK)),
+            if keep { Data::F32(fill(seed + 1, 1, 9.0)) } else { Data::Out(1) },
+        ],
     }
 }
 

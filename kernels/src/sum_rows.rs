@@ -4,7 +4,9 @@
 //! the number of threads. Moves 1 unit.
 
 use crate::simd::simd;
-use crate::{Bindings, Case, Cost, Data, Device, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch};
+use crate::{
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+};
 use rayon::prelude::*;
 
 /// Rows a chunk.
@@ -79,16 +81,25 @@ impl Kernel for SumRows {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let case = |(rows, width, keep): (usize, usize, bool)| Case {
-            params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
-            inputs: vec![Data::F32(fill(seed, rows * width, 1.0))],
-            outputs: vec![
-                Data::Scratch(rows.div_ceil(CHUNK) * width),
-                if keep { Data::F32(fill(seed + 1, width, 1.0)) } else { Data::Out(width) },
-            ],
-        };
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
-        sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter().map(case).collect()
+        let large = [(66_000, 129, false), (130, 70_001, true)];
+        sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect()
+    }
+
+    fn draw(draw: &mut Draw) -> Case<Params> {
+        let (rows, width) = draw.rows();
+        case((rows, width, draw.bit()), draw.seed())
+    }
+}
+
+fn case((rows, width, keep): (usize, usize, bool), seed: u32) -> Case<Params> {
+    Case {
+        params: Params { rows: rows as u32, width: width as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+        inputs: vec![Data::F32(fill(seed, rows * width, 1.0))],
+        outputs: vec![
+            Data::Scratch(rows.div_ceil(CHUNK) * width),
+            if keep { Data::F32(fill(seed + 1, width, 1.0)) } else { Data::Out(width) },
+        ],
     }
 }
 

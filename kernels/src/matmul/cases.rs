@@ -2,8 +2,8 @@
 
 use super::tier::FEW;
 use super::{Params, Tier};
-use crate::fill_hash::{fill, hash};
-use crate::{Case, Data, Dtype, Sizes};
+use crate::fill_hash::fill;
+use crate::{Case, Data, Draw, Dtype, Sizes};
 
 /// The shape of a case, and how it is to be computed.
 #[derive(Clone, Copy)]
@@ -20,11 +20,14 @@ struct Shape {
     /// Terms that the last product of a batch has less.
     less: usize,
     alpha: f32,
+    /// Elements between two lines of a and of b as they are stored.
+    gaps: [usize; 2],
 }
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        Self { batch, m, n, k, transpose_a, transpose_b, keep: false, dtype: Dtype::F32, tier, less: 0, alpha: 0.5 }
+        let (keep, dtype) = (false, Dtype::F32);
+        Self { batch, m, n, k, transpose_a, transpose_b, keep, dtype, tier, less: 0, alpha: 0.5, gaps: [0; 2] }
     }
 
     fn keep(self) -> Self {
@@ -47,18 +50,29 @@ impl Shape {
             Dtype::F16.decode(&Dtype::F16.encode(&values), &mut rounded);
             if self.tier.rounds() { rounded } else { values }
         };
+        let mut params = Params {
+            k_last: (k - self.less) as u32,
+            alpha: self.alpha,
+            accumulate: self.keep.into(),
+            dtype: self.dtype.code(),
+            tier: self.tier.code(),
+            ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
+        };
+        let lines = [if self.transpose_a { k } else { m }, if self.transpose_b { n } else { k }];
+        let [a_more, b_more] = [0, 1].map(|i| (lines[i] * self.gaps[i]) as u32);
+        let [a_gap, b_gap] = self.gaps.map(|gap| gap as u32);
+        *if self.transpose_a { &mut params.a_column } else { &mut params.a_row } += a_gap;
+        *if self.transpose_b { &mut params.b_column } else { &mut params.b_row } += b_gap;
+        if batch > 1 {
+            params.a_batch += a_more;
+            params.b_batch += b_more;
+        }
+        let [a, b] = [m * k + a_more as usize, k * n + b_more as usize].map(|product| batch * product);
         Case {
-            params: Params {
-                k_last: (k - self.less) as u32,
-                alpha: self.alpha,
-                accumulate: self.keep.into(),
-                dtype: self.dtype.code(),
-                tier: self.tier.code(),
-                ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
-            },
+            params,
             inputs: vec![
-                Data::F32(rounded(fill(seed, batch * m * k, 1.0))),
-                Data::stored(self.dtype, rounded(fill(seed + 1, batch * k * n, 1.0))),
+                Data::F32(rounded(fill(seed, a, 1.0))),
+                Data::stored(self.dtype, rounded(fill(seed + 1, b, 1.0))),
             ],
             outputs: vec![if self.keep {
                 Data::F32(fill(seed + 2, batch * m * n, 1.0))
@@ -117,29 +131,18 @@ fn large() -> Vec<Shape> {
     square.into_iter().chain([tall]).chain(weight).chain(rest).collect()
 }
 
-/// `count` cases of random shape, transposition, storage and tier.
-pub fn draws(count: usize, seed: u32) -> Vec<Case<Params>> {
-    (0..count as u32).map(|i| draw(seed.wrapping_add(1_000 * i))).collect()
-}
-
-fn draw(seed: u32) -> Case<Params> {
-    // Half of all sizes are multiples of four, for those are read otherwise.
-    let size = |i: u32, most: u32| {
-        let size = 1 + hash(seed, i) % most;
-        if hash(seed, i + 50).is_multiple_of(2) { size.next_multiple_of(4) as usize } else { size as usize }
-    };
-    let bit = |i: u32| hash(seed, 100 + i).is_multiple_of(2);
-    let tier = Tier::ALL[hash(seed, 0) as usize % Tier::ALL.len()];
-    let dtypes = if tier.rounds() { 2 } else { 3 };
-    let (long, k) = (size(1, 200), size(2, 150));
-    let short = if tier == Tier::Narrow { 1 + hash(seed, 3) as usize % FEW as usize } else { size(3, 200) };
-    let (m, n) = if bit(0) { (long, short) } else { (short, long) };
-    let shape = Shape::new(tier, [1 + hash(seed, 4) as usize % 3, m, n, k], [bit(1), bit(2)]);
-    Shape {
-        keep: bit(3),
-        dtype: [Dtype::F32, Dtype::F16, Dtype::BF16][hash(seed, 5) as usize % dtypes],
-        less: hash(seed, 6) as usize % k,
-        ..shape
-    }
-    .case(seed)
+/// Any shape, transposition, storage and tier.
+pub(super) fn draw(draw: &mut Draw) -> Case<Params> {
+    let tier = draw.one_of(&Tier::ALL);
+    let (narrow, far) = (tier == Tier::Narrow, draw.below(8) == 0);
+    // Few rows or columns have tiles of other sizes beside very many.
+    let long = if narrow && far { 4_000 + draw.size(300) } else { draw.size(300) };
+    let short = draw.size(if narrow { FEW as usize } else { 300 });
+    let k = draw.size(if far { 50 } else { 200 });
+    let [m, n] = draw.one_of(&[[short, long], [long, short]]);
+    let dtypes = if tier.rounds() { &Dtype::ALL[..2] } else { &Dtype::ALL };
+    let shape = Shape::new(tier, [draw.size(3), m, n, k], [draw.bit(), draw.bit()]);
+    let (keep, less, gaps) = (draw.bit(), draw.below(k), [draw.gap(), draw.gap()]);
+    let (dtype, alpha) = (draw.one_of(dtypes), draw.one_of(&[0.5, 1.0]));
+    Shape { keep, dtype, less, gaps, alpha, ..shape }.case(draw.seed())
 }

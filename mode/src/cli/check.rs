@@ -5,12 +5,24 @@ use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
 use mode_kernels::check::{Outcome, TOLERANCE, not_run};
 use mode_kernels::registry::{ALL, AnyKernel};
-use mode_kernels::{Device, KernelError, Sizes};
+use mode_kernels::{Device, KernelError, SEEDS, Sizes};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A case's inputs have seeds of their own, counted on from this one.
-const MOST_SEED: i64 = 4_000_000_000;
+const MOST_SEED: i64 = SEEDS as i64 - 1;
+
+/// More than anybody waits for, and few enough that each has a seed of its own.
+const MOST_DRAWS: i64 = 1_000_000;
+
+/// What is run of each kernel.
+#[derive(Clone, Copy)]
+pub(super) enum Launches {
+    /// Its cases of odd sizes; of large ones too, if set.
+    Cases { large: bool },
+    /// So many random ones.
+    Draws(u32),
+}
 
 /// Compare every kernel of a device with its f64 reference.
 #[derive(clap::Args)]
@@ -21,6 +33,9 @@ pub(crate) struct Arguments {
     /// All kernels, at large sizes too (half a minute on two cores, two minutes on a software GPU)
     #[arg(long)]
     all: bool,
+    /// N random launches of each kernel instead, of any shape, type and tier: 1000 take seconds a kernel
+    #[arg(long, value_name = "N", conflicts_with_all = ["all", "watch"], value_parser = clap::value_parser!(u32).range(1..=MOST_DRAWS))]
+    draws: Option<u32>,
     /// Seed of the random inputs [default: another one each time]
     #[arg(long, value_parser = clap::value_parser!(u32).range(..=MOST_SEED))]
     seed: Option<u32>,
@@ -38,20 +53,21 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let kernels = kernels(&arguments.kernels)?;
     // A kernel that is named is checked whole.
     let large = arguments.all || !arguments.kernels.is_empty();
+    let launches = arguments.draws.map_or(Launches::Cases { large }, Launches::Draws);
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     let device = arguments.device.open()?;
     if arguments.watch {
-        return watch(&kernels, &device, large, seed);
+        return watch(&kernels, &device, launches, seed);
     }
     let mut rows = Vec::new();
     let (mut wrong, mut failed) = (Vec::new(), Vec::new());
     for kernel in kernels {
-        let row = Row::of(kernel, &device, large, seed);
+        let row = Row::of(kernel, &device, launches, seed);
         if !arguments.json {
             say!("{}", row.line());
         }
         match &row.outcome {
-            Ok(outcome) if !outcome.agrees() => wrong.push(kernel.name()),
+            Ok(outcome) if !outcome.agrees() => wrong.push((kernel.name(), outcome.seed)),
             Ok(_) => {}
             Err(_) => failed.push(kernel.name()),
         }
@@ -61,16 +77,20 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         let agrees = rows.iter().all(Row::agrees);
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         print_json(&json!({
-            "device": device.name(), "seed": seed, "tolerance": TOLERANCE, "agrees": agrees, "kernels": rows
+            "device": device.name(), "seed": seed, "draws": arguments.draws, "tolerance": TOLERANCE, "agrees": agrees,
+            "kernels": rows
         }))?;
     } else {
         say!("seed {seed}, device {}, tolerance {TOLERANCE:.0e}", device.name());
     }
     let mut what = Vec::new();
     if !wrong.is_empty() {
-        let names = wrong.join(", ");
+        let names = wrong.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let draw = |(name, seed): &(&str, Option<u32>)| seed.map(|seed| format!("{name} --draws 1 --seed {seed}"));
+        let draws: Vec<String> = wrong.iter().filter_map(draw).collect();
+        let again = if draws.is_empty() { format!("--seed {seed}") } else { draws.join(", and ") };
         what.push(format!(
-            "{names} disagrees with the reference; run it again with --seed {seed}, and try a newer driver or --device cpu"
+            "{names} disagrees with the reference; run it again with {again}, and try a newer driver or --device cpu"
         ));
     }
     if !failed.is_empty() {
@@ -108,33 +128,24 @@ fn fresh_seed() -> u32 {
 /// How one kernel fared: its worst error over all cases, or why it did not run.
 pub(super) struct Row {
     kernel: &'static str,
-    cases: usize,
-    /// Shaders of the cases that the device can't run, and why.
-    not_run: Vec<(&'static str, &'static str)>,
+    /// What it counts: cases or draws.
+    what: &'static str,
     pub(super) outcome: Result<Outcome, KernelError>,
 }
 
 impl Row {
-    pub(super) fn of(kernel: &dyn AnyKernel, device: &Device, large: bool, seed: u32) -> Self {
-        let sizes = if large { &[Sizes::Odd, Sizes::Large][..] } else { &[Sizes::Odd] };
-        let none = Outcome { kernel: kernel.name(), cases: 0, not_run: Vec::new(), worst: 0.0, at: String::new() };
-        let mut row = Self { kernel: kernel.name(), cases: 0, not_run: Vec::new(), outcome: Ok(none) };
-        for &sizes in sizes {
-            match kernel.check(device, sizes, seed) {
-                Ok(outcome) => {
-                    row.cases += outcome.cases;
-                    row.not_run.extend(&outcome.not_run);
-                    let worse = row.outcome.as_ref().map_or(true, |before| outcome.worst > before.worst);
-                    if worse {
-                        row.outcome = Ok(outcome);
-                    }
-                }
-                Err(error) => return Self { outcome: Err(error), ..row },
+    pub(super) fn of(kernel: &dyn AnyKernel, device: &Device, launches: Launches, seed: u32) -> Self {
+        let (what, outcome) = match launches {
+            Launches::Draws(count) => ("draws", kernel.draws(device, count, seed)),
+            Launches::Cases { large } => {
+                let odd = kernel.check(device, Sizes::Odd, seed);
+                let all = |odd: Outcome| Ok(odd.with(kernel.check(device, Sizes::Large, seed)?));
+                ("cases", if large { odd.and_then(all) } else { odd })
             }
-            // Large cases are large: what they took goes back before the next kernel's.
-            device.trim();
-        }
-        row
+        };
+        // Large cases are large: what they took goes back before the next kernel's.
+        device.trim();
+        Self { kernel: kernel.name(), what, outcome }
     }
 
     pub(super) fn agrees(&self) -> bool {
@@ -143,27 +154,32 @@ impl Row {
 
     /// In one line; below it where in a shader an error is.
     pub(super) fn line(&self) -> String {
-        let (kernel, cases) = (self.kernel, self.cases);
-        let not_run = not_run(&self.not_run);
-        match &self.outcome {
-            Ok(o) if o.agrees() => format!("ok     {kernel:24} {cases:3} cases, worst error {:.1e}{not_run}", o.worst),
-            Ok(o) => format!("WRONG  {kernel:24} {cases:3} cases, worst error {:.1e} at {}{not_run}", o.worst, o.at),
-            Err(error) => [&[format!("WRONG  {kernel:24} {error}")], error.excerpt()].concat().join("\n"),
-        }
+        let o = match &self.outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                return [&[format!("WRONG  {:24} {error}", self.kernel)], error.excerpt()].concat().join("\n");
+            }
+        };
+        let (word, at) = if o.agrees() { ("ok    ", String::new()) } else { ("WRONG ", format!(" at {}", o.at)) };
+        let own = o.seed.map_or_else(String::new, |seed| format!(" (--seed {seed})"));
+        let nudged = match o.nudged {
+            0 => String::new(),
+            some => format!("; {some} to what their inputs' last bits move"),
+        };
+        let not_run = not_run(&o.not_run);
+        let ran = format!("{:24} {:3} {}", self.kernel, o.cases, self.what);
+        format!("{word} {ran}, worst error {:.1e}{own}{at}{nudged}{not_run}", o.worst)
     }
 
     fn json(&self) -> Value {
         let lack = |(file, what): &(&str, &str)| json!({"shader": file, "lacks": what});
-        let not_run: Vec<Value> = self.not_run.iter().map(lack).collect();
         let finite = |worst: f64| worst.is_finite().then_some(worst);
         match &self.outcome {
             Ok(o) => json!({
-                "kernel": self.kernel, "cases": self.cases, "not_run": not_run, "worst": finite(o.worst), "at": o.at,
-                "agrees": o.agrees()
+                "kernel": self.kernel, "cases": o.cases, "worst": finite(o.worst), "at": o.at, "worst_seed": o.seed,
+                "nudged": o.nudged, "not_run": o.not_run.iter().map(lack).collect::<Vec<_>>(), "agrees": o.agrees()
             }),
-            Err(error) => json!({
-                "kernel": self.kernel, "cases": self.cases, "error": error.to_string(), "agrees": false
-            }),
+            Err(error) => json!({"kernel": self.kernel, "error": error.to_string(), "agrees": false}),
         }
     }
 }

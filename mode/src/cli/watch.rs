@@ -2,7 +2,7 @@
 //!
 //! Inputs stay the same from round to round, so that what changes is the shader.
 
-use super::check::Row;
+use super::check::{Launches, Row};
 use super::shaders::{Folder, VARIABLE, stamps};
 use crate::Error;
 use mode_kernels::registry::AnyKernel;
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What goes on between rounds.
 struct Watch<'a> {
     device: &'a Device,
-    large: bool,
+    launches: Launches,
     seed: u32,
     /// Seconds of the round before, by shader.
     before: BTreeMap<&'static str, f64>,
@@ -42,7 +42,7 @@ fn stopped() -> Result<Receiver<()>, Error> {
 }
 
 /// Checks and times `kernels` now and on every change, until Ctrl-C.
-pub(super) fn watch(kernels: &[&dyn AnyKernel], device: &Device, large: bool, seed: u32) -> Result<(), Error> {
+pub(super) fn watch(kernels: &[&dyn AnyKernel], device: &Device, launches: Launches, seed: u32) -> Result<(), Error> {
     let Some(mut folder) = Folder::from_environment()? else {
         return Err(Error::Setting(format!(
             "--watch needs {VARIABLE}=DIR, a folder laid out like shaders/ with the files that you change"
@@ -51,7 +51,7 @@ pub(super) fn watch(kernels: &[&dyn AnyKernel], device: &Device, large: bool, se
     if !device.is_gpu() {
         return Err(Error::Setting("--watch is of shaders, which a GPU runs; add --device gpu".into()));
     }
-    let mut watch = Watch { device, large, seed, before: BTreeMap::new(), stopped: stopped()? };
+    let mut watch = Watch { device, launches, seed, before: BTreeMap::new(), stopped: stopped()? };
     folder.replace(device);
     let mut seen = stamps(folder.path())?;
     let mut on = watch.round(kernels, None)?;
@@ -94,7 +94,7 @@ impl Watch<'_> {
             if self.stopped.try_recv().is_ok() {
                 return Ok(false);
             }
-            let row = Row::of(*kernel, self.device, self.large, self.seed);
+            let row = Row::of(*kernel, self.device, self.launches, self.seed);
             if let Err(lost @ KernelError::Lost { .. }) = row.outcome {
                 return Err(lost.into());
             }
