@@ -70,7 +70,7 @@ fn an_operation_is_profiled_at_many_sizes() {
     refused(&["profile", "gaet"], "did you mean 'gate'?");
     refused(&["profile", "matmul", "--branches", "2"], "--branches is no size of matmul");
     refused(&["profile", "matmul", "--columns", "0"], "give 1 or more");
-    refused(&["profile", "gate", "--half"], "--half: only `mode profile matmul`");
+    refused(&["profile", "gate", "--half"], "--half: only matmul and attention");
     refused(&["profile", "attention", "--tokens", "99999999999"], "choose smaller sizes");
     assert!(!new.exists(), "nothing is written");
 }

@@ -8,21 +8,25 @@
 //! section 2). The CPU body holds the scores of 64 queries at a time.
 //!
 //! On a GPU a workgroup makes 64 rows of one head's output, of heads wider than 128 32, from tiles of 2,048 scores; or, of up to 8
-//! queries a window, as of one token that is decoded, one row, for which its threads share out the keys. Either takes 16 KiB of
-//! workgroup memory.
+//! queries a window, one row. Either takes 16 KiB of workgroup memory. Where operands may be rounded to f16 there are cooperative
+//! matrices: [`Tier`].
+
+mod tier;
+
+pub use tier::Tier;
 
 use crate::gemm::{Matrix, gemm};
+use crate::matmul::Precision;
 use crate::scratch::with_scratch;
 use crate::simd::{exp, max, simd, sum, tanh};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Capabilities, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View,
+    fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Queries a window, at the most, that a workgroup each is for.
-const SHORT: u32 = 8;
+use tier::SHORT;
 
 /// Heads up to this width have tiles of 64 queries x 32 keys, wider ones of 32 x 64.
 const NARROW: u32 = 128;
@@ -54,6 +58,10 @@ crate::kernel::params! {
         pub cap: f32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
+        /// How it is computed on a GPU, forward: [`Tier::code`]; [`attention`] chooses it.
+        pub tier: u32,
+        /// What [`attention`] may choose: [`Precision::code`].
+        pub precision: u32,
     }
 }
 
@@ -88,11 +96,6 @@ impl Params {
         if self.width.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
     }
 
-    /// True for so few queries that each is a workgroup's own, whose 256 threads share out the width of a head.
-    fn is_short(&self) -> bool {
-        self.length <= SHORT && self.width <= 256 * self.piece().0
-    }
-
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
     pub(crate) fn flop(&self) -> f64 {
         let [batch, length, heads, _, width] = self.sizes().map(|v| v as f64);
@@ -116,31 +119,39 @@ pub fn attention(
     o: &View,
     lse: &View,
 ) -> Result<(), KernelError> {
-    launch::<Attention>(device, &params, &[q, k, v], &[o, lse])
+    let tier = Tier::choose(&params, device.capabilities()).code();
+    launch::<Attention>(device, &Params { tier, ..params }, &[q, k, v], &[o, lse])
 }
 
 impl Kernel for Attention {
     type Params = Params;
     const NAME: &'static str = "attention";
-    const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ATTENTION, mode_shaders::ATTENTION_SHORT];
+    const SHADERS: &'static [mode_shaders::Shader] =
+        &[mode_shaders::ATTENTION, mode_shaders::ATTENTION_SHORT, mode_shaders::ATTENTION_COOPERATIVE];
     const INPUTS: &'static [&'static str] = &["q", "k", "v"];
     const OUTPUTS: &'static [&'static str] = &["o", "lse"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        if p.is_short() { vec![("HEAD", p.width), ("PIECE", p.piece().0)] } else { p.tile(p.threads(NARROW)) }
+        Tier::of(p).constants(p)
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
-        vec![("Piece", p.piece().1)]
+        Tier::of(p).types(p)
     }
 
     fn tier(p: &Params) -> usize {
-        p.is_short().into()
+        Tier::of(p).shader()
+    }
+
+    /// Weights p of values are rounded to f16, each by up to 2^-11 of itself (the least are no matter: LIFT in the shader). So an element
+    /// of o is off by at most 2^-11 of the sum of p |v|, and that is no more than 2^-11 of the greatest value. The greatest output is as
+    /// great where a row sees itself alone; where all see many, their roundings are as many, and cancel as their values do.
+    fn rounding(p: &Params, output: usize) -> f64 {
+        if Tier::of(p).size().is_some() && output == 0 { 1.0 / 2048.0 } else { 0.0 }
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        let rows = if p.is_short() { 1 } else { 4 * p.threads(NARROW)[1] };
-        vec![Pass { entry: "main", groups: [p.length.div_ceil(rows), p.heads, p.batch] }]
+        Tier::of(p).passes(p)
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
@@ -220,22 +231,36 @@ impl Kernel for Attention {
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
-        shapes(sizes).into_iter().chain(more).map(|p| case(p, seed)).collect()
+        let plain = shapes(sizes).into_iter().chain(more).map(|p| Params { tier: plain(&p).code(), ..p });
+        plain.chain(cooperative(sizes)).map(|p| case(p, seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let past = if draw.bit() { 0 } else { draw.size(500) };
-        case(drawn(draw, past), draw.seed())
+        let p = drawn(draw, past);
+        let tiers = [plain(&p), Tier::Cooperative8, Tier::Cooperative16];
+        let tier = if Tier::has_matrices_for(p.width) { draw.one_of(&tiers) } else { tiers[0] };
+        let precision = if tier.size().is_some() { Precision::Half } else { Precision::F32 };
+        case(Params { tier: tier.code(), precision: precision.code(), ..p }, draw.seed())
     }
+}
+
+/// The tier where operands are not rounded.
+fn plain(p: &Params) -> Tier {
+    Tier::choose(p, Capabilities::default())
 }
 
 fn case(p: Params, seed: u32) -> Case<Params> {
     let [batch, length, heads, kv_heads, width] = p.sizes();
     let (n, kv) = (batch * length * heads * width, batch * p.keys() * kv_heads * width);
-    let inputs = vec![fill(seed, n, 2.0), fill(seed + 1, kv, 2.0), fill(seed + 2, kv, 1.0)];
+    let rounds = Tier::of(&p).size().is_some();
+    let input = |seed, count, scale| {
+        let values = fill(seed, count, scale);
+        Data::F32(if rounds { Dtype::F16.round(&values) } else { values })
+    };
     Case {
         params: p,
-        inputs: inputs.into_iter().map(Data::F32).collect(),
+        inputs: vec![input(seed, n, 2.0), input(seed + 1, kv, 2.0), input(seed + 2, kv, 1.0)],
         outputs: vec![Data::Out(n), Data::Out(batch * length * heads)],
     }
 }
@@ -249,7 +274,8 @@ pub(crate) fn drawn(draw: &mut Draw, past: usize) -> Params {
     let [batch, length, heads, kv_heads, past, window, width] = sizes.map(|size| size as u32);
     // Some scores are steep.
     let scale = draw.one_of(&[1.0, 1.0, 4.0]) / (width as f32).sqrt();
-    Params { batch, length, heads, kv_heads, scale, past, window, cap: draw.one_of(&[0.0, 0.0, 1.5, 30.0]), width }
+    let (cap, precision) = (draw.one_of(&[0.0, 0.0, 1.5, 30.0]), Precision::F32.code());
+    Params { batch, length, heads, kv_heads, scale, past, window, cap, width, tier: 0, precision }
 }
 
 /// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads; long and many
@@ -265,6 +291,8 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         window: 0,
         cap: 0.0,
         width,
+        tier: 0,
+        precision: Precision::F32.code(),
     };
     let odd = [
         (1, 1, 1, 1, 1),
@@ -285,6 +313,44 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         shapes.push(Params { cap: 0.7, ..shape((1, 19, 2, 1, 256)) });
     }
     shapes
+}
+
+/// Those of cooperative matrices: windows that no tile divides, with and without a cache; one subgroup and two for the width of a head, and
+/// widths that leave some of its matrices out; maxima that grow from tile to tile, and windows that leave tiles unseen.
+fn cooperative(sizes: Sizes) -> Vec<Params> {
+    let odd = [
+        (1, 1, 1, 1, 16, 0, 0, 0.0),
+        (2, 67, 4, 2, 32, 0, 0, 0.0),
+        (1, 130, 3, 1, 64, 0, 0, 0.0),
+        (1, 70, 2, 2, 64, 45, 33, 1.5),
+        (1, 33, 2, 1, 48, 17, 0, 0.0),
+        (1, 150, 1, 1, 80, 3, 7, 0.0),
+        (1, 65, 2, 1, 112, 0, 0, 0.0),
+        (1, 97, 2, 1, 128, 0, 40, 0.0),
+    ];
+    let of = |tier: Tier| {
+        let shape = move |(batch, length, heads, kv_heads, width, past, window, cap)| Params {
+            batch,
+            length,
+            heads,
+            kv_heads,
+            past,
+            window,
+            cap,
+            scale: 1.0 / (width as f32).sqrt(),
+            width,
+            tier: tier.code(),
+            precision: Precision::Half.code(),
+        };
+        let mut shapes: Vec<Params> =
+            sizes.pick(odd, [(1, 1_031, 3, 1, 64, 0, 0, 0.0)]).into_iter().map(shape).collect();
+        if sizes == Sizes::Odd {
+            shapes.push(Params { scale: 2.0, ..shapes[2] });
+            shapes.push(Params { scale: 2.0, ..shapes[7] });
+        }
+        shapes
+    };
+    [Tier::Cooperative8, Tier::Cooperative16].into_iter().flat_map(of).collect()
 }
 
 /// A score bent by a cap, if there is one.
@@ -328,8 +394,19 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tier: 0,
+            precision: 0,
+        };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);

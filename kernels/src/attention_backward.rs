@@ -221,8 +221,19 @@ mod tests {
     #[test]
     fn by_hand() {
         // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tier: 0,
+            precision: 0,
+        };
         let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);
@@ -237,8 +248,19 @@ mod tests {
     #[test]
     fn what_a_row_does_not_see_may_overflow() {
         // Token 0's slope for token 1's value, which it does not see, is 1e40: no f32.
-        let params =
-            Params { batch: 1, length: 2, heads: 1, kv_heads: 1, scale: 1.0, past: 0, window: 0, cap: 0.0, width: 1 };
+        let params = Params {
+            batch: 1,
+            length: 2,
+            heads: 1,
+            kv_heads: 1,
+            scale: 1.0,
+            past: 0,
+            window: 0,
+            cap: 0.0,
+            width: 1,
+            tier: 0,
+            precision: 0,
+        };
         let (mut dq, mut dk, mut dv, mut delta) = ([9.0; 2], [9.0; 2], [9.0; 2], [9.0; 2]);
         let inputs: Vec<&[f32]> =
             vec![&[0.0; 2], &[0.0; 2], &[0.0, 1e20], &[0.0, 5e19], &[0.0, std::f32::consts::LN_2], &[1e20, 0.0]];

@@ -12,7 +12,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Greatest accepted error: |got - want| / (|want| + root mean square of want).
+/// Greatest accepted error: |got - want| / (|want| + root mean square of want), less in |got - want| what a tier that rounds on its way
+/// may add to it, [`Kernel::rounding`].
 pub const TOLERANCE: f64 = 3e-5;
 
 /// What inputs of a draw are changed by, of themselves, to see what rounding can do: 168 units in the last place, by which a sum of as
@@ -121,14 +122,18 @@ fn meet<K: Kernel>(
     };
     outcome.cases += 1;
     let want = reference::<K>(case, None);
-    let checked = || (0..got.len()).filter(|&i| !matches!(case.outputs[i], Data::Scratch(_)));
-    let mut errors: Vec<_> = checked().map(|i| (i, worst_error(&got[i], &want[i], 0.0))).collect();
-    if seed.is_some() && errors.iter().any(|(_, (error, _))| *error > TOLERANCE && error.is_finite()) {
-        let moved = moved::<K>(case, &want);
-        errors = checked().map(|i| (i, worst_error(&got[i], &want[i], moved[i] / TOLERANCE))).collect();
-        outcome.nudged += usize::from(errors.iter().all(|(_, (error, _))| *error <= TOLERANCE));
+    let errors = |moved: &[f64]| -> Vec<(usize, (f64, usize))> {
+        let checked = (0..got.len()).filter(|&i| !matches!(case.outputs[i], Data::Scratch(_)));
+        let greatest = |i: usize| want[i].iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+        let rounded = |i: usize| K::rounding(&case.params, i) * greatest(i);
+        checked.map(|i| (i, worst_error(&got[i], &want[i], moved[i] + rounded(i)))).collect()
+    };
+    let mut found = errors(&vec![0.0; got.len()]);
+    if seed.is_some() && found.iter().any(|(_, (error, _))| *error > TOLERANCE && error.is_finite()) {
+        found = errors(&moved::<K>(case, &want));
+        outcome.nudged += usize::from(found.iter().all(|(_, (error, _))| *error <= TOLERANCE));
     }
-    for (i, (error, element)) in errors {
+    for (i, (error, element)) in found {
         if error > outcome.worst {
             (outcome.worst, outcome.seed) = (error, seed);
             outcome.at = format!("{}, {}[{element}]", place(), K::OUTPUTS[i]);
@@ -137,12 +142,12 @@ fn meet<K: Kernel>(
     Ok(())
 }
 
-/// The worst error and its element; infinite for NaN. `floor` is added to what errors are divided by.
-fn worst_error(got: &[f64], want: &[f64], floor: f64) -> (f64, usize) {
-    let floor = (mean_square(want.iter().copied()).sqrt() + floor).max(1e-30);
+/// The worst error, past what each element may be off by in any case, and its element; infinite for NaN.
+fn worst_error(got: &[f64], want: &[f64], allowed: f64) -> (f64, usize) {
+    let floor = mean_square(want.iter().copied()).sqrt().max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let error = (got - want).abs() / (want.abs() + floor);
+        let error = ((got - want).abs() - allowed) / (want.abs() + floor);
         let error = if error.is_nan() { f64::INFINITY } else { error };
         if error > worst.0 {
             worst = (error, i);
@@ -225,9 +230,11 @@ mod tests {
 
     #[test]
     fn an_unwritten_output_is_infinitely_wrong() {
-        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0], 0.0), (f64::INFINITY, 1));
+        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0], 0.1), (f64::INFINITY, 1));
         assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0], 0.0), (0.0, 0));
         assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0], 0.0).0 > TOLERANCE);
+        assert!(worst_error(&[1.001, 2.0], &[1.0, 2.0], 8e-4).0 > TOLERANCE);
+        assert_eq!(worst_error(&[1.001, 2.0], &[1.0, 2.0], 1.1e-3), (0.0, 0));
     }
 
     #[test]
@@ -236,10 +243,10 @@ mod tests {
         let inputs = vec![Data::F32(vec![1_000.000_1; 2]), Data::F32(vec![-1_000.0; 2])];
         let case = Case { params: Params { count: 2 }, inputs, outputs: vec![Data::Out(2)] };
         let want = reference::<Add>(&case, None);
-        let floor = moved::<Add>(&case, &want)[0] / TOLERANCE;
+        let moved = moved::<Add>(&case, &want)[0];
         let error = |off: f64| {
             let got: Vec<f64> = want[0].iter().map(|want| want + off).collect();
-            (worst_error(&got, &want[0], 0.0).0, worst_error(&got, &want[0], floor).0)
+            (worst_error(&got, &want[0], 0.0).0, worst_error(&got, &want[0], moved).0)
         };
         let ((plain, nudged), (_, wrong)) = (error(6e-5), error(0.06));
         assert!(plain > TOLERANCE && nudged < TOLERANCE && wrong > TOLERANCE, "{plain} {nudged} {wrong}");

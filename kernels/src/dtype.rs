@@ -69,6 +69,15 @@ impl Dtype {
         }
         halves
     }
+
+    /// What is left of `values` once they have been stored so.
+    pub(crate) fn round(self, values: &[f32]) -> Vec<f32> {
+        let mut rounded = values.to_vec();
+        if self != Self::F32 {
+            self.decode(&self.encode(values), &mut rounded);
+        }
+        rounded
+    }
 }
 
 /// The halves in a buffer's words; the low half of each comes first.

@@ -154,6 +154,12 @@ pub trait Kernel: Send + Sync + 'static {
         Dtype::F32
     }
 
+    /// How far rounding on the way may carry an element of output number `output`, of a tier that does so on inputs that are rounded
+    /// already: as a share of that output's greatest element. [`check`](crate::check) accepts as much.
+    fn rounding(_params: &Self::Params, _output: usize) -> f64 {
+        0.0
+    }
+
     /// The dispatches of a launch, in order.
     fn passes(params: &Self::Params) -> Vec<Pass>;
 

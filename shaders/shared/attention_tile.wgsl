@@ -19,18 +19,6 @@ const LINES: u32 = min(COLUMNS, SIZE / PIECES / 4u * 4u);        // whole lines 
 var<workgroup> tile: array<Piece, SIZE>;                         // [ROWS + COLUMNS, LINE] or [LINES, PIECES]
 var<workgroup> weights: array<vec4f, ROWS * X>;                  // [ROWS, COLUMNS], or a vec4 a thread
 
-// One head of a tensor [batch, lines, heads, HEAD], in pieces.
-struct Head { base: u32, stride: u32, last: u32 }
-
-fn head_of(batch: u32, lines: u32, heads: u32, head: u32) -> Head {
-    return Head((batch * lines * heads + head) * PIECES, heads * PIECES, lines - 1u);
-}
-
-// Where a piece of a line is; past the last line, that of the last.
-fn place(head: Head, line: u32, piece: u32) -> u32 {
-    return head.base + min(line, head.last) * head.stride + piece;
-}
-
 // Products of operand a's lines from row0 on with operand b's from column0 on.
 fn products(a: u32, rows: Head, row0: u32, b: u32, columns: Head, column0: u32, local: vec2u) -> array<vec4f, 4> {
     var sums: array<vec4f, 4>;
@@ -114,25 +102,4 @@ fn row_sum(each: vec4f, local: vec2u) -> vec4f {
     }
     workgroupBarrier();
     return sum;
-}
-
-// Which keys queries see, by their positions.
-fn sees(query: vec4u, key: vec4u) -> vec4<bool> {
-    let window = select(params.window, 0xffffffffu, params.window == 0u);
-    return (key <= query) & (query - key < vec4u(window));
-}
-
-// The first key that the query of position `own` sees.
-fn first_seen(own: u32) -> u32 {
-    return select(own + 1u - min(params.window, own + 1u), 0u, params.window == 0u);
-}
-
-// Scores as the softmax sees them, of products.
-fn bent(products: vec4f) -> vec4f {
-    let scores = params.scale * products;
-    let cap = params.cap;
-    if cap > 0.0 {
-        return cap * tanh(clamp(scores / cap, vec4f(-15.0), vec4f(15.0)));   // Some drivers overflow further out.
-    }
-    return scores;
 }

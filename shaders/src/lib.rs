@@ -40,9 +40,11 @@ shaders! {
     /// c = a + b.
     ADD = "add.wgsl";
     /// Causal attention, forward.
-    ATTENTION = "attention.wgsl" + "attention_tile.wgsl";
+    ATTENTION = "attention.wgsl" + "attention_tile.wgsl" + "attention_head.wgsl";
     /// Causal attention, backward.
-    ATTENTION_BACKWARD = "attention_backward.wgsl" + "attention_tile.wgsl";
+    ATTENTION_BACKWARD = "attention_backward.wgsl" + "attention_tile.wgsl" + "attention_head.wgsl";
+    /// Causal attention, forward, by cooperative matrices.
+    ATTENTION_COOPERATIVE = "attention_cooperative.wgsl" + "attention_head.wgsl";
     /// Causal attention, forward, of few queries.
     ATTENTION_SHORT = "attention_short.wgsl";
     /// A bias on every row.

@@ -3,6 +3,7 @@
 use crate::{Tensor, TensorError};
 use mode_kernels::attention::{self as forward, Params};
 use mode_kernels::attention_backward as backward;
+use mode_kernels::matmul::Precision;
 
 /// Sizes that the operands' shapes do not say.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +22,8 @@ pub struct AttentionShape {
     pub scale: Option<f32>,
     /// Scores become cap tanh(score / cap).
     pub cap: Option<f32>,
+    /// Whether operands, and the weights of values, may be rounded on the way.
+    pub precision: Precision,
 }
 
 /// What the forward gives: the output `[tokens, heads * width]` and the log sum exp of each row of scores.
@@ -34,7 +37,12 @@ pub struct Attended {
 impl AttentionShape {
     /// Windows of `length` tokens that hold all their keys.
     pub fn new(length: usize, heads: usize, kv_heads: usize) -> Self {
-        Self { length, heads, kv_heads, past: 0, window: None, scale: None, cap: None }
+        Self { length, heads, kv_heads, past: 0, window: None, scale: None, cap: None, precision: Precision::F32 }
+    }
+
+    /// Operands that may be rounded to f16, where a GPU multiplies those faster: nothing in them is past 65,504.
+    pub fn half(self) -> Self {
+        Self { precision: Precision::Half, ..self }
     }
 
     fn params(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Params, TensorError> {
@@ -67,6 +75,8 @@ impl AttentionShape {
             window: self.window.filter(|window| *window < self.past + self.length).unwrap_or(0) as u32,
             cap: self.cap.unwrap_or(0.0),
             width: width as u32,
+            tier: forward::Tier::Tiled.code(),
+            precision: self.precision.code(),
         })
     }
 }

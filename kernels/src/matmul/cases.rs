@@ -45,11 +45,7 @@ impl Shape {
     fn case(self, seed: u32) -> Case<Params> {
         let Self { batch, m, n, k, .. } = self;
         // Numbers that f16 holds, where a tier rounds to it.
-        let rounded = |values: Vec<f32>| {
-            let mut rounded = vec![0.0; values.len()];
-            Dtype::F16.decode(&Dtype::F16.encode(&values), &mut rounded);
-            if self.tier.rounds() { rounded } else { values }
-        };
+        let rounded = |values: Vec<f32>| if self.tier.rounds() { Dtype::F16.round(&values) } else { values };
         let mut params = Params {
             k_last: (k - self.less) as u32,
             alpha: self.alpha,

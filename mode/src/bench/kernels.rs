@@ -57,8 +57,14 @@ pub(super) fn matmul(device: &Device, [m, k, n]: [usize; 3], dtype: Dtype) -> Re
     }))
 }
 
-/// B = 4, H = 4, `t` tokens, heads of width `d`. The shared inputs are laid out [B, H, T, Dh]; ours is [B, T, H, Dh].
-pub(super) fn attention(device: &Device, t: usize, d: usize, backward: bool) -> Result<Workload<'static>, Error> {
+/// B = 4, H = 4, `t` tokens, heads of width `d`; with `half` of operands that may be rounded to f16. The shared inputs are laid out
+/// [B, H, T, Dh]; ours is [B, T, H, Dh].
+pub(super) fn attention(
+    device: &Device,
+    [t, d]: [usize; 2],
+    backward: bool,
+    half: bool,
+) -> Result<Workload<'static>, Error> {
     let (b, h) = (4, 4);
     let input = |seed: u32| -> Result<Tensor, Error> {
         let from = fill(seed, b * h * t * d, 1.0);
@@ -70,6 +76,7 @@ pub(super) fn attention(device: &Device, t: usize, d: usize, backward: bool) -> 
     };
     let (q, k, v, g) = (input(1)?, input(2)?, input(3)?, input(4)?);
     let shape = AttentionShape::new(t, h, h);
+    let shape = if half { shape.half() } else { shape };
     let flop = 4.0 * (b * h * t * t * d) as f64 * if backward { 3.0 } else { 1.0 };
     Ok(workload(device, flop, move || {
         let attended = attend(&q, &k, &v, shape)?;

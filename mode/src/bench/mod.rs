@@ -31,9 +31,20 @@ use std::time::{Duration, Instant};
 /// Names of the workloads.
 pub const ALL: [&str; 10] = ["W1", "W1b", "W2", "W2b", "W3", "W3b", "W4", "W5", "W5f", "W6"];
 
-/// Sizes that keep a GPU busy: taken when no names are given and the device is one. b is stored as f16 in `-f16`.
-pub const LARGE: [&str; 8] =
-    ["W1-4096", "W1-8192", "W1-4096-f16", "W1-8192-f16", "W2b-4096", "W3-32768", "W3b-32768", "W4-135M"];
+/// Sizes that keep a GPU busy: taken when no names are given and the device is one. b is stored as f16 in `-f16`; operands may be
+/// rounded to it in `-half`.
+pub const LARGE: [&str; 10] = [
+    "W1-4096",
+    "W1-8192",
+    "W1-4096-f16",
+    "W1-8192-f16",
+    "W2-4096",
+    "W2-4096-half",
+    "W2b-4096",
+    "W3-32768",
+    "W3b-32768",
+    "W4-135M",
+];
 
 /// W6 with nothing frozen: the difference is what freezing saves.
 pub const UNFROZEN: &str = "W6-unfrozen";
@@ -95,9 +106,11 @@ fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
         "W1-8192" => kernels::matmul(device, [8192; 3], Dtype::F32)?,
         "W1-4096-f16" => kernels::matmul(device, [4096; 3], Dtype::F16)?,
         "W1-8192-f16" => kernels::matmul(device, [8192; 3], Dtype::F16)?,
-        "W2" => kernels::attention(device, 256, 64, false)?,
-        "W2b" => kernels::attention(device, 256, 64, true)?,
-        "W2b-4096" => kernels::attention(device, 4096, 128, true)?,
+        "W2" => kernels::attention(device, [256, 64], false, false)?,
+        "W2b" => kernels::attention(device, [256, 64], true, false)?,
+        "W2-4096" => kernels::attention(device, [4096, 128], false, false)?,
+        "W2-4096-half" => kernels::attention(device, [4096, 128], false, true)?,
+        "W2b-4096" => kernels::attention(device, [4096, 128], true, false)?,
         "W3" => kernels::gate_merge(device, [3, 4096, 512], false)?,
         "W3b" => kernels::gate_merge(device, [3, 4096, 512], true)?,
         "W3-32768" => kernels::gate_merge(device, [3, 32_768, 2048], false)?,

@@ -269,7 +269,7 @@ impl Profiles {
                 let dtype = if half { Dtype::F16 } else { Dtype::F32 };
                 kernels::matmul(device, [size(0), size(1), size(2)], dtype)?
             }
-            Operation::Attention => kernels::attention(device, size(0), size(1), true)?,
+            Operation::Attention => kernels::attention(device, [size(0), size(1)], true, half)?,
         };
         let rounds = Rounds::of(device, &mut || (workload.run)().map(|_| ()))?;
         drop(workload);

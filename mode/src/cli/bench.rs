@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// W1 W1b W2 W2b W3 W3b W4 W5 W5f W6; larger: W1-4096[-f16] W1-8192[-f16] W2b-4096 W3-32768 W3b-32768
+    /// W1 W1b W2 W2b W3 W3b W4 W5 W5f W6; larger: W1-4096[-f16] W1-8192[-f16] W2-4096[-half] W2b-4096 W3-32768 W3b-32768
     /// [default: the first ten, on a GPU all]; or `ceilings`: the most arithmetic and bandwidth that the device reaches
     workloads: Vec<String>,
     /// One JSON object a workload on stdout

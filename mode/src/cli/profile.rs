@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Columns of matmul's right matrix [default: 1024]
     #[arg(long, value_delimiter = ',')]
     columns: Vec<usize>,
-    /// Of matmul: operands may be rounded to f16, which cooperative matrices multiply; the right one is stored so
+    /// Operands of matmul and attention may be rounded to f16, which cooperative matrices multiply; matmul's right one is stored so
     #[arg(long)]
     half: bool,
     /// One JSON object on stdout
@@ -81,8 +81,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         (_, None) => None,
         (_, Some(path)) => return Err(Error::content(path, "only `mode profile step` takes a recipe")),
     };
-    if arguments.half && arguments.what != What::Operation(Operation::Matmul) {
-        return Err(Error::Setting("--half: only `mode profile matmul` has operands that may be rounded".into()));
+    if arguments.half && matches!(arguments.what, What::Step | What::Operation(Operation::Gate)) {
+        return Err(Error::Setting("--half: only matmul and attention have operands that may be rounded".into()));
     }
     let files = [&arguments.csv, &arguments.svg, &arguments.trace];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
