@@ -7,7 +7,7 @@ pub use gates::{BlockGates, TextGates, gates};
 pub use runs::report;
 
 use crate::data::Tokens;
-use crate::model::{ExpertInfo, Trained, base_of, base_sha256, is_gguf, open};
+use crate::model::{ExpertInfo, Halves, Trained, base_of, base_sha256, is_gguf, open};
 use crate::train::{checkpoint_header, checkpoint_is_intact, checkpoints, count, is_run, read_run};
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -59,6 +59,7 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
     let model = open(folder, &Device::cpu())?;
     let config = &model.backbone.config;
     let base = base_of(folder, None)?;
+    let halves = model.halve_frozen()?;
     model.set_trained(model.adapted());
     let (adapted, rest) = (count(&model, true), count(&model, false));
     let mut facts = vec![
@@ -74,6 +75,10 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
         ("bytes_as_f32", json!(4 * (adapted + rest))),
         ("base_sha256", json!(base_sha256(&base)?)),
     ];
+    if halves != Halves::default() {
+        facts.push(("bf16_that_f16_holds", json!(halves.converted)));
+        facts.push(("bf16_that_stays", json!(halves.kept)));
+    }
     if model.adapted() != Trained::Backbone {
         facts.push(("base", json!(base)));
         facts.push(("parameters_beside_the_base", json!(adapted)));
