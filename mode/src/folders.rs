@@ -1,6 +1,7 @@
-//! Folders that are made once: whole or not at all, or locked while one run writes to them.
+//! Folders that are made once: whole or not at all, or locked while one run writes to them; and where the user's cache is.
 
 use crate::{Error, files};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -158,9 +159,52 @@ impl Drop for FolderLock {
     }
 }
 
+/// The variable that names the folder of [`cache`], or with `off` says that there is none.
+pub(crate) const CACHE: &str = "MODE_CACHE";
+
+/// The folder, which may not be there yet, of what the program keeps for its next run and can do without: what [`CACHE`] names, else
+/// `mode` in the system's own place for such. None where that is switched off, or where the system has no place.
+#[allow(dead_code)]
+pub(crate) fn cache() -> Option<PathBuf> {
+    cache_in(|name| std::env::var_os(name).filter(|value| !value.is_empty()), std::env::home_dir())
+}
+
+fn cache_in(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(folder) = variable(CACHE) {
+        return Some(PathBuf::from(folder)).filter(|folder| folder != Path::new("off"));
+    }
+    // A path that depends on where the program is started is nobody's cache; the XDG specification says so too.
+    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
+    let named = |name| variable(name).map(PathBuf::from).and_then(absolute);
+    let home = |below| home.and_then(absolute).map(|home| home.join(below));
+    let place = if cfg!(windows) {
+        named("LOCALAPPDATA")
+    } else if cfg!(target_vendor = "apple") {
+        home("Library/Caches")
+    } else {
+        named("XDG_CACHE_HOME").or_else(|| home(".cache"))
+    };
+    place.map(|place| place.join("mode"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cache_is_where_the_variable_or_the_system_says() {
+        let found = |set: &[(&str, &str)], home: &str| {
+            let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into());
+            cache_in(value, Some(home.into()))
+        };
+        let is = |folder: &str| Some(PathBuf::from(folder));
+        assert_eq!(found(&[], "/home/i"), is("/home/i/.cache/mode"));
+        assert_eq!(found(&[("XDG_CACHE_HOME", "/fast")], "/home/i"), is("/fast/mode"));
+        assert_eq!(found(&[("XDG_CACHE_HOME", "here")], "/home/i"), is("/home/i/.cache/mode"));
+        assert_eq!(found(&[("MODE_CACHE", "there"), ("XDG_CACHE_HOME", "/fast")], "/home/i"), is("there"));
+        assert_eq!((found(&[("MODE_CACHE", "off")], "/home/i"), found(&[], "home")), (None, None));
+    }
 
     fn scratch() -> Result<tempfile::TempDir, Error> {
         tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))
