@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{Recipes, gpu, refused, run, text};
-use mode::train::{Event, Existing, Recipe};
+use common::{Recipes, devices, gpu, refused, run, text};
+use mode::Error;
+use mode::train::{Event, Existing, Finished, Recipe};
+use mode_kernels::Device;
 use mode_kernels::fill_hash::hash;
 use std::ops::ControlFlow;
 #[cfg(target_os = "linux")]
@@ -223,6 +225,68 @@ fn a_folder_that_can_not_be_written_to_is_refused() {
     let out = if root { PathBuf::from("/proc/mode-run") } else { folder.join("run") };
     refused(&["train", text(&story.recipe), "--out", text(&out)], text(&out));
     assert!(!out.exists());
+}
+
+/// What a run on `device` tells of its steps: the number of each that begins, and negative that of each that is read; and the run's
+/// end. The listener breaks where it is told `at`.
+fn told(recipe: &Recipe, device: &Device, existing: Existing, at: &[i64]) -> (Vec<i64>, Result<Finished, Error>) {
+    let mut told = Vec::new();
+    let end = mode::train::run(recipe, device, existing, &mut |event| {
+        let step = match event {
+            Event::Begin(step) => step as i64,
+            Event::Step(report) => -(report.step as i64),
+            Event::Say(_) | Event::Warn(_) => return ControlFlow::Continue(()),
+        };
+        told.push(step);
+        if at.contains(&step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    (told, end)
+}
+
+#[test]
+fn two_steps_are_in_flight_on_a_gpu_and_one_on_the_cpu() {
+    let story = Story::new();
+    let mut recipe = Recipe::read(&story.recipe, &["train.steps=10".into()]).expect("a recipe");
+    for device in devices().into_iter().filter(|device| !device.name().starts_with("reference")) {
+        recipe.out = story.out(if device.is_gpu() { "flights-gpu" } else { "flights-cpu" });
+        // A checkpoint is due after step 4, step 7 is to have the device for itself, and at step 9 somebody stops the run.
+        let (events, end) = told(&recipe, &device, Existing::Refuse, &[7, -9]);
+        assert!(matches!(end, Ok(Finished { steps: 10, .. })) == device.is_gpu(), "{end:?}");
+        let expected: &[i64] = match device.is_gpu() {
+            true => &[1, 2, -1, 3, -2, 4, -3, -4, 5, 6, -5, 7, -6, -7, 8, -8, 9, 10, -9, -10],
+            false => &[1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6, 7, -7, 8, -8, 9, -9],
+        };
+        assert_eq!(events, expected, "{}", device.name());
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_on_a_gpu_goes_on_to_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let story = Story::new();
+    let mut recipe = Recipe::read(&story.recipe, &["train.steps=14".into()]).expect("a recipe");
+    let whole = story.out("whole-gpu");
+    recipe.out.clone_from(&whole);
+    told(&recipe, &gpu, Existing::Refuse, &[]).1.expect("a run");
+    recipe.out = story.out("stopped-gpu");
+    for (stop, after) in [(-5, 6), (-10, 11)] {
+        let existing = if stop == -5 { Existing::Refuse } else { Existing::Resume };
+        let end = told(&recipe, &gpu, existing, &[stop]).1;
+        // The step that was under way is saved too.
+        assert!(matches!(end, Err(Error::Interrupted { step, .. }) if step == after), "{end:?}");
+    }
+    told(&recipe, &gpu, Existing::Resume, &[]).1.expect("a run");
+    let files = |folder: &Path| {
+        let lines = std::fs::read_to_string(folder.join("metrics.jsonl")).expect("a file");
+        let losses = lines.lines().filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line.get("loss").map(|loss| (line["step"].as_u64(), loss.to_string()))
+        });
+        (losses.collect::<Vec<_>>(), std::fs::read(folder.join("expert.safetensors")).expect("a file"))
+    };
+    let ((stopped, theirs), (losses, ours)) = (files(&recipe.out), files(&whole));
+    assert_eq!(stopped, losses);
+    assert!(theirs == ours, "the weights differ");
 }
 
 #[test]

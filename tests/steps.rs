@@ -1,10 +1,11 @@
 //! Steps in parts, steps that compute again what they did not keep, and what a steady step makes anew: nothing.
 
 use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
-use mode::train::one_step;
+use mode::train::{Launched, Stepped, launch_step, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed};
 use mode_kernels::fill_hash::hash;
 use mode_tensor::Device;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 mod common;
@@ -42,14 +43,24 @@ fn fresh(model: &Model) -> AdamW {
 
 /// The same with an optimizer that may have taken steps before.
 fn go_on(model: &Model, optimizer: &mut AdamW, parts: usize, count: u32) -> Vec<[f32; 2]> {
-    let vocabulary = model.backbone.config.vocabulary as u32;
-    let window = |step: u32, row: u32| (0..LENGTH as u32).map(|i| hash(step * 100 + row, i) % vocabulary).collect();
-    let step = |step| {
-        let windows: Vec<Vec<u32>> = (0..WINDOWS as u32).map(|row| window(step, row)).collect();
-        let stepped = one_step(model, optimizer, &windows, parts, 3e-3).expect("a step");
-        [stepped.loss, stepped.gradient_norm]
-    };
+    let step = |step| found(one_step(model, optimizer, &windows(model, step), parts, 3e-3));
     (0..count).map(step).collect()
+}
+
+/// What step number `step` goes through.
+fn windows(model: &Model, step: u32) -> Vec<Vec<u32>> {
+    let vocabulary = model.backbone.config.vocabulary as u32;
+    let window = |row: u32| (0..LENGTH as u32).map(|i| hash(step * 100 + row, i) % vocabulary).collect();
+    (0..WINDOWS as u32).map(window).collect()
+}
+
+fn read(launched: Launched) -> [f32; 2] {
+    found(launched.read().map(|(stepped, _)| stepped))
+}
+
+fn found(stepped: Result<Stepped, mode::Error>) -> [f32; 2] {
+    let stepped = stepped.expect("a step");
+    [stepped.loss, stepped.gradient_norm]
 }
 
 /// Losses agree to 1e-6 at the first step and 1e-5 over the others; norms, which rounding tells apart sooner, to 1e-4.
@@ -118,6 +129,41 @@ fn a_steady_step_on_a_gpu_makes_nothing_anew() {
     let warm = device.counters();
     go_on(&model, &mut optimizer, 1, 4);
     assert_eq!(device.counters(), warm);
+}
+
+#[test]
+fn steps_in_flight_are_the_same_steps() {
+    for device in [Device::cpu()].into_iter().chain(common::gpu()) {
+        let alone = steps(&staged(&device), 2, 12);
+        let model = staged(&device);
+        let mut optimizer = fresh(&model);
+        let (mut flights, mut together, mut warm) = (VecDeque::new(), Vec::new(), None);
+        for step in 0..12 {
+            let launched = launch_step(&model, &mut optimizer, &windows(&model, step), 2, 3e-3).expect("a step");
+            flights.push_back(launched);
+            if step > 0 {
+                together.extend(flights.pop_front().map(read));
+            }
+            // One that is under way takes no memory of its own.
+            let counters = device.counters();
+            assert!(step < 5 || warm.replace(counters).is_none_or(|warm| warm == counters), "step {step}");
+        }
+        together.extend(flights.into_iter().map(read));
+        assert_eq!(together, alone, "{}", device.name());
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_is_named_though_the_next_is_launched() {
+    for device in [Device::cpu()].into_iter().chain(common::gpu()) {
+        let model = base(&device);
+        let mut optimizer = fresh(&model);
+        let mut launch = |rate| launch_step(&model, &mut optimizer, &windows(&model, 0), 1, rate).expect("a step");
+        let flights = [launch(f64::INFINITY), launch(1e-3), launch(1e-3)];
+        let said = flights.map(|flight| flight.read().map_err(|error| error.to_string()));
+        assert!(said[0].is_ok(), "a loss is that before its step: {said:?}");
+        assert!(said[1].as_ref().is_err_and(|error| error.contains("at step 2;")), "{said:?}");
+    }
 }
 
 #[test]

@@ -96,6 +96,11 @@ impl AdamW {
         Ok(())
     }
 
+    /// The square of the last step's global gradient norm `[1]`, before clipping; the next step overwrites it.
+    pub fn squared_norm(&self) -> &Tensor {
+        &self.norm
+    }
+
     /// The global gradient norm of the last step, before clipping. Waits for the device.
     ///
     /// # Errors

@@ -8,11 +8,13 @@
 mod adapters;
 mod capabilities;
 mod pipeline;
+mod reading;
 mod recorder;
 mod timestamps;
 
 pub use adapters::{AdapterSummary, adapters};
 pub use capabilities::Capabilities;
+pub(crate) use reading::Reading;
 
 use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
@@ -22,9 +24,6 @@ use crate::{Kernel, KernelError, Parameters, View};
 use pipeline::Pipelines;
 use recorder::{Bound, Dispatch, Recorder};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Bytes of the staging buffer that is kept.
-const STAGING: u64 = 4_096;
 
 /// A GPU that has been opened.
 pub(crate) struct Gpu {
@@ -36,8 +35,8 @@ pub(crate) struct Gpu {
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
     pool: Pool<wgpu::Buffer>,
-    /// What small results are read through, when no one is reading; a loss is read each step.
-    staging: Mutex<Option<wgpu::Buffer>>,
+    /// What small results are read through, while no one is reading.
+    staging: Mutex<Vec<wgpu::Buffer>>,
     /// The first error that nobody has been told of yet; the loss of the device stays.
     error: Arc<Mutex<Option<KernelError>>>,
 }
@@ -234,51 +233,6 @@ impl Gpu {
         let ((start, size), (target, _)) = (bytes(from), bytes(to));
         self.recorder().copy(&self.device, (storage(from)?, start), (storage(to)?, target), size);
         Ok(())
-    }
-
-    /// A buffer to read `size` bytes through.
-    fn staging(&self, size: u64) -> wgpu::Buffer {
-        let kept = match size {
-            0..=STAGING => self.staging.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            _ => None,
-        };
-        kept.unwrap_or_else(|| {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read"),
-                size: size.max(STAGING),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })
-    }
-
-    pub(crate) fn read(&self, view: &View) -> Result<Vec<f32>, KernelError> {
-        let (start, size) = bytes(view);
-        let staging = self.staging(size);
-        {
-            let mut recorder = self.recorder();
-            recorder.copy(&self.device, (storage(view)?, start), (&staging, 0), size);
-            recorder.submit(&self.device, &self.queue);
-        }
-        let (send, receive) = std::sync::mpsc::channel();
-        staging.slice(..size).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone only if this function has already returned an error.
-            let _ = send.send(result);
-        });
-        self.wait()?;
-        // A lost device says so better than the read that it has no answer for.
-        let failed = |e: &dyn std::fmt::Display| {
-            self.take_error().err().unwrap_or_else(|| KernelError::Gpu(one_line(&e.to_string())))
-        };
-        receive.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-        let mapped = staging.slice(..size).get_mapped_range().map_err(|e| failed(&e))?;
-        let values = bytemuck::pod_collect_to_vec(&mapped);
-        drop(mapped);
-        staging.unmap();
-        if staging.size() == STAGING {
-            *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
-        }
-        Ok(values)
     }
 
     pub(crate) fn synchronize(&self) -> Result<(), KernelError> {

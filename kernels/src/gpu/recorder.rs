@@ -131,10 +131,10 @@ impl Recorder {
         encoder.copy_buffer_to_buffer(from, at, to, place, size);
     }
 
-    /// Hands everything recorded to the queue.
-    pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
+    /// Hands everything recorded to the queue; what to wait for, if there was anything.
+    pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) -> Option<wgpu::SubmissionIndex> {
         self.pass = None;
-        let Some(mut encoder) = self.encoder.take() else { return };
+        let mut encoder = self.encoder.take()?;
         if let Some(timestamps) = &self.timestamps {
             timestamps.resolve(&mut encoder);
         }
@@ -142,12 +142,13 @@ impl Recorder {
             queue.write_buffer(&self.ring, 0, &self.staged);
             self.staged.clear();
         }
-        queue.submit([encoder.finish()]);
+        let submission = queue.submit([encoder.finish()]);
         if let Some(timestamps) = &mut self.timestamps {
             timestamps.read(device, queue);
         }
         // Frees finished submissions' resources; an error here shows again at the next wait.
         let _ = device.poll(wgpu::PollType::Poll);
+        Some(submission)
     }
 
     /// Times every dispatch from now on.

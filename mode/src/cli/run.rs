@@ -6,6 +6,7 @@ use crate::bench::{Profile, Profiles, Rounds};
 use crate::train::{DryRun, Event, Existing, Finished, Method, PROFILE, Recipe, dry_run, run};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// A recipe to carry out.
@@ -75,14 +76,14 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     let mut progress = Progress::new(arguments.quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let finished = run(&recipe, &device, existing, &mut |event| {
-        steps.hear(&device, event);
+        let alone = steps.hear(&device, event);
         match event {
             Event::Begin(_) => {}
             Event::Say(line) => progress.say(line),
             Event::Warn(line) => progress.warn(line),
             Event::Step(report) => progress.step(&name, report, memory::in_use(&device)),
         }
-        flow()
+        if alone { ControlFlow::Break(()) } else { flow() }
     });
     progress.finish();
     let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
@@ -96,8 +97,8 @@ const WARM: u64 = 3;
 /// The steps of a run that are profiled, if any.
 struct StepProfile {
     wanted: u64,
-    /// Steps heard of since the run began or went on.
-    begun: u64,
+    /// The first step since the run began or went on.
+    first: Option<u64>,
     rounds: Rounds,
     failed: Option<Error>,
 }
@@ -110,7 +111,7 @@ impl StepProfile {
         if wanted > 0 && has < needs && existing != Existing::Resume {
             return Err(Error::Setting(format!("--profile {wanted}: that takes {needs} steps, train.steps is {has}")));
         }
-        Ok(Self { wanted, begun: 0, rounds: Rounds::default(), failed: None })
+        Ok(Self { wanted, first: None, rounds: Rounds::default(), failed: None })
     }
 
     /// An error if the device can't tell times.
@@ -122,27 +123,38 @@ impl StepProfile {
         Ok(())
     }
 
-    fn hear(&mut self, device: &Device, event: Event) {
-        let profiled = |begun: u64| begun > WARM && begun <= WARM + self.wanted;
+    /// How many steps have been before `step` since the run began or went on.
+    fn before(&self, step: u64) -> u64 {
+        step - self.first.unwrap_or(step)
+    }
+
+    /// True for a step that is profiled, which is then about to begin, and has the device for itself.
+    fn hear(&mut self, device: &Device, event: Event) -> bool {
+        let wanted = self.wanted;
+        let profiled = |before: u64| (WARM..WARM + wanted).contains(&before);
         match event {
-            Event::Begin(_) => {
-                self.begun += 1;
-                if profiled(self.begun) {
+            Event::Begin(step) => {
+                self.first.get_or_insert(step);
+                let profiled = profiled(self.before(step));
+                if profiled {
                     self.failed = device.start_profile().err().map(Error::from).or(self.failed.take());
                 }
+                profiled
             }
             Event::Step(report) => {
+                let before = self.before(report.step);
                 let seconds = (report.tokens_seen / report.step) as f64 / report.tokens_per_second;
-                if profiled(self.begun) {
+                if profiled(before) {
                     match device.stop_profile() {
                         Ok(timings) => self.rounds.profiled.push((seconds, timings)),
                         Err(error) => self.failed = Some(error.into()),
                     }
-                } else if self.begun == WARM {
+                } else if before + 1 == WARM {
                     self.rounds.plain.push(seconds);
                 }
+                false
             }
-            Event::Say(_) | Event::Warn(_) => {}
+            Event::Say(_) | Event::Warn(_) => false,
         }
     }
 

@@ -42,5 +42,5 @@ pub use settings::{
     TrainSettings, Unfrozen,
 };
 pub(crate) use settings::{expert_init, gate_rule, share};
-pub use step::{Stepped, one_step};
+pub use step::{Launched, Stepped, launch_step, one_step};
 pub use trainer::StepReport;

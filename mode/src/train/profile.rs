@@ -20,5 +20,5 @@ pub(crate) fn with_steps<T>(
     let mixture =
         mixture.ok_or_else(|| Error::Setting("the recipe has no steps to profile; set train.steps".into()))?;
     let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
-    measure(&mut || trainer.step().map(|_| ()))
+    measure(&mut || trainer.step())
 }

@@ -23,13 +23,14 @@ pub enum Event<'a> {
     Say(&'a str),
     /// A line that nobody should miss.
     Warn(&'a str),
-    /// A step is about to be taken; this is its number.
+    /// A step is about to be launched; this is its number. On a GPU the one before may still be under way, unless the listener
+    /// breaks here: then this step has the device for itself.
     Begin(u64),
-    /// A step was taken.
+    /// A step was taken. If the listener breaks, the run is saved and ends, on a GPU after the next step if that is under way.
     Step(&'a StepReport),
 }
 
-/// Hears of a run's events; where it breaks, the run is saved and ends after the step.
+/// Hears of a run's events, and may break.
 pub type Listener<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
 
 /// What is done with a folder that exists.
@@ -177,26 +178,49 @@ impl Run<'_, '_> {
             recipe.write(&recipe.out.join(RECIPE))?;
         }
         let mut metrics = Metrics::open(&recipe.out, resumed)?;
+        let due = |step: u64| settings.every > 0 && step.is_multiple_of(settings.every);
         while !trainer.is_finished() {
-            let _ = (self.listener)(Event::Begin(trainer.steps() + 1));
-            let report = trainer.step()?;
-            metrics.step(&report, memory::in_use(self.model.backbone.device()))?;
-            let stop = (self.listener)(Event::Step(&report)).is_break() && !trainer.is_finished();
-            let due = settings.every > 0 && report.step.is_multiple_of(settings.every);
-            if !(stop || due) {
+            let alone = (self.listener)(Event::Begin(trainer.steps() + 1)).is_break();
+            let mut stop = alone && self.read(trainer, &mut metrics, 0)?;
+            if !stop {
+                if let Err(error) = trainer.launch() {
+                    // What the step before it found comes first.
+                    self.read(trainer, &mut metrics, 0)?;
+                    return Err(error);
+                }
+                // A checkpoint holds what there is after its step, and nothing of the next.
+                let wait = alone || due(trainer.steps()) || trainer.is_finished();
+                stop = self.read(trainer, &mut metrics, if wait { 0 } else { trainer.most_in_flight() - 1 })?;
+            }
+            let step = trainer.steps();
+            stop &= !trainer.is_finished();
+            if !(stop || due(step)) {
                 continue;
             }
             trainer.check_finite()?;
             let loss = self.validation_loss()?;
             if let Some(loss) = loss {
-                metrics.validation(report.step, loss)?;
+                metrics.validation(step, loss)?;
             }
             let checkpoint = checkpoints.save(trainer, loss, settings.keep)?;
             if stop {
-                return Err(Error::Interrupted { step: report.step, checkpoint });
+                return Err(Error::Interrupted { step, checkpoint });
             }
         }
         trainer.check_finite()
+    }
+
+    /// Reads steps in flight until only `rest` of them are left, or none once the listener breaks; true if it did.
+    fn read(&mut self, trainer: &mut Trainer, metrics: &mut Metrics, mut rest: usize) -> Result<bool, Error> {
+        let mut stop = false;
+        while trainer.in_flight() > rest {
+            let Some(report) = trainer.read()? else { break };
+            metrics.step(&report, memory::in_use(self.model.backbone.device()))?;
+            if (self.listener)(Event::Step(&report)).is_break() {
+                (stop, rest) = (true, 0);
+            }
+        }
+        Ok(stop)
     }
 
     /// Mean loss on the validation windows, if there are any.

@@ -1,10 +1,12 @@
-//! One optimizer step: losses, gradients, AdamW.
+//! One optimizer step: losses, gradients, AdamW. What it finds is a few scalars, which are read behind all that it launches.
 
 use super::eval::shifted;
 use crate::Error;
 use crate::model::Model;
 use mode_autograd::{AdamW, Gradients, Tape};
+use mode_kernels::{Arrived, Reading};
 use mode_tensor::{CrossEntropy, Ids};
+use std::time::Instant;
 
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +15,33 @@ pub struct Stepped {
     pub loss: f32,
     /// The global gradient norm, before clipping.
     pub gradient_norm: f32,
+}
+
+/// A step that is launched: on a GPU it may not have run yet, and the next can be launched behind it.
+#[must_use = "what a step found is read, or its loss may be no number"]
+pub struct Launched {
+    step: u64,
+    /// The share of all windows that each part has, in order.
+    shares: Vec<f32>,
+    /// Each part's mean nll and mean hit, then the square of the gradient norm.
+    found: Reading,
+}
+
+impl Launched {
+    /// What it found, waited for, and when that was there.
+    ///
+    /// # Errors
+    /// A loss or a gradient that is not finite, by the step's number; the weights are of no use then. Or what the device reports.
+    pub fn read(self) -> Result<(Stepped, Instant), Error> {
+        let Arrived { values, at } = self.found.wait()?;
+        let (means, squares) = values.split_at(2 * self.shares.len());
+        let loss = self.shares.iter().zip(means.chunks_exact(2)).fold(0.0, |sum, (share, mean)| sum + share * mean[0]);
+        let gradient_norm = squares.first().map_or(0.0, |square| square.sqrt());
+        match [loss, gradient_norm].into_iter().find(|value| !value.is_finite()) {
+            None => Ok((Stepped { loss, gradient_norm }, at)),
+            Some(value) => Err(Error::NotFinite { step: self.step, loss: value }),
+        }
+    }
 }
 
 /// One step on windows of equal length, the last of whose ids is only predicted, in `parts` parts one after the other: the
@@ -28,33 +57,42 @@ pub fn one_step(
     parts: usize,
     rate: f64,
 ) -> Result<Stepped, Error> {
+    Ok(launch_step(model, optimizer, windows, parts, rate)?.read()?.0)
+}
+
+/// The same, but nothing is waited for.
+///
+/// # Errors
+/// As [`one_step`], but for what [`Launched::read`] reports.
+pub fn launch_step(
+    model: &Model,
+    optimizer: &mut AdamW,
+    windows: &[Vec<u32>],
+    parts: usize,
+    rate: f64,
+) -> Result<Launched, Error> {
     let Some(length) = windows.first().map(Vec::len).filter(|&length| length > 1) else {
         return Err(Error::Setting("a step needs at least one window of two tokens".into()));
     };
     if windows.iter().any(|window| window.len() != length) {
         return Err(Error::Setting("the windows of a step are of different lengths; cut them alike".into()));
     }
-    let mut losses = Vec::new();
+    let (mut shares, mut losses) = (Vec::new(), Vec::new());
     let mut sum: Option<Gradients> = None;
     for part in windows.chunks(windows.len().div_ceil(parts.max(1))) {
         let share = part.len() as f32 / windows.len() as f32;
         let (loss, gradients) = one_part(model, part, length, share, sum)?;
-        losses.push((share, loss));
+        shares.push(share);
+        losses.push(loss);
         sum = Some(gradients);
     }
     if let Some(gradients) = sum {
         optimizer.step(&gradients, rate)?;
     }
-    // Read last, so that a GPU is waited for once a step.
-    let mut loss = 0.0;
-    for (share, part) in losses {
-        loss += share * part.read()?.0;
-    }
-    let stepped = Stepped { loss, gradient_norm: optimizer.gradient_norm()? };
-    match [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
-        None => Ok(stepped),
-        Some(value) => Err(Error::NotFinite { step: optimizer.steps(), loss: value }),
-    }
+    let means = losses.iter().map(|loss| loss.mean.view());
+    let views: Vec<_> = means.chain([optimizer.squared_norm().view()]).collect();
+    let found = model.backbone.device().read_later(&views)?;
+    Ok(Launched { step: optimizer.steps(), shares, found })
 }
 
 /// The loss of some of a step's windows, and the gradients of `share` times that on top of those `before`.

@@ -1,13 +1,17 @@
 //! The loop's state: what is trained, by which optimizer, on which data, and how far it has got.
+//!
+//! On a GPU the next step is launched before the last one's loss is read, so that the GPU has work while the host prepares it. A step's
+//! time is that from the moment at which the step before it was over.
 
 use super::settings::TrainSettings;
-use super::step::one_step;
+use super::step::{Launched, launch_step};
 use crate::Error;
 use crate::data::Mixture;
 use crate::model::Model;
 use mode_autograd::AdamW;
 use mode_kernels::KernelError;
 use mode_tensor::TensorError;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A step's report.
@@ -37,6 +41,10 @@ pub(crate) struct Trainer<'a> {
     pub(crate) optimizer: AdamW,
     pub(crate) data: Mixture,
     settings: &'a TrainSettings,
+    /// Steps launched and not yet read, each with its learning rate.
+    flights: VecDeque<(Launched, f64)>,
+    /// When the first of those was launched, or the one before it was over.
+    since: Instant,
     /// The loss before each step so far.
     pub(crate) losses: Vec<f32>,
     /// Tokens predicted so far.
@@ -52,43 +60,82 @@ impl<'a> Trainer<'a> {
     /// Nothing is trained.
     pub(crate) fn new(model: &'a Model, settings: &'a TrainSettings, data: Mixture) -> Result<Self, Error> {
         let optimizer = AdamW::new(model.params(), settings.adamw())?;
-        Ok(Self { model, optimizer, data, settings, losses: Vec::new(), tokens_seen: 0, seconds: 0.0 })
+        let (flights, since) = (VecDeque::new(), Instant::now());
+        Ok(Self { model, optimizer, data, settings, flights, since, losses: Vec::new(), tokens_seen: 0, seconds: 0.0 })
     }
 
-    /// Steps taken so far.
+    /// Steps launched so far.
     pub(crate) fn steps(&self) -> u64 {
         self.optimizer.steps()
     }
 
-    /// True after the last step.
+    /// How many of them have not been read.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How many may be in flight at once. In main memory a step is over once it is launched; and whoever looks for the first value that
+    /// is no number wants all of the step before.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        let device = self.model.backbone.device();
+        if device.is_gpu() && device.place().is_none() { 2 } else { 1 }
+    }
+
+    /// True once the last step is launched.
     pub(crate) fn is_finished(&self) -> bool {
         self.steps() >= self.settings.steps
     }
 
-    /// Takes the next step.
+    /// Takes the next step, and those in flight before it.
     ///
     /// # Errors
-    /// As [`one_step`].
-    pub(crate) fn step(&mut self) -> Result<StepReport, Error> {
-        let started = Instant::now();
-        let TrainSettings { steps, batch, length, learning_rate, warmup, schedule, accumulate, .. } = *self.settings;
+    /// As [`Trainer::launch`] and [`Trainer::read`].
+    pub(crate) fn step(&mut self) -> Result<(), Error> {
+        self.launch()?;
+        while self.in_flight() > 0 {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// Launches the next step.
+    ///
+    /// # Errors
+    /// As [`launch_step`].
+    pub(crate) fn launch(&mut self) -> Result<(), Error> {
+        if self.flights.is_empty() {
+            self.since = Instant::now();
+        }
+        let TrainSettings { steps, batch, learning_rate, warmup, schedule, accumulate, .. } = *self.settings;
         let step = self.steps() + 1;
         let learning_rate = learning_rate * schedule.factor(step, steps, warmup);
         let windows = self.data.batch(batch);
-        let stepped = one_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
-        let stepped = stepped.map_err(|error| match error {
+        let launched = launch_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
+        let launched = launched.map_err(|error| match error {
             Error::Tensor(TensorError::Kernel(KernelError::NotFinite { .. })) => {
                 Error::FirstNotFinite { step, what: error.to_string() }
             }
             other => other,
         })?;
+        self.flights.push_back((launched, learning_rate));
+        Ok(())
+    }
+
+    /// Waits for the first step in flight; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Launched::read`].
+    pub(crate) fn read(&mut self) -> Result<Option<StepReport>, Error> {
+        let Some((launched, learning_rate)) = self.flights.pop_front() else { return Ok(None) };
+        let (stepped, at) = launched.read()?;
+        let TrainSettings { steps, batch, length, .. } = *self.settings;
         let tokens = (batch * length) as u64;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = at.saturating_duration_since(std::mem::replace(&mut self.since, at)).as_secs_f64();
         self.tokens_seen += tokens;
         self.seconds += seconds;
         self.losses.push(stepped.loss);
-        Ok(StepReport {
-            step,
+        Ok(Some(StepReport {
+            step: self.losses.len() as u64,
             steps,
             loss: stepped.loss,
             gradient_norm: stepped.gradient_norm,
@@ -96,7 +143,7 @@ impl<'a> Trainer<'a> {
             tokens_seen: self.tokens_seen,
             seconds: self.seconds,
             tokens_per_second: tokens as f64 / seconds.max(1e-9),
-        })
+        }))
     }
 
     /// An error if a trained weight is no number: a loss is that before its step, so what the last step did shows only here.
