@@ -1,5 +1,6 @@
 //! Device memory: a buffer of f32 elements, or of halves two to a word, which goes back to its device's pool when it is dropped.
 
+use crate::gpu::Slab;
 use crate::memory::Memory;
 use crate::{Device, Dtype, KernelError};
 use std::ops::Range;
@@ -13,7 +14,7 @@ pub(crate) enum Storage {
     /// f32 words in main memory (u32 data by its bits).
     Cpu(RwLock<Memory<f32>>),
     /// A wgpu storage buffer.
-    Gpu(wgpu::Buffer),
+    Gpu(Slab),
     /// The oracle's f64 elements (u32 data by value).
     Reference(RwLock<Memory<f64>>),
     /// Nothing, as many times as there would be elements.

@@ -120,7 +120,8 @@ pub(crate) use params;
 /// A kernel: one operation with its three bodies.
 ///
 /// In the WGSL, binding 0 of group 0 is the uniform `Params`, then come the inputs, then the outputs. An entry point
-/// need not use all of them.
+/// need not use all of them. The shader, its constants and types, and the passes follow from the whole numbers among the
+/// parameters: a device keeps what it has made of those, and a launch with other f32s is the same to it.
 pub trait Kernel: Send + Sync + 'static {
     /// Parameters of a launch.
     type Params: Parameters;

@@ -85,10 +85,10 @@ pub(crate) fn last<T>(free: &[T]) -> usize {
     free.len() - 1
 }
 
-/// The least item: the same set of free items gives the same one, in whatever order they came back, so that each step of a
+/// The item of the least number: the same set of free items gives the same one, in whatever order they came back, so that each step of a
 /// loop gets the buffers that the step before it got, and a GPU its bind groups.
-pub(crate) fn least<T: Ord>(free: &[T]) -> usize {
-    (0..free.len()).min_by_key(|&i| &free[i]).unwrap_or_default()
+pub(crate) fn least<T>(free: &[T], number: fn(&T) -> u64) -> usize {
+    (0..free.len()).min_by_key(|&i| number(&free[i])).unwrap_or_default()
 }
 
 /// The size class of `len` elements: rounded up to one of eight sizes per power of two, and to 64 elements. `None` for a

@@ -88,6 +88,12 @@ macro_rules! registry {
         $(pub use crate::$module::$kernel;)*
         /// All kernels.
         pub const ALL: &[&dyn AnyKernel] = &[$(&Entry::<$kernel>(std::marker::PhantomData)),*];
+
+        #[cfg(test)]
+        #[test]
+        fn dispatches_follow_from_whole_numbers() {
+            $(tests::ignores_floats::<$kernel>();)*
+        }
     };
 }
 
@@ -122,3 +128,23 @@ registry!(
     sum_of_squares::SumOfSquares,
     sum_rows::SumRows,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The launches of `K` are the same dispatches whatever its f32 parameters are.
+    pub(super) fn ignores_floats<K: Kernel>() {
+        for case in K::cases(Sizes::Odd, 1) {
+            for float in [0.0_f32, -3.5, 1e9, f32::NAN] {
+                let mut other = case.params;
+                let words = bytemuck::bytes_of_mut(&mut other).chunks_exact_mut(4).zip(K::Params::FIELDS);
+                words
+                    .filter(|(_, (_, ty))| *ty == "f32")
+                    .for_each(|(word, _)| word.copy_from_slice(&float.to_ne_bytes()));
+                let dispatches = |p: &K::Params| (K::tier(p), K::constants(p), K::types(p), K::passes(p));
+                assert_eq!(dispatches(&other), dispatches(&case.params), "{} {:?}", K::NAME, K::Params::FIELDS);
+            }
+        }
+    }
+}

@@ -6,8 +6,10 @@
 //! a steady training step creates none.
 
 mod adapters;
+mod bind_groups;
 mod capabilities;
 mod pipeline;
+mod plan;
 mod reading;
 mod recorder;
 mod timestamps;
@@ -21,9 +23,18 @@ use crate::pool::{self, Counters, Pool, size_class};
 use crate::profile::Timing;
 use crate::shaders::{Replacements, one_line};
 use crate::{Kernel, KernelError, Parameters, View};
+use bind_groups::Bound;
 use pipeline::Pipelines;
-use recorder::{Bound, Dispatch, Recorder};
+use recorder::{Dispatch, Recorder};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A storage buffer, and a number that no other of its device has had: what bind groups are known by.
+#[derive(Clone)]
+pub(crate) struct Slab {
+    number: u64,
+    buffer: wgpu::Buffer,
+}
 
 /// A GPU that has been opened.
 pub(crate) struct Gpu {
@@ -34,9 +45,11 @@ pub(crate) struct Gpu {
     capabilities: Capabilities,
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
-    pool: Pool<wgpu::Buffer>,
+    pool: Pool<Slab>,
     /// What small results are read through, while no one is reading.
     staging: Mutex<Vec<wgpu::Buffer>>,
+    /// Slabs made so far.
+    slabs: AtomicU64,
     /// The first error that nobody has been told of yet; the loss of the device stays.
     error: Arc<Mutex<Option<KernelError>>>,
 }
@@ -85,8 +98,9 @@ impl Gpu {
             limits,
             pipelines: Pipelines::default(),
             recorder,
-            pool: Pool::new(1, pool::least),
+            pool: Pool::new(1, |free| pool::least(free, |slab| slab.number)),
             staging: Mutex::default(),
+            slabs: AtomicU64::new(0),
             error,
         })
     }
@@ -122,7 +136,7 @@ impl Gpu {
         }
     }
 
-    pub(crate) fn alloc(&self, len: usize) -> Result<wgpu::Buffer, KernelError> {
+    pub(crate) fn alloc(&self, len: usize) -> Result<Slab, KernelError> {
         let size = 4 * size_class(len).ok_or(KernelError::Memory { bytes: u64::MAX })? as u64;
         let most = self.most_bytes();
         if size > most {
@@ -133,7 +147,7 @@ impl Gpu {
             let buffer = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
             let buffer = self.device.create_buffer(&buffer);
             self.take_error()?;
-            Ok(buffer)
+            Ok(Slab { number: self.slabs.fetch_add(1, Ordering::Relaxed), buffer })
         })
     }
 
@@ -153,8 +167,8 @@ impl Gpu {
     }
 
     /// Takes a buffer back. The queue runs in order, so a later launch may overwrite it at once.
-    pub(crate) fn recycle(&self, buffer: wgpu::Buffer) {
-        self.pool.put(buffer.size() as usize, buffer);
+    pub(crate) fn recycle(&self, slab: Slab) {
+        self.pool.put(slab.buffer.size() as usize, slab);
     }
 
     pub(crate) fn trim(&self) {
@@ -170,22 +184,18 @@ impl Gpu {
         inputs: &[&View],
         outputs: &[&View],
     ) -> Result<(), KernelError> {
-        let views: Vec<&View> = inputs.iter().chain(outputs).copied().collect();
         let mut cost = K::cost(params);
-        for pass in K::passes(params) {
-            self.check_groups(K::NAME, pass.groups)?;
-            let pipeline = self.pipelines.get::<K>(&self.device, &self.capabilities, params, pass.entry)?;
-            let bound = pipeline
-                .bindings
-                .iter()
-                .map(|&binding| bound::<K>(views[binding as usize - 1], binding))
-                .collect::<Result<Vec<_>, _>>()?;
-            let params = bytemuck::bytes_of(params);
-            let cost = std::mem::take(&mut cost);
-            let (kernel, fields) = (K::NAME, K::Params::FIELDS);
-            let dispatch =
-                Dispatch { kernel, entry: pass.entry, cost, fields, params, bound: &bound, groups: pass.groups };
-            self.recorder().dispatch(&self.device, &self.queue, &pipeline, &dispatch);
+        for stage in self.plan::<K>(params)?.iter() {
+            let bound = Bound::new::<K>(&stage.pipeline, inputs, outputs)?;
+            let dispatch = Dispatch {
+                kernel: K::NAME,
+                entry: stage.entry,
+                cost: std::mem::take(&mut cost),
+                fields: K::Params::FIELDS,
+                params: bytemuck::bytes_of(params),
+                groups: stage.groups,
+            };
+            self.recorder().dispatch(&self.device, &self.queue, &stage.pipeline, bound, &dispatch);
         }
         Ok(())
     }
@@ -206,20 +216,10 @@ impl Gpu {
         Ok(timings)
     }
 
-    /// A grid that the adapter can't dispatch is refused here; wgpu would only report it after the submission.
-    fn check_groups(&self, kernel: &'static str, groups: [u32; 3]) -> Result<(), KernelError> {
-        let has = u64::from(self.limits.max_compute_workgroups_per_dimension);
-        let needs = groups.into_iter().max().map_or(0, u64::from);
-        if needs <= has {
-            return Ok(());
-        }
-        Err(KernelError::Limit { kernel, what: "workgroups in one dimension", needs, has })
-    }
-
     /// Writes are ordered before the next submission as a whole, so what has been recorded must go first.
     pub(crate) fn write(&self, view: &View, bytes: &[u8]) -> Result<(), KernelError> {
         self.recorder().submit(&self.device, &self.queue);
-        self.queue.write_buffer(storage(view)?, 4 * view.words().start as u64, bytes);
+        self.queue.write_buffer(&storage(view)?.buffer, 4 * view.words().start as u64, bytes);
         self.take_error()
     }
 
@@ -231,7 +231,7 @@ impl Gpu {
     /// Records a copy.
     pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
         let ((start, size), (target, _)) = (bytes(from), bytes(to));
-        self.recorder().copy(&self.device, (storage(from)?, start), (storage(to)?, target), size);
+        self.recorder().copy(&self.device, (&storage(from)?.buffer, start), (&storage(to)?.buffer, target), size);
         Ok(())
     }
 
@@ -248,9 +248,9 @@ impl Gpu {
     }
 }
 
-fn storage(view: &View) -> Result<&wgpu::Buffer, KernelError> {
+fn storage(view: &View) -> Result<&Slab, KernelError> {
     match &view.buffer.storage {
-        Storage::Gpu(buffer) => Ok(buffer),
+        Storage::Gpu(slab) => Ok(slab),
         _ => Err(KernelError::WrongDevice(view.buffer.device.name())),
     }
 }
@@ -259,14 +259,4 @@ fn storage(view: &View) -> Result<&wgpu::Buffer, KernelError> {
 fn bytes(view: &View) -> (u64, u64) {
     let words = view.words();
     (4 * words.start as u64, 4 * words.len() as u64)
-}
-
-fn bound<K: Kernel>(view: &View, binding: u32) -> Result<Bound<'_>, KernelError> {
-    let (offset, size) = bytes(view);
-    if !offset.is_multiple_of(4 * crate::Device::ALIGNMENT as u64) {
-        let what = format!("binding {binding} starts at byte {offset}, not at a multiple of 256");
-        return Err(KernelError::Launch { kernel: K::NAME, what });
-    }
-    // Shaders read some buffers in vec4s. The rest of the last one lies in the same buffer, before anything else's beginning.
-    Ok(Bound { binding, buffer: storage(view)?, offset, size: size.next_multiple_of(16) })
 }

@@ -1,5 +1,7 @@
 //! Compute pipelines, compiled once per shader, entry point and constants.
 
+use super::bind_groups::MOST_BINDINGS;
+use super::plan::Plans;
 use crate::cooperative::ENABLE;
 use crate::shaders::{Replacements, Source, one_line};
 use crate::{Capabilities, Kernel, KernelError};
@@ -25,13 +27,14 @@ type Key = (&'static str, u64, &'static str, Vec<(&'static str, u32)>, Vec<(&'st
 pub(super) struct Pipelines(Mutex<Known>);
 
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     compiled: HashMap<Key, Arc<Pipeline>>,
+    pub(super) plans: Plans,
     replaced: Replacements,
 }
 
 impl Pipelines {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -42,7 +45,9 @@ impl Pipelines {
 
     /// From now on takes these texts in place of the built-in shaders.
     pub(super) fn replace(&self, texts: Replacements) {
-        self.known().replaced = texts;
+        let known = &mut *self.known();
+        known.plans.clear();
+        known.replaced = texts;
     }
 
     /// The pipeline of kernel `K`'s entry point, compiled now if this is its first use.
@@ -81,6 +86,11 @@ fn compile<K: Kernel>(
         return Err(KernelError::Lack { kernel: K::NAME, file, what });
     }
     let reflection = reflect::<K>(source, entry)?;
+    if reflection.bindings.len() > MOST_BINDINGS {
+        return Err(
+            source.wrong(format!("{entry} uses {} buffers; use {MOST_BINDINGS} at most", reflection.bindings.len()))
+        );
+    }
     let (needs, has) = (reflection.workgroup_bytes, u64::from(capabilities.workgroup_bytes));
     if needs > has && file != K::SHADERS[0].file && !source.is_replaced() {
         return Err(KernelError::Lack { kernel: K::NAME, file, what: "as much workgroup memory" });

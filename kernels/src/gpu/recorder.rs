@@ -1,23 +1,13 @@
 //! The open command encoder: dispatches and copies in order, submitted many at a time.
 
+use super::bind_groups::{BindGroups, Bound};
 use super::pipeline::Pipeline;
 use super::timestamps::Timestamps;
 use crate::Cost;
 use crate::profile::Timing;
-use std::collections::HashMap;
 
 /// Launches per submission at the most. Bounded, so that a slow GPU never trips the driver's time-out.
 const SLOTS: u64 = 128;
-/// Bind groups kept; past this all are forgotten, for buffers that are never used again would pile up.
-const MOST_BIND_GROUPS: usize = 8_192;
-
-/// A buffer range at a binding.
-pub(super) struct Bound<'a> {
-    pub(super) binding: u32,
-    pub(super) buffer: &'a wgpu::Buffer,
-    pub(super) offset: u64,
-    pub(super) size: u64,
-}
 
 /// One dispatch of a kernel.
 pub(super) struct Dispatch<'a> {
@@ -27,11 +17,8 @@ pub(super) struct Dispatch<'a> {
     /// Names and types of the parameters.
     pub(super) fields: &'static [(&'static str, &'static str)],
     pub(super) params: &'a [u8],
-    pub(super) bound: &'a [Bound<'a>],
     pub(super) groups: [u32; 3],
 }
-
-type Key = (usize, Vec<(wgpu::Buffer, u64, u64)>);
 
 /// What has been recorded and not yet submitted.
 pub(super) struct Recorder {
@@ -41,8 +28,7 @@ pub(super) struct Recorder {
     slot_size: u64,
     ring: wgpu::Buffer,
     staged: Vec<u8>,
-    bind_groups: HashMap<Key, wgpu::BindGroup>,
-    bind_groups_made: u64,
+    bind_groups: BindGroups,
     timestamps: Option<Timestamps>,
 }
 
@@ -56,11 +42,11 @@ impl Recorder {
             mapped_at_creation: false,
         });
         let (staged, bind_groups) = Default::default();
-        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, bind_groups_made: 0, timestamps: None }
+        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, timestamps: None }
     }
 
     pub(super) fn bind_groups_made(&self) -> u64 {
-        self.bind_groups_made
+        self.bind_groups.made()
     }
 
     /// Records one dispatch.
@@ -69,16 +55,17 @@ impl Recorder {
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         pipeline: &Pipeline,
+        bound: Bound,
         dispatch: &Dispatch,
     ) {
-        let Dispatch { params, bound, groups, .. } = *dispatch;
+        let Dispatch { params, groups, .. } = *dispatch;
         if self.staged.len() as u64 == SLOTS * self.slot_size {
             self.submit(device, queue);
         }
         let offset = self.staged.len() as u32;
         self.staged.extend_from_slice(params);
         self.staged.resize(offset as usize + self.slot_size as usize, 0);
-        let bind_group = self.bind_group(device, pipeline, bound);
+        let bind_group = self.bind_groups.get(device, pipeline, &self.ring, bound);
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         if let Some(timestamps) = &mut self.timestamps {
             self.pass = None;
@@ -86,36 +73,8 @@ impl Recorder {
         }
         let pass = self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
         pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, &bind_group, &[offset]);
+        pass.set_bind_group(0, bind_group, &[offset]);
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-    }
-
-    fn bind_group(&mut self, device: &wgpu::Device, pipeline: &Pipeline, bound: &[Bound]) -> wgpu::BindGroup {
-        let key = (pipeline.id, bound.iter().map(|b| (b.buffer.clone(), b.offset, b.size)).collect());
-        if let Some(known) = self.bind_groups.get(&key) {
-            return known.clone();
-        }
-        let range = |buffer, offset, size| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
-        };
-        let mut entries =
-            vec![wgpu::BindGroupEntry { binding: 0, resource: range(&self.ring, 0, pipeline.params_size) }];
-        entries.extend(
-            bound
-                .iter()
-                .map(|b| wgpu::BindGroupEntry { binding: b.binding, resource: range(b.buffer, b.offset, b.size) }),
-        );
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        self.bind_groups_made += 1;
-        if self.bind_groups.len() >= MOST_BIND_GROUPS {
-            self.bind_groups.clear();
-        }
-        self.bind_groups.insert(key, group.clone());
-        group
     }
 
     /// Records a copy between buffers, each with the byte to begin at.
@@ -163,8 +122,8 @@ impl Recorder {
         self.timestamps.take().map_or_else(Vec::new, Timestamps::finish)
     }
 
-    /// Drops the kept bind groups and with them the buffers that only they hold.
+    /// As [`BindGroups::forget`].
     pub(super) fn forget_bind_groups(&mut self) {
-        self.bind_groups.clear();
+        self.bind_groups.forget();
     }
 }

@@ -2,13 +2,15 @@
 //! cooperative matrices; bandwidth by a copy that no cache holds.
 //!
 //! A copy is made twice, by the device's own copy and by a kernel; the faster counts. Where a ceiling lies far under the data sheet of
-//! a known card, something is wrong with the measurement, and a share of it would be a boast.
+//! a known card, something is wrong with the measurement, and a share of it would be a boast. What launches cost beside their work is
+//! measured with them.
 //!
 //! That holds for cooperative matrices too, but there it need not be the measurement: a data sheet may count instructions that Vulkan does
 //! not have ([`Card::beyond_vulkan`]). What the chains reach is then the most that this interface gives, and still no share of it is
 //! told, for it would be read as a share of the card. The rates are; other launches keep their percentages.
 
 use super::cards::{Card, known};
+use super::overhead::Overhead;
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
 use mode_kernels::fill_hash::fill;
@@ -80,6 +82,9 @@ pub struct Ceilings {
     pub gbytes: f64,
     /// Bytes that were copied.
     pub copied: usize,
+    /// What launches cost beside their work.
+    #[serde(flatten)]
+    pub overhead: Overhead,
     /// What timed launches: `clocks` (the system's) or `timestamps` (a GPU's own).
     pub timer: &'static str,
     /// What the vendor says, of a known card.
@@ -121,6 +126,7 @@ impl Ceilings {
         device.trim();
         let (bytes, copied) = bandwidth(device, stamped)?;
         device.trim();
+        let overhead = Overhead::measure(device)?;
         let name = device.name();
         let data_sheet = if device.is_hardware_gpu() { known(&name) } else { None };
         let mut warnings = Vec::new();
@@ -146,6 +152,7 @@ impl Ceilings {
             cooperative,
             gbytes,
             copied,
+            overhead,
             timer,
             data_sheet,
             believed: true,
@@ -166,6 +173,7 @@ impl Ceilings {
             cooperative: Vec::new(),
             gbytes,
             copied: COPIED[0],
+            overhead: Overhead { launch_us: 1.0, chain_us: 2.0 },
             timer: "clocks",
             data_sheet: None,
             believed: true,

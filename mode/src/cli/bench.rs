@@ -2,7 +2,7 @@
 
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
-use crate::bench::{ALL, CEILINGS, Ceilings, Cooperative, LARGE, UNFROZEN, bench, unknown};
+use crate::bench::{ALL, CEILINGS, Ceilings, Cooperative, LARGE, Overhead, UNFROZEN, bench, unknown};
 use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
@@ -47,7 +47,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 
 /// Ceilings, what was measured of what, and what to know of them.
 fn print_ceilings(ceilings: &Ceilings) -> Result<(), Error> {
-    let Ceilings { gflops, gbytes, copied, timer, .. } = ceilings;
+    let Ceilings { gflops, gbytes, copied, timer, overhead: Overhead { launch_us, chain_us }, .. } = ceilings;
     say!("arithmetic  {gflops:>9.1} GFLOP/s  f32 multiply-adds in registers, by {timer}");
     if let Some(gflops) = ceilings.half_gflops {
         say!("            {gflops:>9.1} GFLOP/s  f16 multiply-adds in registers");
@@ -56,6 +56,7 @@ fn print_ceilings(ceilings: &Ceilings) -> Result<(), Error> {
         say!("cooperative {gflops:>9.1} GFLOP/s  matrices of {size} x {size} in registers, f16 added up in f32");
     }
     say!("bandwidth   {gbytes:>9.1} GB/s     a copy of {} MB, read and written", copied / 1_000_000);
+    say!("launch      {launch_us:>9.2} us       of the host; {chain_us:.2} us each of a chain of tiny ones, by clocks");
     if let Some(card) = ceilings.data_sheet {
         let tflops = card.tflops.map_or_else(|| "no word of f32".into(), |t| format!("{t} TFLOP/s of f32"));
         let matrix = card.matrix_tflops.map_or_else(String::new, |t| format!("{t} of f16 matrices, "));
