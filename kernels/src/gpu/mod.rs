@@ -8,6 +8,7 @@
 mod adapters;
 mod bind_groups;
 mod capabilities;
+mod load;
 mod pipeline;
 mod plan;
 mod reading;

@@ -1,13 +1,11 @@
 //! The open command encoder: dispatches and copies in order, submitted many at a time.
 
 use super::bind_groups::{BindGroups, Bound};
+use super::load::{Load, MOST_LAUNCHES};
 use super::pipeline::Pipeline;
 use super::timestamps::Timestamps;
 use crate::Cost;
 use crate::profile::Timing;
-
-/// Launches per submission at the most. Bounded, so that a slow GPU never trips the driver's time-out.
-const SLOTS: u64 = 128;
 
 /// One dispatch of a kernel.
 pub(super) struct Dispatch<'a> {
@@ -28,6 +26,7 @@ pub(super) struct Recorder {
     slot_size: u64,
     ring: wgpu::Buffer,
     staged: Vec<u8>,
+    load: Load,
     bind_groups: BindGroups,
     timestamps: Option<Timestamps>,
 }
@@ -37,12 +36,12 @@ impl Recorder {
         let slot_size = u64::from(limits.min_uniform_buffer_offset_alignment).max(256);
         let ring = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("parameters"),
-            size: SLOTS * slot_size,
+            size: MOST_LAUNCHES as u64 * slot_size,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let (staged, bind_groups) = Default::default();
-        Self { pass: None, encoder: None, slot_size, ring, staged, bind_groups, timestamps: None }
+        let (staged, load, bind_groups) = Default::default();
+        Self { pass: None, encoder: None, slot_size, ring, staged, load, bind_groups, timestamps: None }
     }
 
     pub(super) fn bind_groups_made(&self) -> u64 {
@@ -58,10 +57,11 @@ impl Recorder {
         bound: Bound,
         dispatch: &Dispatch,
     ) {
-        let Dispatch { params, groups, .. } = *dispatch;
-        if self.staged.len() as u64 == SLOTS * self.slot_size {
+        let Dispatch { cost, params, groups, .. } = *dispatch;
+        if !self.load.has_room(cost) {
             self.submit(device, queue);
         }
+        self.load.launch(cost);
         let offset = self.staged.len() as u32;
         self.staged.extend_from_slice(params);
         self.staged.resize(offset as usize + self.slot_size as usize, 0);
@@ -88,12 +88,14 @@ impl Recorder {
         self.pass = None;
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         encoder.copy_buffer_to_buffer(from, at, to, place, size);
+        self.load.copy(size);
     }
 
     /// Hands everything recorded to the queue; what to wait for, if there was anything.
     pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) -> Option<wgpu::SubmissionIndex> {
         self.pass = None;
         let mut encoder = self.encoder.take()?;
+        self.load = Load::default();
         if let Some(timestamps) = &self.timestamps {
             timestamps.resolve(&mut encoder);
         }
@@ -113,7 +115,7 @@ impl Recorder {
     /// Times every dispatch from now on.
     pub(super) fn start_timing(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
         self.submit(device, queue);
-        self.timestamps = Some(Timestamps::new(device, SLOTS as u32));
+        self.timestamps = Some(Timestamps::new(device, MOST_LAUNCHES as u32));
     }
 
     /// What was timed.
