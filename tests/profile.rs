@@ -119,6 +119,41 @@ fn some_steps_of_a_run_are_profiled() {
 }
 
 #[test]
+fn the_demos_runs_are_profiled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("demo");
+    let tiny = [
+        "width=16",
+        "hidden=24",
+        "layers=2",
+        "heads=2",
+        "length=16",
+        "batch=1",
+        "blocks=2",
+        "steps=5",
+        "pretrain_steps=5",
+    ];
+    let sets: Vec<&str> = tiny.iter().flat_map(|set| ["--set", set]).collect();
+    let demo = [&["demo", "--quick", "--out", text(&out)][..], &sets].concat();
+    refused(&[&demo[..], &["--profile", "3"]].concat(), "--profile 3: that takes 6 steps, steps is 5");
+    refused(&[&demo[..], &["--profile", "2", "--tune"]].concat(), "--tune");
+    assert!(!out.exists());
+    let (stdout, stderr, code) = run(&[&demo[..], &["--profile", "2"]].concat());
+    assert!(code == 0 && stdout.contains("profile.json written: a step's launches take "), "{stdout} {stderr}");
+    for name in ["base", "expert-code", "lora-long", "mode-2x"] {
+        let profile = std::fs::read(out.join(name).join("profile.json")).expect("a file");
+        let found: Value = serde_json::from_slice(&profile).expect("JSON");
+        let kernels = found["profiles"][0]["kernels"].as_array().expect("kernels");
+        assert_eq!(
+            kernels.iter().any(|kernel| kernel["kernel"] == "gate_merge"),
+            name.contains("expert") || name == "mode-2x"
+        );
+    }
+    // Composed without a step.
+    assert!(out.join("mode-code").exists() && !out.join("mode-code/profile.json").exists());
+}
+
+#[test]
 fn a_step_is_profiled_kernel_by_kernel() {
     let recipes = Recipes::new();
     let model = format!(

@@ -163,6 +163,18 @@ impl Ceilings {
         Ok(ceilings)
     }
 
+    /// GB/s of a copy alone, measured now; none where that is too far under the data sheet to be believed.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub(crate) fn copy(device: &Device) -> Result<Option<f64>, Error> {
+        let stamped = device.start_profile().and_then(|()| device.stop_profile()).is_ok();
+        let gbytes = bandwidth(device, stamped)?.0 / 1e9;
+        device.trim();
+        let sheet = known(&device.name()).filter(|_| device.is_hardware_gpu()).map_or(0.0, |card| card.gbytes);
+        Ok(Some(gbytes).filter(|gbytes| *gbytes >= BELIEVED * sheet))
+    }
+
     /// Ceilings that nobody measured.
     #[cfg(test)]
     pub(super) fn for_tests(gflops: f64, gbytes: f64) -> Self {

@@ -10,6 +10,7 @@ mod kernels;
 mod overhead;
 mod profile;
 mod roofline;
+mod run_profile;
 mod step;
 mod sweep;
 mod trace;
@@ -18,15 +19,16 @@ pub use cards::Card;
 pub use ceilings::{Ceilings, Cooperative};
 pub use fusion::{Fusion, Gain};
 pub use overhead::Overhead;
-pub(crate) use profile::Rounds;
 pub use profile::{KernelProfile, Launch, Profile, Profiles, Rates};
 pub(crate) use roofline::svg;
+pub(crate) use run_profile::{PROFILED, RunProfile};
 pub use sweep::{AXES, Operation, Size};
 pub(crate) use trace::{csv, trace};
 
 use crate::{Error, memory};
 use cpu_time::ProcessTime;
 use mode_tensor::{Device, Dtype};
+use profile::Rounds;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use super::progress::{Progress, flow, stop_after_step};
 use super::{DeviceArguments, profile};
-use crate::bench::{Profile, Profiles, Rounds};
+use crate::bench::{PROFILED, Profiles, RunProfile};
 use crate::train::{DryRun, Event, Existing, Finished, Method, PROFILE, Recipe, dry_run, run};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     check_nan: bool,
     /// Time so many steps launch by launch, after the first three; the run's folder gets a profile.json
-    #[arg(long, value_name = "STEPS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "STEPS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(PROFILED))]
     profile: Option<u64>,
     /// No progress on stderr
     #[arg(long)]
@@ -66,9 +66,14 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         (_, true) => Existing::Resume,
         _ => Existing::Refuse,
     };
-    let mut steps = StepProfile::new(arguments.profile, &recipe, existing)?;
+    let mut steps = RunProfile::new(arguments.profile.unwrap_or(0));
+    if existing != Existing::Resume {
+        steps.check("train.steps", recipe.train.steps)?;
+    }
     let device = arguments.device.open()?;
-    steps.try_out(&device)?;
+    if arguments.profile.is_some() {
+        RunProfile::try_out(&device)?;
+    }
     if arguments.check_nan {
         device.watch_finite();
     }
@@ -88,96 +93,25 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     progress.finish();
     let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
     print(&finished, &device);
-    steps.finish(&device, &finished.out)
+    if arguments.profile.is_none() {
+        return Ok(());
+    }
+    print_profile(steps, &device, &finished.out)
 }
 
-/// Steps before the first that is profiled: they take memory and make pipelines.
-const WARM: u64 = 3;
-
-/// The steps of a run that are profiled, if any.
-struct StepProfile {
-    wanted: u64,
-    /// The first step since the run began or went on.
-    first: Option<u64>,
-    rounds: Rounds,
-    failed: Option<Error>,
-}
-
-impl StepProfile {
-    /// An error if the recipe has not as many steps.
-    fn new(wanted: Option<u64>, recipe: &Recipe, existing: Existing) -> Result<Self, Error> {
-        let wanted = wanted.unwrap_or(0);
-        let (needs, has) = (WARM + wanted, recipe.train.steps);
-        if wanted > 0 && has < needs && existing != Existing::Resume {
-            return Err(Error::Setting(format!("--profile {wanted}: that takes {needs} steps, train.steps is {has}")));
-        }
-        Ok(Self { wanted, first: None, rounds: Rounds::default(), failed: None })
-    }
-
-    /// An error if the device can't tell times.
-    fn try_out(&self, device: &Device) -> Result<(), Error> {
-        if self.wanted > 0 {
-            device.start_profile()?;
-            device.stop_profile()?;
-        }
-        Ok(())
-    }
-
-    /// How many steps have been before `step` since the run began or went on.
-    fn before(&self, step: u64) -> u64 {
-        step - self.first.unwrap_or(step)
-    }
-
-    /// True for a step that is profiled, which is then about to begin, and has the device for itself.
-    fn hear(&mut self, device: &Device, event: Event) -> bool {
-        let wanted = self.wanted;
-        let profiled = |before: u64| (WARM..WARM + wanted).contains(&before);
-        match event {
-            Event::Begin(step) => {
-                self.first.get_or_insert(step);
-                let profiled = profiled(self.before(step));
-                if profiled {
-                    self.failed = device.start_profile().err().map(Error::from).or(self.failed.take());
-                }
-                profiled
-            }
-            Event::Step(report) => {
-                let before = self.before(report.step);
-                let seconds = (report.tokens_seen / report.step) as f64 / report.tokens_per_second;
-                if profiled(before) {
-                    match device.stop_profile() {
-                        Ok(timings) => self.rounds.profiled.push((seconds, timings)),
-                        Err(error) => self.failed = Some(error.into()),
-                    }
-                } else if before + 1 == WARM {
-                    self.rounds.plain.push(seconds);
-                }
-                false
-            }
-            Event::Say(_) | Event::Warn(_) => false,
-        }
-    }
-
-    /// Writes and prints what was found.
-    fn finish(self, device: &Device, out: &Path) -> Result<(), Error> {
-        if self.wanted == 0 {
-            return Ok(());
-        }
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        if self.rounds.profiled.is_empty() {
-            tell!("warning: the run had no steps left to profile");
-            return Ok(());
-        }
-        let mut found = Profiles::new(device)?;
-        found.profiles.push(Profile::new("step", Vec::new(), &self.rounds, &found.ceilings));
-        let file = out.join(PROFILE);
-        files::write_json(&file, &found)?;
-        profile::print(&found);
-        say!("{} written", file.display());
-        Ok(())
-    }
+/// Writes and prints what was found of its steps.
+fn print_profile(steps: RunProfile, device: &Device, out: &Path) -> Result<(), Error> {
+    let mut found = Profiles::new(device)?;
+    let Some(profile) = steps.profile(&found.ceilings)? else {
+        tell!("warning: the run had no steps left to profile");
+        return Ok(());
+    };
+    found.profiles.push(profile);
+    let file = out.join(PROFILE);
+    files::write_json(&file, &found)?;
+    profile::print(&found);
+    say!("{} written", file.display());
+    Ok(())
 }
 
 /// What was trained, what was not, and where it is.

@@ -1,10 +1,12 @@
 //! `mode check --watch`: kernels are checked and timed again whenever a file of theirs in `MODE_SHADERS` is saved.
 //!
-//! Inputs stay the same from round to round, so that what changes is the shader.
+//! Inputs stay the same from round to round, so that what changes is the shader. How fast the device copies is measured once, before the
+//! first round.
 
 use super::check::{Launches, Row};
 use super::shaders::{Folder, VARIABLE, stamps};
 use crate::Error;
+use crate::bench::Ceilings;
 use mode_kernels::registry::AnyKernel;
 use mode_kernels::{Device, KernelError, Time};
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ struct Watch<'a> {
     device: &'a Device,
     launches: Launches,
     seed: u32,
+    /// GB/s of a copy, read and written; none if what was measured is not believed.
+    copy: Option<f64>,
     /// Seconds of the round before, by shader.
     before: BTreeMap<&'static str, f64>,
     /// Ctrl-C has been pressed.
@@ -51,7 +55,15 @@ pub(super) fn watch(kernels: &[&dyn AnyKernel], device: &Device, launches: Launc
     if !device.is_gpu() {
         return Err(Error::Setting("--watch is of shaders, which a GPU runs; add --device gpu".into()));
     }
-    let mut watch = Watch { device, launches, seed, before: BTreeMap::new(), stopped: stopped()? };
+    let copy = Ceilings::copy(device);
+    match &copy {
+        Ok(Some(gbytes)) => tell!("a copy goes at {gbytes:.1} GB/s, read and written"),
+        Ok(None) => tell!("a copy is far under the data sheet, so nothing is a share of it"),
+        // It may be one of the shaders of the folder, which the first round tells in full.
+        Err(error) => tell!("no copy was timed: {error}"),
+    }
+    let copy = copy.ok().flatten();
+    let mut watch = Watch { device, launches, seed, copy, before: BTreeMap::new(), stopped: stopped()? };
     folder.replace(device);
     let mut seen = stamps(folder.path())?;
     let mut on = watch.round(kernels, None)?;
@@ -122,6 +134,7 @@ impl Watch<'_> {
             None => String::new(),
         };
         let [gbytes, gflops] = [cost.bytes, cost.flop].map(|count| count / seconds.max(1e-9) / 1e9);
-        format!("{:.3} ms{change}, {gbytes:.1} GB/s, {gflops:.1} GFLOP/s", 1e3 * seconds)
+        let share = self.copy.map_or_else(String::new, |copy| format!(" ({:.0} % of a copy)", 100.0 * gbytes / copy));
+        format!("{:.3} ms{change}, {gbytes:.1} GB/s{share}, {gflops:.1} GFLOP/s", 1e3 * seconds)
     }
 }

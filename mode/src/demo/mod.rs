@@ -21,7 +21,7 @@ pub use settings::Settings;
 pub use tune::tune;
 
 use crate::report::Row;
-use crate::train::{self, Evaluation, Existing, Finished, StepReport, run};
+use crate::train::{self, Evaluation, Existing, Finished, run};
 use crate::{Error, files, folders, memory};
 use corpora::Texts;
 use mode_tensor::Device;
@@ -30,12 +30,12 @@ use plan::Plan;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// Hears what the demo does: a line to say, or a step of a run.
+/// What the demo does: a line to say, or a step of a run.
 pub enum Event<'a> {
     /// Something to tell.
     Say(String),
-    /// A step of the run of this name.
-    Step(&'a str, &'a StepReport),
+    /// What the run of this name, in this folder, tells of its steps.
+    Run(&'a str, &'a Path, train::Event<'a>),
 }
 
 /// Where and how.
@@ -65,8 +65,7 @@ impl Demo<'_> {
         let listener = &mut *self.listener;
         run(recipe, &self.device, Existing::Replace, &mut |event| match event {
             train::Event::Say(line) | train::Event::Warn(line) => listener(Event::Say(line.into())),
-            train::Event::Begin(_) => ControlFlow::Continue(()),
-            train::Event::Step(report) => listener(Event::Step(name, report)),
+            train::Event::Begin(_) | train::Event::Step(_) => listener(Event::Run(name, &recipe.out, event)),
         })
     }
 
