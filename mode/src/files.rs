@@ -159,7 +159,12 @@ pub(crate) fn digest(path: &Path) -> Result<[u8; 32], Error> {
 
 /// Hex SHA-256 of bytes.
 pub(crate) fn sha256_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&digest_of(bytes))
+}
+
+/// SHA-256 of bytes.
+pub(crate) fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// Bytes in hex.

@@ -164,7 +164,6 @@ pub(crate) const CACHE: &str = "MODE_CACHE";
 
 /// The folder, which may not be there yet, of what the program keeps for its next run and can do without: what [`CACHE`] names, else
 /// `mode` in the system's own place for such. None where that is switched off, or where the system has no place.
-#[allow(dead_code)]
 pub(crate) fn cache() -> Option<PathBuf> {
     cache_in(|name| std::env::var_os(name).filter(|value| !value.is_empty()), std::env::home_dir())
 }

@@ -44,9 +44,11 @@ pub fn as_halves(from: &Path, to: &Path, dtype: Dtype) {
     write_safetensors(to, &halves, |_| false, &[]).expect("written");
 }
 
-/// The program, through cargo's runner where one is set.
+/// The program, through cargo's runner where one is set; it keeps nothing for its next run.
 pub fn mode() -> Command {
-    Command::cargo_bin("mode").expect("the program")
+    let mut program = Command::cargo_bin("mode").expect("the program");
+    program.env("MODE_CACHE", "off");
+    program
 }
 
 /// Runs with `arguments` on the CPU; stdout, stderr and exit code.

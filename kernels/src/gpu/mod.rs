@@ -10,6 +10,7 @@ mod bind_groups;
 mod capabilities;
 mod load;
 mod pipeline;
+mod pipeline_cache;
 mod plan;
 mod reading;
 mod recorder;

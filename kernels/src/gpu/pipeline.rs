@@ -31,6 +31,8 @@ pub(super) struct Known {
     compiled: HashMap<Key, Arc<Pipeline>>,
     pub(super) plans: Plans,
     replaced: Replacements,
+    /// Where the driver keeps what it compiles, for others to take out.
+    cache: Option<wgpu::PipelineCache>,
 }
 
 impl Pipelines {
@@ -48,6 +50,16 @@ impl Pipelines {
         let known = &mut *self.known();
         known.plans.clear();
         known.replaced = texts;
+    }
+
+    /// From now on compiles through `cache`.
+    pub(super) fn keep(&self, cache: wgpu::PipelineCache) {
+        self.known().cache = Some(cache);
+    }
+
+    /// What is compiled through.
+    pub(super) fn cache(&self) -> Option<wgpu::PipelineCache> {
+        self.known().cache.clone()
     }
 
     /// The pipeline of kernel `K`'s entry point, compiled now if this is its first use.
@@ -68,7 +80,8 @@ impl Pipelines {
         let own = capabilities.constants(source.text());
         source.specialise(&[&key.3[..], own.as_slice()].concat(), &key.4)?;
         let id = known.compiled.len();
-        let pipeline = Arc::new(compile::<K>(device, capabilities, shader.file, &source, entry, id)?);
+        let pipeline =
+            Arc::new(compile::<K>(device, capabilities, known.cache.as_ref(), shader.file, &source, entry, id)?);
         known.compiled.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -77,6 +90,7 @@ impl Pipelines {
 fn compile<K: Kernel>(
     device: &wgpu::Device,
     capabilities: &Capabilities,
+    cache: Option<&wgpu::PipelineCache>,
     file: &'static str,
     source: &Source,
     entry: &'static str,
@@ -148,7 +162,7 @@ fn compile<K: Kernel>(
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
-        cache: None,
+        cache,
     });
     let (internal, failed) = (pollster::block_on(internal.pop()), pollster::block_on(failed.pop()));
     if let Some(error) = internal.or(failed) {

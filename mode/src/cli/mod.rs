@@ -25,6 +25,7 @@ mod fetch;
 mod generate;
 mod init;
 mod inspect;
+mod pipelines;
 mod profile;
 mod progress;
 mod report;
@@ -128,6 +129,7 @@ impl DeviceArguments {
             }
             folder.replace(&device);
         }
+        pipelines::load(&device);
         Ok(device)
     }
 }
@@ -177,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),
     };
+    pipelines::save();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

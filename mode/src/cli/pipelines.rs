@@ -1,0 +1,95 @@
+//! Compiled pipelines from run to run: a file an adapter and driver in `pipelines/` of the user's cache folder.
+//!
+//! A file holds the SHA-256 of what follows, and then what the driver let out. One that does not hold what it promises is passed over
+//! and written anew, as is one of another driver.
+
+use crate::{Error, files, folders};
+use mode_kernels::Device;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a file at the most. What shaders of former versions left in one stays there, and nobody can take it out again: past this
+/// the next run begins anew.
+const MOST: u64 = 64 << 20;
+/// Bytes of the hash.
+const HASH: usize = 32;
+
+/// A device whose pipelines are kept, where, and the hash of what it began with.
+type Kept = (Device, PathBuf, Option<[u8; HASH]>);
+
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+/// Gives a device what was compiled before, and remembers it for [`save`].
+pub(super) fn load(device: &Device) {
+    let Some((key, folder)) = device.pipeline_cache_key().zip(folders::cache()) else { return };
+    let path = folder.join("pipelines").join(key);
+    let data = read(&path);
+    // SAFETY: the hash says that these are the bytes that `save` wrote, of a device of the same key; and whoever can write another hash
+    // into the user's own folder needs no driver's defect to harm them.
+    unsafe { device.keep_pipelines(data.as_ref().map(|(data, _)| data.as_slice())) };
+    let kept = (device.clone(), path, data.map(|(_, hash)| hash));
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+}
+
+/// What a file holds, and its hash; none if it is not there, or not what was written.
+fn read(path: &Path) -> Option<(Vec<u8>, [u8; HASH])> {
+    if path.metadata().ok()?.len() > MOST {
+        return None;
+    }
+    let mut data = std::fs::read(path).ok()?;
+    let hash = data.get(..HASH)?.try_into().ok()?;
+    data.drain(..HASH);
+    (files::digest_of(&data) == hash).then_some((data, hash))
+}
+
+/// Writes down what the device has compiled, if there is anything new. That this fails is no reason for the program to.
+pub(super) fn save() {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((device, path, before)) = kept else { return };
+    let Some(data) = device.pipeline_cache() else { return };
+    let hash = files::digest_of(&data);
+    if before == Some(hash) {
+        return;
+    }
+    if let Err(error) = write(&path, &hash, &data) {
+        tell!("compiled pipelines are not kept: {error}");
+    }
+}
+
+fn write(path: &Path, hash: &[u8], data: &[u8]) -> Result<(), Error> {
+    if (HASH + data.len()) as u64 > MOST {
+        return match path.exists() {
+            true => std::fs::remove_file(path).map_err(Error::file(path)),
+            false => Ok(()),
+        };
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    files::write(path, [hash, data].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_what_was_written_is_passed_over() -> Result<(), Error> {
+        let folder = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
+        let path = folder.path().join("pipelines/key");
+        assert!(read(&path).is_none());
+        let data = b"what a driver compiled".to_vec();
+        let hash = files::digest_of(&data);
+        write(&path, &hash, &data)?;
+        assert_eq!(read(&path), Some((data.clone(), hash)));
+        let whole = std::fs::read(&path).map_err(Error::file(&path))?;
+        let mut changed = whole.clone();
+        changed[HASH + 3] ^= 1;
+        for other in [&changed[..], &whole[..whole.len() - 1], &whole[..HASH - 1], b""] {
+            files::write(&path, other)?;
+            assert!(read(&path).is_none());
+        }
+        write(&path, &hash, &vec![0; MOST as usize])?;
+        assert!(!path.exists(), "too much is no more than a reason to begin anew");
+        Ok(())
+    }
+}
