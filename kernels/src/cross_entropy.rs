@@ -163,7 +163,8 @@ impl Kernel for CrossEntropy {
             cap: draw.one_of(&[0.0, 0.0, 5.0, 30.0]),
             gradient: draw.bit().into(),
         };
-        let scale = draw.one_of(&[1.0, 9.0, GREAT]);
+        // A cap bends all great logits to itself, in f32 to the same number, and then the first of equals is another.
+        let scale = draw.one_of(&[1.0, 9.0, if params.cap > 0.0 { 9.0 } else { GREAT }]);
         with(params, fill(draw.seed(), rows * vocabulary, scale), draw.seed())
     }
 }
