@@ -1,4 +1,4 @@
-// c (+)= alpha a b, batched; a and b are read through strides, so that every transposition is the same code.
+// c = f(alpha a b + bias + residual (+ c)), batched; a and b are read through strides, so that every transposition is the same code.
 // A workgroup of 16 x 16 threads makes a SIDE x SIDE tile of c, a slice of DEPTH terms at a time, of which each thread brings
 // four of either operand; it makes BLOCKS x BLOCKS blocks of 4 x 4, 64 apart. While a slice is multiplied the next is on its way.
 
@@ -12,7 +12,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;        // [batch, k, n] by strides; elements by shared/weight.wgsl
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
+@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
 
 const BLOCKS: u32 = 1u;
 const SIDE: u32 = 64u * BLOCKS;
@@ -94,7 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
                     if params.accumulate != 0u {
                         value += c[at];
                     }
-                    c[at] = value;
+                    c[at] = finished(value, at, column);
                 }
             }
         }

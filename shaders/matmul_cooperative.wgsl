@@ -1,4 +1,4 @@
-// c (+)= alpha a b, batched, by cooperative matrices: operands are rounded to f16, sums are f32.
+// c = f(alpha a b + bias + residual (+ c)), batched, by cooperative matrices: operands are rounded to f16, sums are f32.
 // A workgroup of eight subgroups makes a tile of 8 x 8 matrices, each subgroup 2 x 4 of them. A slice of 32 terms is staged in
 // workgroup memory as it lies in memory, [lines, terms] or [terms, lines], which matrices are loaded from either way; while one
 // slice is multiplied the next is read, into the other half. Results go out through workgroup memory, for any m and n.
@@ -21,7 +21,9 @@ alias Stored = vec4f;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<Stored>;       // [batch, k, n] by strides
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
+@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
 
 const SIZE: u32 = 16u;                                           // Of a matrix
 const SUBGROUP: u32 = 32u;                                       // Threads; the device's own
@@ -95,7 +97,7 @@ fn put(product: u32, row0: u32, column0: u32, subgroup: u32, lane: u32) {
             if params.accumulate != 0u {
                 value += c[at];
             }
-            c[at] = value;
+            c[at] = finished(value, at, column);
         }
     }
     workgroupBarrier();

@@ -1,4 +1,4 @@
-// c (+)= alpha a b, batched, where c has few rows (a token at a time) or few columns (a gate, a rank of LoRA): bound by reading
+// c = f(alpha a b + bias + residual (+ c)), batched, where c has few rows (a token at a time) or few columns (a gate, a rank of LoRA): bound by reading
 // the operand that is not narrow, once. Its lines, the columns of c or the rows, lie along k or beside each other in memory, which
 // an entry point each is for. The narrow operand's lines are LINES at the most.
 
@@ -12,7 +12,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;        // [batch, k, n] by strides; elements by shared/weight.wgsl
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
+@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
 
 const COLUMNS: u32 = 0u;                                         // 1: c has few columns, 0: few rows
 const LINES: u32 = 1u;
@@ -65,7 +67,7 @@ fn put(product: u32, line: u32, wide: u32, sum: f32) {
         if params.accumulate != 0u {
             value += c[at];
         }
-        c[at] = value;
+        c[at] = finished(value, at, column);
     }
 }
 

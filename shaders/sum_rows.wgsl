@@ -1,11 +1,14 @@
-// y_i (+)= sum over rows of x_i. First each chunk of rows, then the chunks in order: deterministic.
+// y_i = f(sum over rows of x_i + bias + residual (+ y_i)), y read as rows of `columns`. First each chunk of rows, then the chunks in
+// order: deterministic.
 
-struct Params { rows: u32, width: u32, chunk: u32, accumulate: u32 }
+struct Params { rows: u32, width: u32, chunk: u32, accumulate: u32, columns: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;              // [rows, width]
-@group(0) @binding(2) var<storage, read_write> partial: array<f32>;  // [ceil(rows / chunk), width]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;        // [width]
+@group(0) @binding(2) var<storage, read> bias: array<f32>;           // [columns], by shared/epilogue.wgsl
+@group(0) @binding(3) var<storage, read> residual: array<f32>;       // [width]
+@group(0) @binding(4) var<storage, read_write> partial: array<f32>;  // [ceil(rows / chunk), width]
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;        // [width]
 
 // One thread a column and chunk.
 @compute @workgroup_size(64)
@@ -39,5 +42,5 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     if params.accumulate != 0u {
         sum += y[column];
     }
-    y[column] = sum;
+    y[column] = finished(sum, column, column % params.columns);
 }

@@ -1,6 +1,6 @@
 //! The gradient of every operation against central differences in f64, on the reference and on the CPU.
 
-use mode_autograd::{AutogradError, Differentiable, Var, gradcheck};
+use mode_autograd::{Added, AutogradError, Differentiable, Var, gradcheck};
 use mode_kernels::fill_hash::fill;
 use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation};
 
@@ -58,8 +58,16 @@ fn activation() -> Checked {
 }
 
 #[test]
-fn bias() -> Checked {
-    check("bias", &[&[4, 6], &[6]], |_, x| mode_autograd::bias(&x[0], &x[1]))
+fn linear_to() -> Checked {
+    check("linear_to", &[&[5, 4], &[3, 4], &[3], &[5, 3]], |_, x| {
+        let added = Added { alpha: -0.5, bias: Some(&x[2]), residual: Some(&x[3]), ..Added::default() };
+        mode_autograd::linear_to(&x[0], &x[1], added)
+    })?;
+    // The residual is the input too; an activation, which differences see as part of the product and the tape as an operation.
+    check("linear_to", &[&[5, 3], &[3, 3]], |_, x| {
+        let activation = Some(Activation::GeluTanh);
+        mode_autograd::linear_to(&x[0], &x[1], Added { residual: Some(&x[0]), activation, ..Added::default() })
+    })
 }
 
 #[test]

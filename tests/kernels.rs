@@ -5,7 +5,7 @@ use mode_kernels::check::not_run;
 use mode_kernels::fill_hash::fill;
 use mode_kernels::matmul::{Params, Precision, matmul};
 use mode_kernels::scale::scale;
-use mode_kernels::{Device, KernelError, Sizes, View, registry};
+use mode_kernels::{Device, Epilogue, KernelError, Sizes, View, registry};
 use std::io::Write;
 
 /// Runs all kernels; the number of kernels and cases, with a word on those that the device can't run, or every disagreement.
@@ -71,7 +71,7 @@ fn check_products(device: &Device) -> Result<(), KernelError> {
             device.write(&b, &fill(2, k * n, 1.0))?;
             device.write(&c, &fill(3, m * n, 1.0))?;
             let params = Params { accumulate, precision: precision.code(), ..Params::new(1, m, n, k, true, false) };
-            matmul(device, params, &a, &b, &c)?;
+            matmul(device, params, [&a, &b], &Epilogue::default(), &c)?;
             device.read(&c)
         };
         let (got, want) = (product(device)?, product(&Device::reference())?);

@@ -2,8 +2,8 @@
 //! are errors.
 
 use mode_autograd::{
-    AutogradError, Gradients, Param, Tape, Var, add, attention, bias, columns, embedding, gate_merge, glu, layer_norm,
-    linear, linear_cross_entropy, rms_norm, rotary, scale,
+    Added, AutogradError, Gradients, Param, Tape, Var, add, attention, columns, embedding, gate_merge, glu, layer_norm,
+    linear, linear_cross_entropy, linear_to, rms_norm, rotary, scale,
 };
 use mode_kernels::fill_hash::{fill, ids};
 use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation, Tensor};
@@ -71,11 +71,15 @@ proptest! {
     #[test]
     fn linear_agrees(seed in 1u32..1000, rows in 1usize..70, from in 1usize..70, to in 1usize..70) {
         agree(seed, &[vec![rows, from], vec![to, from]], &|_, v| linear(&v[0], &v[1]))?;
+        agree(seed, &[vec![rows, from], vec![to, from], vec![to], vec![rows, to]], &|_, v| {
+            let activation = Some(Activation::GeluTanh).filter(|_| seed % 2 == 0);
+            let added = Added { alpha: 0.5, bias: Some(&v[2]), residual: Some(&v[3]), activation, out: None };
+            linear_to(&v[0], &v[1], added)
+        })?;
     }
 
     #[test]
-    fn biases_and_columns_agree(seed in 1u32..1000, rows in 1usize..90, width in 2usize..90, first in 0usize..40) {
-        agree(seed, &[vec![rows, width], vec![width]], &|_, v| bias(&v[0], &v[1]))?;
+    fn columns_agree(seed in 1u32..1000, rows in 1usize..90, width in 2usize..90, first in 0usize..40) {
         let first = first % width;
         agree(seed, &[vec![rows, width]], &|_, v| {
             // Two blocks of one matrix, which overlap.

@@ -1,24 +1,72 @@
-//! y = x W^T, W `[out, in]` as in Hugging Face's files: dx = dy W, dW = dy^T x. Two products, never an outer one.
+//! y = alpha x W^T, W `[out, in]` as in Hugging Face's files: dx = alpha dy W, dW = alpha dy^T x. Two products, never an outer one.
+//!
+//! What is added is added on the way: y = f(alpha x W^T + b + r), bias b `[out]`, residual r like y. db is the sum over dy's rows, dr
+//! is dy itself. The slope of an activation f is taken where it stood, which no one keeps: f is part of the product only where no
+//! gradient is wanted, in frozen parts and without a tape; else it is an operation of its own, which keeps what it was given.
 
-use crate::{AutogradError, Var};
-use mode_tensor::{Product, matmul};
+use crate::{AutogradError, Var, activation};
+use mode_tensor::{Activation, Product, Target, Tensor, matmul_into, sum_rows};
+
+/// What is added to a product, and where that is put.
+#[derive(Clone, Copy)]
+pub struct Added<'a> {
+    /// Factor of the product.
+    pub alpha: f32,
+    /// `[out]`.
+    pub bias: Option<&'a Var>,
+    /// `[tokens, out]`.
+    pub residual: Option<&'a Var>,
+    /// Of the sum.
+    pub activation: Option<Activation>,
+    /// Memory for the result, `[tokens, out]`, where there is no activation; a branch of a merge ends in the merge's own.
+    pub out: Option<&'a Tensor>,
+}
+
+impl Default for Added<'_> {
+    fn default() -> Self {
+        Self { alpha: 1.0, bias: None, residual: None, activation: None, out: None }
+    }
+}
 
 /// x `[tokens, in]` times W^T `[out, in]`: `[tokens, out]`.
 ///
 /// # Errors
 /// Widths that differ.
 pub fn linear(x: &Var, weight: &Var) -> Result<Var, AutogradError> {
-    let y = matmul(Product::new(x.value(), weight.value()).transpose_b())?;
-    Var::record("linear", y, &[x, weight], |_| {
+    linear_to(x, weight, Added::default())
+}
+
+/// The same and what is `added` to it.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear_to(x: &Var, weight: &Var, added: Added) -> Result<Var, AutogradError> {
+    let Added { alpha, bias, residual, activation: bend, out } = added;
+    let operands: Vec<&Var> = [x, weight].into_iter().chain(bias).chain(residual).collect();
+    let apart = bend.filter(|_| operands.iter().any(|operand| operand.requires_grad()));
+    let product = Product {
+        bias: bias.map(Var::value),
+        residual: residual.map(Var::value),
+        activation: if apart.is_none() { bend } else { None },
+        ..Product::new(x.value(), weight.value()).transpose_b().alpha(alpha)
+    };
+    let y = matmul_into(product, out.map_or(Target::New, Target::Overwrite))?;
+    let y = Var::record("linear", y, &operands, |_| {
         // Keeps x only if W wants its gradient.
         let saved_x = weight.requires_grad().then(|| x.value().clone());
         let weight = weight.value().clone();
+        let bias = bias.is_some().then_some(2);
+        let residual = residual.is_some().then_some(2 + usize::from(bias.is_some()));
         Box::new(move |g, sink| {
-            sink.matmul(0, Product::new(g, &weight))?;
-            match &saved_x {
-                Some(x) => sink.matmul(1, Product::new(g, x).transpose_a()),
-                None => Ok(()),
+            if let Some(residual) = residual {
+                sink.add(residual, g.clone())?;
             }
+            sink.matmul(0, Product::new(g, &weight).alpha(alpha))?;
+            if let Some(x) = &saved_x {
+                sink.matmul(1, Product::new(g, x).transpose_a().alpha(alpha))?;
+            }
+            bias.map_or(Ok(()), |bias| sink.compute(bias, |target| sum_rows(g, target)))
         })
-    })
+    })?;
+    apart.map_or(Ok(y.clone()), |bend| activation(bend, &y))
 }

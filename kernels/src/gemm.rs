@@ -2,6 +2,7 @@
 //! stored as halves, which it widens a part at a time.
 
 use crate::Dtype;
+use crate::epilogue::Ending;
 use crate::scratch::with_scratch;
 use crate::strips::Strip;
 use gemm_common::Parallelism;
@@ -19,24 +20,39 @@ pub(crate) struct Matrix<'a> {
 const COLUMNS: usize = 128;
 const ROWS: usize = 1024;
 
-/// c `[m, n]` = alpha a b, or += with `accumulate`, in tasks for rayon's threads: each has some columns of c, whose part of b it
-/// packs, and some rows; how many does not depend on the number of threads, which so changes no bit.
-pub(crate) fn gemm_parallel([m, n, k]: [usize; 3], c: Strip, a: Matrix, b: Matrix, alpha: f32, accumulate: bool) {
+/// c `[m, n]` = alpha a b, or += with `accumulate`, and what an epilogue, in which c begins at this column, makes of it; in tasks for
+/// rayon's threads: each has some columns of c, whose part of b it packs, and some rows; how many does not depend on the number of
+/// threads, which so changes no bit.
+pub(crate) fn gemm_parallel(
+    [m, n, k]: [usize; 3],
+    mut c: Strip,
+    a: Matrix,
+    b: Matrix,
+    alpha: f32,
+    accumulate: bool,
+    (ending, left): (&Ending<f32>, usize),
+) {
+    // What is added is there first, for the product to be added to it.
+    let task = |[row, column]: [usize; 2], c: &mut Strip, parallelism: Parallelism| {
+        let (_, [m, n, _]) = c.parts();
+        let a = Matrix { data: &a.data[row * a.row..], ..a };
+        let b = Matrix { data: &b.data[column * b.column..], ..b };
+        if ending.adds() {
+            ending.begin(c, [row, left + column], accumulate);
+        }
+        multiply([m, n, k], c.rows(0..m), a, b, alpha, accumulate || ending.adds(), parallelism);
+        ending.end(c);
+    };
     if n < 2 * COLUMNS {
-        return multiply([m, n, k], c, a, b, alpha, accumulate, Parallelism::Rayon(0));
+        return task([0, 0], &mut c, Parallelism::Rayon(0));
     }
     let columns = (n / 32).next_multiple_of(64).max(COLUMNS);
     let rows = if m < 2 * ROWS { m } else { ROWS };
     let mut tasks = Vec::new();
     for (i, c) in c.split(columns).into_iter().enumerate() {
-        tasks.extend(c.split_rows(rows).into_iter().enumerate().map(|(j, c)| (j * rows, i * columns, c)));
+        tasks.extend(c.split_rows(rows).into_iter().enumerate().map(|(j, c)| ([j * rows, i * columns], c)));
     }
-    tasks.into_par_iter().for_each(|(row, column, mut c)| {
-        let (_, [m, n, _]) = c.parts();
-        let a = Matrix { data: &a.data[row * a.row..], ..a };
-        let b = Matrix { data: &b.data[column * b.column..], ..b };
-        multiply([m, n, k], c, a, b, alpha, accumulate, Parallelism::None);
-    });
+    tasks.into_par_iter().for_each(|(place, mut c)| task(place, &mut c, Parallelism::None));
 }
 
 /// The same on this thread.
@@ -100,9 +116,17 @@ pub(crate) struct Halves<'a> {
 /// Elements that are widened at a time: few enough to stay in a cache, enough for `a` to be packed seldom.
 const PART: usize = 1 << 21;
 
-/// c `[m, n]` = alpha a b, or += with `accumulate`. The parts are whole columns of b where those are contiguous, else whole rows,
-/// whose products are added up in order.
-pub(crate) fn gemm_halves([m, n, k]: [usize; 3], c: &mut [f32], a: Matrix, b: Halves, alpha: f32, accumulate: bool) {
+/// c `[m, n]` = alpha a b, or += with `accumulate`, and an epilogue. The parts are whole columns of b where those are contiguous, else
+/// whole rows, whose products are added up in order.
+pub(crate) fn gemm_halves(
+    [m, n, k]: [usize; 3],
+    c: &mut [f32],
+    a: Matrix,
+    b: Halves,
+    alpha: f32,
+    accumulate: bool,
+    ending: &Ending<f32>,
+) {
     let by_column = b.row == 1;
     // Lines are contiguous: `stride` halves from one to the next, `len` of them used.
     let (lines, len, stride) = if by_column { (n, k, b.column) } else { (k, n, b.row) };
@@ -115,11 +139,15 @@ pub(crate) fn gemm_halves([m, n, k]: [usize; 3], c: &mut [f32], a: Matrix, b: Ha
             });
             if by_column {
                 let part = Matrix { data: part, row: 1, column: len };
-                gemm_parallel([m, count, k], Strip::new(&mut c[first..], count, n), a, part, alpha, accumulate);
+                let c = Strip::new(&mut c[first..], count, n);
+                gemm_parallel([m, count, k], c, a, part, alpha, accumulate, (ending, first));
             } else {
                 let part = Matrix { data: part, row: len, column: 1 };
                 let a = Matrix { data: &a.data[first * a.column..], ..a };
-                gemm_parallel([m, n, count], Strip::new(c, n, n), a, part, alpha, accumulate || first > 0);
+                let ending = if first == 0 { *ending } else { ending.last() };
+                let ending = if first + count == lines { ending } else { ending.sums() };
+                let c = Strip::new(c, n, n);
+                gemm_parallel([m, n, count], c, a, part, alpha, accumulate || first > 0, (&ending, 0));
             }
         });
     }

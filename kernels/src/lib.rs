@@ -8,7 +8,7 @@
 //! This is the only crate that names wgpu.
 //!
 //! ```
-//! use mode_kernels::{Device, Sizes, View, check, matmul, registry::Matmul};
+//! use mode_kernels::{Device, Epilogue, Sizes, View, check, matmul, registry::Matmul};
 //!
 //! // c [1, 1] = a [1, 2] times b [2, 1].
 //! let device = Device::cpu();
@@ -16,7 +16,7 @@
 //! let (a, b, c) = (a?, b?, c?);
 //! device.write(&a, &[1.0, 2.0])?;
 //! device.write(&b, &[3.0, 4.0])?;
-//! matmul::matmul(&device, matmul::Params::new(1, 1, 1, 2, false, false), &a, &b, &c)?;
+//! matmul::matmul(&device, matmul::Params::new(1, 1, 1, 2, false, false), [&a, &b], &Epilogue::default(), &c)?;
 //! assert_eq!(device.read(&c)?, [11.0]);
 //!
 //! // The same kernel on odd sizes against its f64 reference, as `mode check` does it.
@@ -63,6 +63,7 @@ pub mod columns;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod embedding_backward;
+pub mod epilogue;
 pub mod fill;
 pub mod fma;
 pub mod gate_merge;
@@ -88,6 +89,7 @@ pub use buffer::{Buffer, View};
 pub use device::{AdapterSummary, Capabilities, Device};
 pub use draw::{Draw, SEEDS};
 pub use dtype::Dtype;
+pub use epilogue::Epilogue;
 pub use error::{KernelError, ShaderError};
 pub use kernel::{Case, Cost, Data, Kernel, Parameters, Pass, Sizes, grid, launch};
 pub use pool::Counters;

@@ -1,9 +1,10 @@
-//! c (+)= alpha a b, batched: every linear layer, forward and backward.
+//! c = f(alpha a b + bias + residual (+ c)), batched: every linear layer, forward and backward.
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
 //! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves. On a GPU there are
-//! several shaders, of which shapes and the device choose one: [`Tier`].
+//! several shaders, of which shapes and the device choose one: [`Tier`]. What is added, and the activation f, are an
+//! [epilogue](crate::epilogue): bias `[n]`, residual like c.
 
 mod cases;
 mod tier;
@@ -11,11 +12,12 @@ mod tier;
 pub use tier::Tier;
 
 use crate::dtype::as_halves;
+use crate::epilogue::{self, Ending, Epilogue};
 use crate::gemm::{Halves, Matrix, gemm_halves, gemm_parallel};
 use crate::narrow::{MOST_ROWS, MOST_TERMS, Rows, few_columns, few_terms, narrow};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows,
+    Bindings, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows_to,
 };
 
 /// What may become of the operands on the way to their product.
@@ -69,6 +71,8 @@ crate::kernel::params! {
         pub tier: u32,
         /// What [`matmul`] may choose: [`Precision::code`].
         pub precision: u32,
+        /// What becomes of the product: [`Epilogue`]'s number; in the WGSL constants of the pipeline.
+        pub epilogue: u32,
     }
 }
 
@@ -96,6 +100,7 @@ impl Params {
             dtype: Dtype::F32.code(),
             tier: Tier::Small.code(),
             precision: Precision::F32.code(),
+            epilogue: 0,
         }
     }
 
@@ -108,26 +113,34 @@ impl Params {
 /// The kernel.
 pub struct Matmul;
 
-/// c (+)= alpha a b, with b as it is stored.
+/// c (+)= alpha a b, with b as it is stored, and what the epilogue makes of that.
 ///
 /// # Errors
 /// As [`crate::launch`].
-pub fn matmul(device: &Device, params: Params, a: &View, b: &View, c: &View) -> Result<(), KernelError> {
-    let params = Params { dtype: b.dtype().code(), ..params };
+pub fn matmul(
+    device: &Device,
+    params: Params,
+    [a, b]: [&View; 2],
+    epilogue: &Epilogue,
+    c: &View,
+) -> Result<(), KernelError> {
+    let [bias, residual] = epilogue.views(a);
+    let params = Params { dtype: b.dtype().code(), epilogue: epilogue.code(), ..params };
+    let whole = |params: &Params, c: &View| launch::<Matmul>(device, params, &[a, b, bias, residual], &[c]);
     if !device.is_gpu() {
-        return launch::<Matmul>(device, &params, &[a, b], &[c]);
+        return whole(&params, c);
     }
     let tier = Tier::choose(&params, device.capabilities());
     let params = Params { tier: tier.code(), ..params };
     let parts = tier::parts(&params, tier, device.capabilities());
     if parts == 1 {
-        return launch::<Matmul>(device, &params, &[a, b], &[c]);
+        return whole(&params, c);
     }
     let keep = params.accumulate != 0;
     let (params, parts) = in_parts(&params, parts);
     let sums = View::whole(device.alloc(parts * c.len)?);
-    launch::<Matmul>(device, &params, &[a, b], &[&sums])?;
-    sum_rows(device, &sums, c, keep)
+    whole(&params, &sums)?;
+    sum_rows_to(device, &sums, c, keep, params.n as usize, epilogue)
 }
 
 /// A product as a batch of about `parts`, each over as many of its terms, and how many they are.
@@ -136,7 +149,7 @@ fn in_parts(p: &Params, parts: u32) -> (Params, usize) {
     let k = p.k.div_ceil(parts).next_multiple_of(64).min(p.k);
     let batch = p.k.div_ceil(k);
     let (a_batch, b_batch, k_last) = (k * p.a_column, k * p.b_row, p.k - (batch - 1) * k);
-    (Params { batch, k, k_last, a_batch, b_batch, accumulate: 0, ..*p }, batch as usize)
+    (Params { batch, k, k_last, a_batch, b_batch, accumulate: 0, epilogue: 0, ..*p }, batch as usize)
 }
 
 impl Kernel for Matmul {
@@ -144,11 +157,11 @@ impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const SHADERS: &'static [mode_shaders::Shader] =
         &[mode_shaders::MATMUL, mode_shaders::MATMUL_NARROW, mode_shaders::MATMUL_COOPERATIVE];
-    const INPUTS: &'static [&'static str] = &["a", "b"];
+    const INPUTS: &'static [&'static str] = &["a", "b", "bias", "residual"];
     const OUTPUTS: &'static [&'static str] = &["c"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        Tier::of(p).constants(p)
+        [Tier::of(p).constants(p), epilogue::constants(p.epilogue).to_vec()].concat()
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -168,22 +181,24 @@ impl Kernel for Matmul {
     }
 
     fn cpu(p: &Params, bindings: Bindings<f32>) {
-        let ([a, b], [c]) = bindings.take();
+        let ([a, b, bias, residual], [c]) = bindings.take();
         let (m, n) = (p.m as usize, p.n as usize);
         for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
             let k = p.terms(i);
+            // What is not wanted may be another's memory, and shorter.
+            let ending = Ending::new(p.epilogue, bias, residual.get(i * m * n..).unwrap_or_default(), n);
             let a = Matrix { data: &a[i * p.a_batch as usize..], row: p.a_row as usize, column: p.a_column as usize };
             let (start, row, column) = (i * p.b_batch as usize, p.b_row as usize, p.b_column as usize);
             // Few rows or columns, and both operands' lines contiguous: a bound of memory, not of arithmetic.
             let narrow_fits = m <= MOST_ROWS && a.column == 1 && row == 1;
-            let plain = p.alpha == 1.0 && p.accumulate == 0 && a.column == 1;
+            let plain = p.alpha == 1.0 && p.accumulate == 0 && p.epilogue == 0 && a.column == 1;
             match Dtype::from_code(p.dtype) {
                 Dtype::F32 if narrow_fits => {
-                    narrow([m, n, k], c, a, (Rows::F32(&b[start..]), column), p.alpha, p.accumulate != 0);
+                    narrow([m, n, k], c, a, (Rows::F32(&b[start..]), column), p.alpha, p.accumulate != 0, &ending);
                 }
                 dtype if narrow_fits => {
                     let rows = Rows::Halves(&as_halves(b)[start..], dtype);
-                    narrow([m, n, k], c, a, (rows, column), p.alpha, p.accumulate != 0);
+                    narrow([m, n, k], c, a, (rows, column), p.alpha, p.accumulate != 0, &ending);
                 }
                 Dtype::F32 if plain && n <= MOST_ROWS && row == 1 => few_columns([n, k], c, a, &b[start..], column),
                 Dtype::F32 if plain && k <= MOST_TERMS && column == 1 => {
@@ -191,18 +206,20 @@ impl Kernel for Matmul {
                 }
                 Dtype::F32 => {
                     let b = Matrix { data: &b[start..], row, column };
-                    gemm_parallel([m, n, k], Strip::new(c, n, n), a, b, p.alpha, p.accumulate != 0);
+                    let c = Strip::new(c, n, n);
+                    gemm_parallel([m, n, k], c, a, b, p.alpha, p.accumulate != 0, (&ending, 0));
                 }
                 dtype => {
                     let b = Halves { data: &as_halves(b)[start..], dtype, row, column };
-                    gemm_halves([m, n, k], c, a, b, p.alpha, p.accumulate != 0);
+                    gemm_halves([m, n, k], c, a, b, p.alpha, p.accumulate != 0, &ending);
                 }
             }
         }
     }
 
     fn reference(p: &Params, bindings: Bindings<f64>) {
-        let ([a, b], [c]) = bindings.take();
+        let ([a, b, bias, residual], [c]) = bindings.take();
+        let ending = Ending::new(p.epilogue, bias, residual, p.n as usize);
         let [batch, m, n] = [p.batch, p.m, p.n].map(|v| v as usize);
         let a =
             |s: usize, i: usize, j: usize| a[s * p.a_batch as usize + i * p.a_row as usize + j * p.a_column as usize];
@@ -212,8 +229,9 @@ impl Kernel for Matmul {
             for i in 0..m {
                 for j in 0..n {
                     let sum: f64 = (0..p.terms(s)).map(|x| a(s, i, x) * b(s, x, j)).sum();
-                    let c = &mut c[(s * m + i) * n + j];
-                    *c = f64::from(p.alpha) * sum + if p.accumulate != 0 { *c } else { 0.0 };
+                    let at = (s * m + i) * n + j;
+                    let before = if p.accumulate != 0 { c[at] } else { 0.0 };
+                    c[at] = ending.of(f64::from(p.alpha) * sum + before, at);
                 }
             }
         }
@@ -223,7 +241,8 @@ impl Kernel for Matmul {
         let [batch, m, n] = [p.batch, p.m, p.n].map(f64::from);
         let terms = (batch - 1.0) * f64::from(p.k) + f64::from(p.k_last);
         let weight = if p.dtype == Dtype::F32.code() { 4.0 } else { 2.0 };
-        Cost { flop: 2.0 * m * n * terms, bytes: 4.0 * (m * terms + batch * m * n) + weight * n * terms }
+        let added = epilogue::cost(p.epilogue, batch * m, n);
+        Cost { flop: 2.0 * m * n * terms, bytes: 4.0 * (m * terms + batch * m * n + added) + weight * n * terms }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -244,16 +263,24 @@ mod tests {
         // 100 + [1 2] [5 6]^T = 117; then an outer product, a's column read as a transposed row.
         let mut c = [100.0];
         let params = Params { accumulate: 1, ..Params::new(1, 1, 1, 2, false, true) };
-        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0]], vec![&mut c]));
+        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0], &[], &[]], vec![&mut c]));
         assert_eq!(c, [117.0]);
         let mut c = [0.0; 4];
         let params = Params::new(1, 2, 2, 1, true, false);
-        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0]], vec![&mut c]));
+        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[5.0, 6.0], &[], &[]], vec![&mut c]));
         assert_eq!(c, [5.0, 6.0, 10.0, 12.0]);
         // Two products of which the second has one term: 1 * 4 + 2 * 5, then 3 * 6.
         let mut c = [0.0; 2];
         let params = Params { k_last: 1, ..Params::new(2, 1, 1, 2, false, true) };
-        Matmul::reference(&params, Bindings::new(vec![&[1.0, 2.0, 3.0, 0.5], &[4.0, 5.0, 6.0, 7.0]], vec![&mut c]));
+        Matmul::reference(
+            &params,
+            Bindings::new(vec![&[1.0, 2.0, 3.0, 0.5], &[4.0, 5.0, 6.0, 7.0], &[], &[]], vec![&mut c]),
+        );
         assert_eq!(c, [14.0, 18.0]);
+        // Half of it less 10, plus 2 and 3; ReLU leaves what is positive.
+        let params = Params { epilogue: 3 | 4 << 2, alpha: 0.5, ..params };
+        let inputs: Vec<&[f64]> = vec![&[1.0, 2.0, 3.0, 0.5], &[4.0, 5.0, 6.0, 7.0], &[-10.0], &[2.0, 3.0]];
+        Matmul::reference(&params, Bindings::new(inputs, vec![&mut c]));
+        assert_eq!(c, [0.0, 2.0]);
     }
 }

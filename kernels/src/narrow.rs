@@ -6,6 +6,7 @@
 //! alone and the same one in a batch agree but for rounding, and a number of threads changes no bit.
 
 use crate::Dtype;
+use crate::epilogue::Ending;
 use crate::gate_merge::weighted_sum;
 use crate::gemm::Matrix;
 use crate::simd::simd;
@@ -31,7 +32,7 @@ pub(crate) enum Rows<'a> {
     Halves(&'a [u16], Dtype),
 }
 
-/// c `[m, n]` = alpha a b, or += with `accumulate`; a `[m, k]`, whose rows are contiguous, b by its columns, which are too.
+/// c `[m, n]` = alpha a b, or += with `accumulate`, and an epilogue; a `[m, k]`, whose rows are contiguous, b by its columns, which are too.
 pub(crate) fn narrow(
     [m, n, k]: [usize; 3],
     c: &mut [f32],
@@ -39,6 +40,7 @@ pub(crate) fn narrow(
     (b, stride): (Rows, usize),
     alpha: f32,
     accumulate: bool,
+    ending: &Ending<f32>,
 ) {
     let rows: Vec<&[f32]> = (0..m).map(|i| &a.data[i * a.row..][..k]).collect();
     let mut columns = vec![0.0f32; n * m];
@@ -49,6 +51,7 @@ pub(crate) fn narrow(
             *c = alpha * sum + if accumulate { *c } else { 0.0 };
         }
     }
+    c.chunks_exact_mut(n).take(m).enumerate().for_each(|(i, c)| ending.finish(c, i));
 }
 
 /// c `[m, n]` = a b, of few columns n; a's rows and b's columns are contiguous, the latter `stride` elements apart.

@@ -72,11 +72,12 @@ shaders! {
     /// A gated linear unit, backward.
     GLU_BACKWARD = "glu_backward.wgsl" + "activation.wgsl";
     /// Matrix product.
-    MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
+    MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product by cooperative matrices.
-    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl";
+    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product of few rows or columns.
-    MATMUL_NARROW = "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl";
+    MATMUL_NARROW =
+        "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Chains of cooperative multiply-adds.
     MMA = "mma.wgsl";
     /// c = a b, or rows by a number each.
@@ -98,7 +99,7 @@ shaders! {
     /// Sum of squares.
     SUM_OF_SQUARES = "sum_of_squares.wgsl";
     /// Sum over rows.
-    SUM_ROWS = "sum_rows.wgsl";
+    SUM_ROWS = "sum_rows.wgsl" + "epilogue.wgsl" + "activation.wgsl";
 }
 
 /// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced. Nothing else of the text changes,

@@ -1,9 +1,10 @@
 //! Products of matrices: `[.., m, k] x [k, n]`, with either operand transposed where it stands.
 
-use crate::{Target, Tensor, TensorError};
+use crate::{Activation, Target, Tensor, TensorError};
+use mode_kernels::Epilogue;
 use mode_kernels::matmul::{self as kernel, Params, Precision};
 
-/// The two operands and how they are read.
+/// The two operands and how they are read, and what becomes of their product.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
     /// `[m, k]`, or `[k, m]` if transposed; leading dims are rows.
@@ -18,12 +19,19 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// Whether the operands may be rounded on the way.
     pub precision: Precision,
+    /// Added to each row `[n]`.
+    pub bias: Option<&'a Tensor>,
+    /// Added, of the product's size.
+    pub residual: Option<&'a Tensor>,
+    /// Of the sum of all that.
+    pub activation: Option<Activation>,
 }
 
 impl<'a> Product<'a> {
     /// a b.
     pub fn new(a: &'a Tensor, b: &'a Tensor) -> Self {
-        Self { a, transpose_a: false, b, transpose_b: false, alpha: 1.0, precision: Precision::F32 }
+        let (transpose_a, transpose_b, alpha, precision) = (false, false, 1.0, Precision::F32);
+        Self { a, transpose_a, b, transpose_b, alpha, precision, bias: None, residual: None, activation: None }
     }
 
     /// a^T in place of a.
@@ -46,6 +54,21 @@ impl<'a> Product<'a> {
         Self { precision: Precision::Half, ..self }
     }
 
+    /// Plus `bias` on each row.
+    pub fn bias(self, bias: &'a Tensor) -> Self {
+        Self { bias: Some(bias), ..self }
+    }
+
+    /// Plus `residual`.
+    pub fn residual(self, residual: &'a Tensor) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    /// And what an activation makes of it.
+    pub fn activation(self, activation: Activation) -> Self {
+        Self { activation: Some(activation), ..self }
+    }
+
     /// m, n, k.
     fn sizes(&self) -> Result<[usize; 3], TensorError> {
         let swap = |t: &Tensor, swapped| if swapped { (t.width(), t.rows()) } else { (t.rows(), t.width()) };
@@ -57,6 +80,12 @@ impl<'a> Product<'a> {
         // A weight's gradient dy^T x sums over all leading dims; elsewhere they would be a batch, which this is not.
         if self.b.shape().len() > 2 && !self.transpose_a {
             return misfit("b has leading dims, which only a product with a transposed a sums over");
+        }
+        if let Some(bias) = self.bias.filter(|bias| bias.shape() != [n]) {
+            return Err(TensorError::shape("matmul", "the bias is not as wide as the product", &[m, n], bias.shape()));
+        }
+        if let Some(residual) = self.residual.filter(|residual| residual.len() != m * n || residual.width() != n) {
+            return Err(TensorError::shape("matmul", "the residual is no such product", &[m, n], residual.shape()));
         }
         Ok([m, n, k])
     }
@@ -91,7 +120,12 @@ pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError
         precision: product.precision.code(),
         ..Params::new(1, m, n, k, product.transpose_a, product.transpose_b)
     };
-    kernel::matmul(device, params, product.a.view(), product.b.view(), c.view())?;
+    let epilogue = Epilogue {
+        bias: product.bias.map(Tensor::view),
+        residual: product.residual.map(Tensor::view),
+        activation: product.activation,
+    };
+    kernel::matmul(device, params, [product.a.view(), product.b.view()], &epilogue, c.view())?;
     Ok(c)
 }
 
@@ -108,6 +142,12 @@ mod tests {
         let w = tensor(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &[3, 2]);
         let y = matmul(Product::new(&x, &w).transpose_b()).expect("fits");
         assert_eq!((y.shape(), y.to_vec().expect("readable")), (&[2, 3][..], vec![1.0, 2.0, 3.0, 3.0, 4.0, 7.0]));
+        let (bias, residual) = (tensor(&[10.0, 20.0, 30.0], &[3]), tensor(&[0.5; 6], &[2, 3]));
+        let all = Product::new(&x, &w).transpose_b().bias(&bias).residual(&residual);
+        assert_eq!(matmul(all).and_then(|y| y.to_vec()).expect("fits"), [11.5, 22.5, 33.5, 13.5, 24.5, 37.5]);
+        let bent = matmul(all.alpha(-8.0).activation(Activation::Relu)).and_then(|y| y.to_vec());
+        assert_eq!(bent.expect("fits"), [2.5, 4.5, 6.5, 0.0, 0.0, 0.0]);
+        assert!(matmul(all.bias(&x)).is_err() && matmul(all.residual(&x)).is_err());
         let dw = matmul(Product::new(&y, &x).transpose_a()).expect("fits");
         assert_eq!(dw.shape(), [3, 2]);
         let error = matmul(Product::new(&x, &w)).expect_err("2 is not 3").to_string();

@@ -5,6 +5,9 @@ use super::{Params, Tier};
 use crate::fill_hash::fill;
 use crate::{Case, Data, Draw, Dtype, Sizes};
 
+/// The number of an epilogue with a bias, a residual and GELU by tanh.
+const ALL: u32 = 3 | 2 << 2;
+
 /// The shape of a case, and how it is to be computed.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -22,12 +25,14 @@ struct Shape {
     alpha: f32,
     /// Elements between two lines of a and of b as they are stored.
     gaps: [usize; 2],
+    /// What becomes of the product: an [`Epilogue`](crate::epilogue::Epilogue)'s number.
+    epilogue: u32,
 }
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        let (keep, dtype) = (false, Dtype::F32);
-        Self { batch, m, n, k, transpose_a, transpose_b, keep, dtype, tier, less: 0, alpha: 0.5, gaps: [0; 2] }
+        let (keep, dtype, less, alpha, gaps, epilogue) = (false, Dtype::F32, 0, 0.5, [0; 2], 0);
+        Self { batch, m, n, k, transpose_a, transpose_b, keep, dtype, tier, less, alpha, gaps, epilogue }
     }
 
     fn keep(self) -> Self {
@@ -36,6 +41,10 @@ impl Shape {
 
     fn plain(self) -> Self {
         Self { alpha: 1.0, ..self }
+    }
+
+    fn ending(self) -> Self {
+        Self { epilogue: ALL, ..self }
     }
 
     fn stored(self, dtype: Dtype) -> Self {
@@ -52,6 +61,7 @@ impl Shape {
             accumulate: self.keep.into(),
             dtype: self.dtype.code(),
             tier: self.tier.code(),
+            epilogue: self.epilogue,
             ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
         };
         let lines = [if self.transpose_a { k } else { m }, if self.transpose_b { n } else { k }];
@@ -69,6 +79,8 @@ impl Shape {
             inputs: vec![
                 Data::F32(rounded(fill(seed, a, 1.0))),
                 Data::stored(self.dtype, rounded(fill(seed + 1, b, 1.0))),
+                Data::F32(fill(seed + 3, n, 1.0)),
+                Data::F32(fill(seed + 4, batch * m * n, 1.0)),
             ],
             outputs: vec![if self.keep {
                 Data::F32(fill(seed + 2, batch * m * n, 1.0))
@@ -98,6 +110,7 @@ fn odd() -> Vec<Shape> {
             // Nothing divides the first; four divides the second, of which the last product is short.
             for &dtype in if transposes[0] { &dtypes[..1] } else { dtypes } {
                 shapes.push(Shape::new(tier, odd, transposes).stored(dtype).keep());
+                shapes.push(Shape::new(tier, odd, transposes).stored(dtype).ending());
                 shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype) });
             }
         }
@@ -113,6 +126,11 @@ fn odd() -> Vec<Shape> {
     {
         shapes.push(Shape::new(Tier::Small, sizes, [false, transpose_b]).plain());
     }
+    // A bias or a residual alone, each activation alone, and what is added to what is there; the CPU's tasks of some columns.
+    let one = Shape::new(Tier::Small, [1, 33, 300, 21], [false, true]);
+    shapes.extend([1, 2, 1 << 2, 2 << 2, 3 << 2, 4 << 2, 5 << 2].map(|epilogue| Shape { epilogue, ..one }));
+    shapes.push(one.ending().keep());
+    shapes.push(Shape::new(Tier::Narrow, [2, 3, 71, 100], [false, true]).ending().keep());
     shapes
 }
 
@@ -122,12 +140,13 @@ fn large() -> Vec<Shape> {
     // A weight that the CPU widens in several parts, both ways round.
     let weight =
         [true, false].map(|tb| Shape::new(Tier::Large, [1, 67, 2_051, 1_539], [false, tb]).stored(Dtype::BF16).keep());
+    let weight = weight.into_iter().flat_map(|shape| [shape, shape.ending()]);
     let rest =
         [Tier::Cooperative8, Tier::Cooperative16].map(|tier| Shape::new(tier, [1, 300, 260, 1_000], [false, true]));
     square.into_iter().chain([tall]).chain(weight).chain(rest).collect()
 }
 
-/// Any shape, transposition, storage and tier.
+/// Any shape, transposition, storage, tier and epilogue.
 pub(super) fn draw(draw: &mut Draw) -> Case<Params> {
     let tier = draw.one_of(&Tier::ALL);
     let (narrow, far) = (tier == Tier::Narrow, draw.below(8) == 0);
@@ -140,5 +159,6 @@ pub(super) fn draw(draw: &mut Draw) -> Case<Params> {
     let shape = Shape::new(tier, [draw.size(3), m, n, k], [draw.bit(), draw.bit()]);
     let (keep, less, gaps) = (draw.bit(), draw.below(k), [draw.gap(), draw.gap()]);
     let (dtype, alpha) = (draw.one_of(dtypes), draw.one_of(&[0.5, 1.0]));
-    Shape { keep, dtype, less, gaps, alpha, ..shape }.case(draw.seed())
+    let epilogue = draw.one_of(&[0, 0, 0, 1, 2, 3, ALL]);
+    Shape { keep, dtype, less, gaps, alpha, epilogue, ..shape }.case(draw.seed())
 }

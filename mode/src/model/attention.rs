@@ -16,7 +16,7 @@ use super::norm::Norm;
 use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Var, attention, columns, rotary};
+use mode_autograd::{Added, AutogradError, Param, Var, attention, columns, rotary};
 use mode_tensor::{AttentionShape, Rotation, Tensor, copy_rows};
 
 /// The attention of a layer. Clones are the same parameters.
@@ -66,8 +66,8 @@ impl Attention {
         Ok(Self { inputs, output, norms, rope: config.rope(layer), shape, head_width: config.head_width })
     }
 
-    /// What it adds to the stream, of the normed stream x; `layer` is the name that a cache knows it by.
-    pub(crate) fn forward(&self, context: &Context, layer: &str, x: &Var) -> Result<Var, AutogradError> {
+    /// Attention over the normed stream x, and what is `added` to it; `layer` is the name that a cache knows it by.
+    pub(crate) fn forward(&self, context: &Context, layer: &str, x: &Var, added: Added) -> Result<Var, AutogradError> {
         let [q, k, v] = self.project(context, x)?;
         let rotation = self.rope.map(|rope| &context.rotations[rope]);
         let o = match context.spans {
@@ -86,7 +86,7 @@ impl Attention {
                 Var::constant(o)
             }
         };
-        self.output.apply(context, &o)
+        self.output.apply_to(context, &o, added)
     }
 
     /// Queries, keys and values, normed where the family does so.

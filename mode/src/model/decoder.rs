@@ -11,7 +11,7 @@ use super::sets::{Group, StageOneGates};
 use super::switch::Base;
 use crate::Error;
 use mode_autograd::{
-    AutogradError, Loss, Param, Tape, Var, activation, add, embedding, linear, linear_cross_entropy, scale,
+    Added, AutogradError, Loss, Param, Tape, Var, add, embedding, linear, linear_cross_entropy, linear_to, scale,
 };
 use mode_tensor::{Activation, Ids, Tensor, copy_block, copy_rows};
 
@@ -257,12 +257,12 @@ impl Model {
     /// # Errors
     /// What the device reports.
     pub fn logits(&self, tape: &Tape, hidden: &Var) -> Result<Var, Error> {
-        let logits = linear(hidden, &self.head(tape))?;
+        let head = self.head(tape);
         Ok(match self.backbone.config.logit_cap {
-            None => logits,
+            None => linear(hidden, &head)?,
             Some(cap) => {
-                let share = activation(Activation::Tanh, &scale(&logits, (1.0 / cap) as f32)?)?;
-                scale(&share, cap as f32)?
+                let share = Added { alpha: (1.0 / cap) as f32, activation: Some(Activation::Tanh), ..Added::default() };
+                scale(&linear_to(hidden, &head, share)?, cap as f32)?
             }
         })
     }

@@ -8,7 +8,7 @@ use super::init::Start;
 use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Var, activation, glu};
+use mode_autograd::{Added, AutogradError, Var, glu};
 use mode_tensor::Activation;
 
 /// The feed-forward of a layer. Clones are the same parameters.
@@ -39,12 +39,13 @@ impl FeedForward {
         })
     }
 
-    pub(crate) fn forward(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
+    /// y of the normed stream x, and what is `added` to it.
+    pub(crate) fn forward(&self, context: &Context, x: &Var, added: Added) -> Result<Var, AutogradError> {
         let h = match &self.gate {
             Some(gate) => glu(self.activation, &gate.apply(context, x)?, &self.up.apply(context, x)?)?,
-            None => activation(self.activation, &self.up.apply(context, x)?)?,
+            None => self.up.apply_to(context, x, Added { activation: Some(self.activation), ..Added::default() })?,
         };
-        self.down.apply(context, &h)
+        self.down.apply_to(context, &h, added)
     }
 
     pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {

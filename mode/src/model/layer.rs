@@ -12,7 +12,7 @@ use super::norm::Norm;
 use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Tape, Var, add, add_at, recompute};
+use mode_autograd::{Added, AutogradError, Param, Tape, Var, add, add_at, recompute};
 use mode_tensor::Tensor;
 
 /// A decoder layer. Clones are the same parameters.
@@ -69,16 +69,18 @@ impl Layer {
         let (tape, name) = (context.tape, self.input_norm.weight.name());
         // The layer's own name is what stands before its first norm's.
         x.value().device().at(|| name.rsplitn(3, '.').nth(2).unwrap_or(name).into());
-        let mut added = self.attention.forward(context, name, &self.input_norm.apply(tape, x)?)?;
-        if let Some(norm) = &self.attention_norm {
-            added = norm.apply(tape, &added)?;
+        let normed = self.input_norm.apply(tape, x)?;
+        let attended = |added| self.attention.forward(context, name, &normed, added);
+        let h = match &self.attention_norm {
+            None => attended(Added { residual: Some(x), ..Added::default() })?,
+            Some(norm) => add(x, &norm.apply(tape, &attended(Added::default())?)?)?,
+        };
+        let normed = self.feed_norm.apply(tape, &h)?;
+        let fed = |added| self.feed_forward.forward(context, &normed, added);
+        match &self.feed_out_norm {
+            None => fed(Added { residual: Some(&h), out, ..Added::default() }),
+            Some(norm) => add_at(&h, &norm.apply(tape, &fed(Added::default())?)?, out),
         }
-        let h = add(x, &added)?;
-        let mut added = self.feed_forward.forward(context, &self.feed_norm.apply(tape, &h)?)?;
-        if let Some(norm) = &self.feed_out_norm {
-            added = norm.apply(tape, &added)?;
-        }
-        add_at(&h, &added, out)
     }
 
     /// Its projections: the attention's, then the feed-forward's.

@@ -4,7 +4,7 @@
 //! and written to files stands in `adapter.rs`.
 
 use super::context::Context;
-use mode_autograd::{AutogradError, Param, Var, linear, scale};
+use mode_autograd::{Added, AutogradError, Param, Var, linear, linear_to};
 
 /// The two factors beside one matrix.
 #[derive(Clone)]
@@ -16,9 +16,10 @@ pub(crate) struct Lora {
 }
 
 impl Lora {
-    pub(crate) fn apply(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
+    /// (alpha / rank) (x A^T) B^T and what is `added` to it: the matrix' own product.
+    pub(crate) fn add_to(&self, context: &Context, x: &Var, added: Added) -> Result<Var, AutogradError> {
         let low = linear(x, &context.tape.param(&self.a))?;
-        scale(&linear(&low, &context.tape.param(&self.b))?, self.factor)
+        linear_to(&low, &context.tape.param(&self.b), Added { alpha: self.factor, ..added })
     }
 
     pub(crate) fn params(&self) -> [&Param; 2] {

@@ -1,11 +1,12 @@
-//! A weight matrix that a bias and a LoRA may stand beside: y = x W^T + b, W `[out, in]`, b `[out]`, x `[tokens, in]`.
+//! A weight matrix that a bias and a LoRA may stand beside: y = x W^T + b, W `[out, in]`, b `[out]`, x `[tokens, in]`. The bias, a
+//! residual and, where nothing is trained, an activation are part of the product; a LoRA's product is added to that in the same way.
 
 use super::context::Context;
 use super::init::Start;
 use super::lora::Lora;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{AutogradError, Param, Var, add, bias, linear};
+use mode_autograd::{Added, AutogradError, Param, Var, linear_to};
 
 /// A weight matrix `[out, in]`, with a bias and a LoRA beside it if there are. Clones are the same parameters.
 #[derive(Clone)]
@@ -36,13 +37,20 @@ impl Projection {
     }
 
     pub(crate) fn apply(&self, context: &Context, x: &Var) -> Result<Var, AutogradError> {
-        let mut y = linear(x, &context.tape.param(&self.weight))?;
-        if let Some(shift) = &self.bias {
-            y = bias(&y, &context.tape.param(shift))?;
-        }
+        self.apply_to(context, x, Added::default())
+    }
+
+    /// The same and what is `added` to it: a residual, an activation.
+    pub(crate) fn apply_to(&self, context: &Context, x: &Var, added: Added) -> Result<Var, AutogradError> {
+        let bias = self.bias.as_ref().map(|bias| context.tape.param(bias));
+        let own = |added| linear_to(x, &context.tape.param(&self.weight), Added { bias: bias.as_ref(), ..added });
         match &self.lora {
-            Some(lora) => add(&y, &lora.apply(context, x)?),
-            None => Ok(y),
+            None => own(added),
+            // What comes last is the LoRA's product.
+            Some(lora) => {
+                let y = own(Added { residual: added.residual, ..Added::default() })?;
+                lora.add_to(context, x, Added { residual: Some(&y), ..added })
+            }
         }
     }
 

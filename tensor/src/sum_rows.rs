@@ -1,20 +1,7 @@
-//! A bias on every row, and its gradient.
+//! The sum over rows: a bias' gradient.
 
 use crate::{Target, Tensor, TensorError};
-use mode_kernels::{bias as forward, sum_rows as kernel};
-
-/// x `[.., width]` + b `[width]`.
-///
-/// # Errors
-/// A bias of another width.
-pub fn bias(x: &Tensor, b: &Tensor) -> Result<Tensor, TensorError> {
-    if b.shape() != [x.width()] {
-        return Err(TensorError::shape("bias", "the bias is not as wide as x", x.shape(), b.shape()));
-    }
-    let y = Tensor::empty(x.device(), x.shape())?;
-    forward::bias(x.device(), x.view(), b.view(), y.view())?;
-    Ok(y)
-}
+use mode_kernels::sum_rows as kernel;
 
 /// The sum over the rows of x `[.., width]`, put where `into` says.
 ///
