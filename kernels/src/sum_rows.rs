@@ -1,5 +1,5 @@
 //! y_i (+)= sum over rows of x_i: the gradient of a [bias](crate::bias), and a product made in parts, which has an
-//! [epilogue](crate::epilogue).
+//! [epilogue].
 //!
 //! x `[rows, width]`, y, residual `[width]`, read as rows of as many columns as the bias has. Chunks of rows are summed first and then
 //! added in order, so that the bits do not depend on the number of threads. Moves 1 unit.
