@@ -4,7 +4,7 @@
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
 //! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves. On a GPU there are
 //! several shaders, of which shapes and the device choose one: [`Tier`]. What is added, and the activation f, are an
-//! [epilogue](crate::epilogue): bias `[n]`, residual like c.
+//! [epilogue]: bias `[n]`, residual like c.
 
 mod cases;
 mod tier;
