@@ -6,10 +6,10 @@
 struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32, window: u32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Piece>;        // [batch, length, heads, HEAD]
-@group(0) @binding(2) var<storage, read> k: array<Piece>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(3) var<storage, read> v: array<Piece>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(4) var<storage, read_write> o: array<Piece>;  // [batch, length, heads, HEAD]
+@group(0) @binding(1) var<storage, read> q: array<Stored>;       // [batch, length, heads, HEAD]
+@group(0) @binding(2) var<storage, read> k: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(3) var<storage, read> v: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(4) var<storage, read_write> o: array<Stored>; // [batch, length, heads, HEAD]
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;  // [batch, length, heads], log sum exp of a row
 
 const Q: u32 = 0u;
@@ -18,12 +18,12 @@ const V: u32 = 2u;
 
 fn operand(number: u32, at: u32) -> Piece {
     if number == Q {
-        return q[at];
+        return Piece(q[at]);
     }
     if number == K {
-        return k[at];
+        return Piece(k[at]);
     }
-    return v[at];
+    return Piece(v[at]);
 }
 
 @compute @workgroup_size(X, Y)
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             for (var j = 0u; j < PER; j++) {
                 let piece = local.x + X * j;
                 if piece < PIECES {
-                    o[place(queries, row, piece)] = output[i * PER + j] / sum[i];
+                    o[place(queries, row, piece)] = Stored(output[i * PER + j] / sum[i]);
                 }
             }
             if local.x == 0u {

@@ -7,15 +7,15 @@
 struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32, window: u32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Piece>;            // [batch, length, heads, HEAD]
-@group(0) @binding(2) var<storage, read> k: array<Piece>;            // [batch, length, kv_heads, HEAD]
-@group(0) @binding(3) var<storage, read> v: array<Piece>;            // [batch, length, kv_heads, HEAD]
-@group(0) @binding(4) var<storage, read> o: array<Piece>;            // [batch, length, heads, HEAD]
+@group(0) @binding(1) var<storage, read> q: array<Stored>;           // [batch, length, heads, HEAD]
+@group(0) @binding(2) var<storage, read> k: array<Stored>;           // [batch, length, kv_heads, HEAD]
+@group(0) @binding(3) var<storage, read> v: array<Stored>;           // [batch, length, kv_heads, HEAD]
+@group(0) @binding(4) var<storage, read> o: array<Stored>;           // [batch, length, heads, HEAD]
 @group(0) @binding(5) var<storage, read> lse: array<f32>;            // [batch, length, heads]
-@group(0) @binding(6) var<storage, read> dout: array<Piece>;         // [batch, length, heads, HEAD]
-@group(0) @binding(7) var<storage, read_write> dq: array<Piece>;     // [batch, length, heads, HEAD]
-@group(0) @binding(8) var<storage, read_write> dk: array<Piece>;     // [batch, length, kv_heads, HEAD]
-@group(0) @binding(9) var<storage, read_write> dv: array<Piece>;     // [batch, length, kv_heads, HEAD]
+@group(0) @binding(6) var<storage, read> dout: array<Stored>;        // [batch, length, heads, HEAD]
+@group(0) @binding(7) var<storage, read_write> dq: array<Stored>;    // [batch, length, heads, HEAD]
+@group(0) @binding(8) var<storage, read_write> dk: array<Stored>;    // [batch, length, kv_heads, HEAD]
+@group(0) @binding(9) var<storage, read_write> dv: array<Stored>;    // [batch, length, kv_heads, HEAD]
 @group(0) @binding(10) var<storage, read_write> delta: array<f32>;   // [batch, length, heads]
 
 const Q: u32 = 0u;
@@ -25,15 +25,15 @@ const DO: u32 = 3u;
 
 fn operand(number: u32, at: u32) -> Piece {
     if number == Q {
-        return q[at];
+        return Piece(q[at]);
     }
     if number == K {
-        return k[at];
+        return Piece(k[at]);
     }
     if number == V {
-        return v[at];
+        return Piece(v[at]);
     }
-    return dout[at];
+    return Piece(dout[at]);
 }
 
 // The slope of bent scores, times the scale.
@@ -59,7 +59,7 @@ fn queries(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         let row = row0 + 4u * local.y + i;
         for (var piece = local.x; piece < PIECES; piece += X) {
             let at = place(asked, row, piece);
-            d[i] += dot(vec4f(dout[at] * o[at]), vec4f(f32(PIECE) / 4.0));
+            d[i] += dot(vec4f(Piece(dout[at]) * Piece(o[at])), vec4f(f32(PIECE) / 4.0));
         }
         log_sums[i] = lse[(batch * params.length + min(row, asked.last)) * params.heads + head];
     }
@@ -84,7 +84,7 @@ fn queries(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
             for (var j = 0u; j < PER; j++) {
                 let piece = local.x + X * j;
                 if piece < PIECES {
-                    dq[place(asked, row, piece)] = sums[i * PER + j];
+                    dq[place(asked, row, piece)] = Stored(sums[i * PER + j]);
                 }
             }
             if local.x == 0u {
@@ -143,8 +143,8 @@ fn keys(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) id: v
             let piece = local.x + X * j;
             if row < params.length && piece < PIECES {
                 let at = place(kept, row, piece);
-                dk[at] = k_sums[i * PER + j];
-                dv[at] = v_sums[i * PER + j];
+                dk[at] = Stored(k_sums[i * PER + j]);
+                dv[at] = Stored(v_sums[i * PER + j]);
             }
         }
     }

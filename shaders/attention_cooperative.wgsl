@@ -12,12 +12,13 @@ struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, 
 alias Left = coop_mat16x16<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
 alias Sum = coop_mat16x16<f32, C>;
+alias Stored = vec4f;                                            // as buffers have four elements: that, or vec4<f16>
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;        // [batch, length, heads, HEAD]
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(4) var<storage, read_write> o: array<vec4f>;  // [batch, length, heads, HEAD]
+@group(0) @binding(1) var<storage, read> q: array<Stored>;       // [batch, length, heads, HEAD]
+@group(0) @binding(2) var<storage, read> k: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(3) var<storage, read> v: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(4) var<storage, read_write> o: array<Stored>; // [batch, length, heads, HEAD]
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;  // [batch, length, heads], log sum exp of a row
 
 const SIZE: u32 = 16u;                                           // Of a matrix
@@ -93,7 +94,7 @@ fn put(head: Head, row0: u32, piece0: u32, end: u32, corner: u32, lane: u32) {
         let row = e / (SIZE / 2u);
         let piece = e % (SIZE / 2u);
         if row0 + row < params.length && piece0 + piece < end {
-            o[place(head, row0 + row, piece0 + piece)] = scores[corner + row * SCORES + piece];
+            o[place(head, row0 + row, piece0 + piece)] = Stored(scores[corner + row * SCORES + piece]);
         }
     }
     workgroupBarrier();

@@ -4,13 +4,14 @@
 struct Params { batch: u32, length: u32, heads: u32, kv_heads: u32, scale: f32, past: u32, window: u32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<Piece>;        // [batch, length, heads, HEAD]
-@group(0) @binding(2) var<storage, read> k: array<Piece>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(3) var<storage, read> v: array<Piece>;        // [batch, past + length, kv_heads, HEAD]
-@group(0) @binding(4) var<storage, read_write> o: array<Piece>;  // [batch, length, heads, HEAD]
+@group(0) @binding(1) var<storage, read> q: array<Stored>;       // [batch, length, heads, HEAD]
+@group(0) @binding(2) var<storage, read> k: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(3) var<storage, read> v: array<Stored>;       // [batch, past + length, kv_heads, HEAD]
+@group(0) @binding(4) var<storage, read_write> o: array<Stored>; // [batch, length, heads, HEAD]
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;  // [batch, length, heads], log sum exp of a row
 
 alias Piece = vec4f;                                             // what is read and written at once: vec4f, or f32
+alias Stored = vec4f;                                            // as buffers have it: that, or as many f16
 const PIECE: u32 = 4u;                                           // elements of it
 const HEAD: u32 = 64u;                                           // width of a head
 const PIECES: u32 = HEAD / PIECE;
@@ -34,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let stride = params.kv_heads * PIECES;
     let kept = batch * (params.past + params.length) * stride + head / (params.heads / params.kv_heads) * PIECES;
     if lane < PIECES {
-        query[lane] = q[stat * PIECES + lane];
+        query[lane] = Piece(q[stat * PIECES + lane]);
     }
     let slice = lane / PIECES;
     var greatest = -1e30;
@@ -46,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         for (var key = lane / PARTS; key < count; key += LANES / PARTS) {
             var products = Piece();
             for (var i = lane % PARTS; i < PIECES; i += PARTS) {
-                products += query[i] * k[kept + (first + key) * stride + i];
+                products += query[i] * Piece(k[kept + (first + key) * stride + i]);
             }
             // An f32 becomes a vec4f of four times itself.
             parts[key * PARTS + lane % PARTS] = dot(vec4f(products), vec4f(f32(PIECE) / 4.0));
@@ -81,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         output *= shrink;
         if slice < SLICES {
             for (var key = slice; key < count; key += SLICES) {
-                output += weights[key] * v[kept + (first + key) * stride + lane % PIECES];
+                output += weights[key] * Piece(v[kept + (first + key) * stride + lane % PIECES]);
             }
         }
     }
@@ -105,7 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         for (var other = 1u; other < SLICES; other++) {
             output += outputs[other * PIECES + lane];
         }
-        o[stat * PIECES + lane] = output / total;
+        o[stat * PIECES + lane] = Stored(output / total);
     }
     if lane == 0u {
         lse[stat] = greatest + log(total);

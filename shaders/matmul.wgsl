@@ -9,12 +9,14 @@ struct Params {
     alpha: f32, accumulate: u32,
 }
 
+alias StoredC = f32;                                             // how c and the residual are: f32 or f16
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
+@group(0) @binding(1) var<storage, read> a: array<StoredA>;      // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;        // [batch, k, n] by strides; elements by shared/weight.wgsl
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
-@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(4) var<storage, read> residual: array<StoredC>; // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<StoredC>; // [batch, m, n], row-major
 
 const BLOCKS: u32 = 1u;
 const SIDE: u32 = 64u * BLOCKS;
@@ -94,9 +96,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
                     let at = (group.z * params.m + row) * params.n + column;
                     var value = sum[x];
                     if params.accumulate != 0u {
-                        value += c[at];
+                        value += f32(c[at]);
                     }
-                    c[at] = finished(value, at, column);
+                    c[at] = StoredC(finished(value, at, column));
                 }
             }
         }

@@ -16,14 +16,15 @@ struct Params {
 alias Left = coop_mat16x16<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
 alias Sum = coop_mat16x16<f32, C>;
-alias Stored = vec4f;
+alias Stored = vec4f;                                            // as the buffer has four of b: vec4f or vec4<f16>
+alias StoredC = f32;                                             // how c and the residual are: f32 or f16
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
+@group(0) @binding(1) var<storage, read> a: array<StoredA>;      // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<Stored>;       // [batch, k, n] by strides
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
-@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(4) var<storage, read> residual: array<StoredC>; // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<StoredC>; // [batch, m, n], row-major
 
 const SIZE: u32 = 16u;                                           // Of a matrix
 const SUBGROUP: u32 = 32u;                                       // Threads; the device's own
@@ -95,9 +96,9 @@ fn put(product: u32, row0: u32, column0: u32, subgroup: u32, lane: u32) {
             let at = (product * params.m + row) * params.n + column;
             var value = params.alpha * results[subgroup * SIZE * SIZE + e];
             if params.accumulate != 0u {
-                value += c[at];
+                value += f32(c[at]);
             }
-            c[at] = finished(value, at, column);
+            c[at] = StoredC(finished(value, at, column));
         }
     }
     workgroupBarrier();

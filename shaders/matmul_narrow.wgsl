@@ -9,12 +9,14 @@ struct Params {
     alpha: f32, accumulate: u32,
 }
 
+alias StoredC = f32;                                             // how c and the residual are: f32 or f16
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;        // [batch, m, k] by strides
+@group(0) @binding(1) var<storage, read> a: array<StoredA>;      // [batch, m, k] by strides
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;        // [batch, k, n] by strides; elements by shared/weight.wgsl
 @group(0) @binding(3) var<storage, read> bias: array<f32>;       // [n], by shared/epilogue.wgsl
-@group(0) @binding(4) var<storage, read> residual: array<f32>;   // [batch, m, n]
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;    // [batch, m, n], row-major
+@group(0) @binding(4) var<storage, read> residual: array<StoredC>; // [batch, m, n]
+@group(0) @binding(5) var<storage, read_write> c: array<StoredC>; // [batch, m, n], row-major
 
 const COLUMNS: u32 = 0u;                                         // 1: c has few columns, 0: few rows
 const LINES: u32 = 1u;
@@ -38,7 +40,7 @@ fn narrow(product: u32, line: u32, k: u32) -> f32 {
         return element(b[at / 4u][at % 4u], i);
     }
     let i = product * params.a_batch + line * params.a_row + k * params.a_column;
-    return a[i / 4u][i % 4u];
+    return f32(a[i / 4u][i % 4u]);
 }
 
 // Four terms of a line of the narrow operand.
@@ -65,9 +67,9 @@ fn put(product: u32, line: u32, wide: u32, sum: f32) {
         let at = (product * params.m + row) * params.n + column;
         var value = params.alpha * sum;
         if params.accumulate != 0u {
-            value += c[at];
+            value += f32(c[at]);
         }
-        c[at] = finished(value, at, column);
+        c[at] = StoredC(finished(value, at, column));
     }
 }
 

@@ -1,13 +1,16 @@
 // y = (x - m) r (offset + weight) + bias, r = 1 / sqrt(mean((x - m)^2) + epsilon), where m is 0 without a bias, or, centered,
 // mean(x): one workgroup a row.
 
+alias StoredX = f32;                                                // how x is: f32 or f16
+alias StoredY = f32;                                                // how y is
+
 struct Params { rows: u32, width: u32, epsilon: f32, offset: f32, centered: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;             // [rows, width]
+@group(0) @binding(1) var<storage, read> x: array<StoredX>;         // [rows, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>;        // [width]
 @group(0) @binding(3) var<storage, read> bias: array<f32>;          // [width], not read but centered
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;       // [rows, width]
+@group(0) @binding(4) var<storage, read_write> y: array<StoredY>;   // [rows, width]
 @group(0) @binding(5) var<storage, read_write> scales: array<f32>;  // [rows], r; centered [2, rows], r and m
 
 const LANES: u32 = 64;
@@ -38,13 +41,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if params.centered != 0u {
         var sum = 0.0;
         for (var i = lane; i < params.width; i += LANES) {
-            sum += x[start + i];
+            sum += f32(x[start + i]);
         }
         mean = sum_over_lanes(sum, lane) / f32(params.width);
     }
     var sum = 0.0;
     for (var i = lane; i < params.width; i += LANES) {
-        let v = x[start + i] - mean;
+        let v = f32(x[start + i]) - mean;
         sum += v * v;
     }
     let inverse = 1.0 / sqrt(sum_over_lanes(sum, lane) / f32(params.width) + params.epsilon);
@@ -55,10 +58,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     for (var i = lane; i < params.width; i += LANES) {
-        var v = (x[start + i] - mean) * inverse * (params.offset + weight[i]);
+        var v = (f32(x[start + i]) - mean) * inverse * (params.offset + weight[i]);
         if params.centered != 0u {
             v += bias[i];
         }
-        y[start + i] = v;
+        y[start + i] = StoredY(v);
     }
 }

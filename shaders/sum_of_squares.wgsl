@@ -1,6 +1,6 @@
-// sum (+)= sum of x_i^2: first each chunk, then the chunks in order.
+// sum (+)= factor times the sum of x_i^2: first each chunk, then the chunks in order.
 
-struct Params { count: u32, chunk: u32, accumulate: u32 }
+struct Params { count: u32, chunk: u32, accumulate: u32, factor: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;              // [count]
@@ -31,7 +31,7 @@ fn chunks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         }
     }
     if lane == 0u {
-        partial[chunk] = lanes[0];
+        partial[chunk] = params.factor * lanes[0];
     }
 }
 

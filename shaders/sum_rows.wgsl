@@ -1,14 +1,17 @@
 // y_i = f(sum over rows of x_i + bias + residual (+ y_i)), y read as rows of `columns`. First each chunk of rows, then the chunks in
 // order: deterministic.
 
+alias StoredX = f32;                                             // how x is: f32 or f16
+alias StoredY = f32;                                             // how y and the residual are
+
 struct Params { rows: u32, width: u32, chunk: u32, accumulate: u32, columns: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;              // [rows, width]
+@group(0) @binding(1) var<storage, read> x: array<StoredX>;          // [rows, width]
 @group(0) @binding(2) var<storage, read> bias: array<f32>;           // [columns], by shared/epilogue.wgsl
-@group(0) @binding(3) var<storage, read> residual: array<f32>;       // [width]
+@group(0) @binding(3) var<storage, read> residual: array<StoredY>;   // [width]
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;  // [ceil(rows / chunk), width]
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;        // [width]
+@group(0) @binding(5) var<storage, read_write> y: array<StoredY>;    // [width]
 
 // One thread a column and chunk.
 @compute @workgroup_size(64)
@@ -23,7 +26,7 @@ fn chunks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let column = i % params.width;
     var sum = 0.0;
     for (var row = first; row < min(first + params.chunk, params.rows); row++) {
-        sum += x[row * params.width + column];
+        sum += f32(x[row * params.width + column]);
     }
     partial[i] = sum;
 }
@@ -40,7 +43,7 @@ fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         sum += partial[i];
     }
     if params.accumulate != 0u {
-        sum += y[column];
+        sum += f32(y[column]);
     }
-    y[column] = finished(sum, column, column % params.columns);
+    y[column] = StoredY(finished(sum, column, column % params.columns));
 }

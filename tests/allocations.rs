@@ -3,7 +3,7 @@
 mod common;
 
 use mode_kernels::scale::scale;
-use mode_kernels::{KernelError, View};
+use mode_kernels::{Dtype, KernelError, View};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -40,7 +40,9 @@ fn a_launch_seen_before_allocates_nothing() -> Result<(), KernelError> {
     // Fewer than a submission holds, for wgpu allocates at each.
     const LAUNCHES: u64 = 100;
     let Some(gpu) = common::gpu() else { return Ok(()) };
-    let (x, y) = (View::whole(gpu.alloc(64)?), View::whole(gpu.alloc(64)?));
+    // In mixed precision some are of f16.
+    let other = if gpu.capabilities().f16 { Dtype::F16 } else { Dtype::F32 };
+    let (x, y) = (View::whole(gpu.alloc(64)?), View::whole(gpu.alloc_as(other, 64)?));
     let launch = |i: u64| {
         let (from, to) = if i.is_multiple_of(2) { (&x, &y) } else { (&y, &x) };
         // Its f32s change from step to step, as an optimizer's do.

@@ -101,6 +101,10 @@ fn stage_1_launches_exactly_what_training_one_expert_needs() {
     let want =
         [head, merge.clone(), block_2_expert, block_2_backbone, merge, layer_backward(true, [placed, None])].concat();
     assert_eq!(launches, want);
+    // In mixed precision the same.
+    let mut mixed = stage1();
+    mixed.mixed = true;
+    assert_eq!(backward_launches(&mixed, Trained::Experts), want);
     // Every product that is as large as a matrix is a dW: seven in each of the expert's two layers, none of the backbone's.
     let dw = launches.iter().filter(|(kernel, size)| *kernel == "matmul" && [WQ, WK, WF].contains(size)).count();
     assert_eq!(dw, 14);

@@ -2,7 +2,7 @@
 
 use mode_autograd::{Added, AutogradError, Differentiable, Var, gradcheck};
 use mode_kernels::fill_hash::fill;
-use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation};
+use mode_tensor::{Activation, AttentionShape, Device, Dtype, Ids, Rotation};
 
 type Checked = Result<(), AutogradError>;
 
@@ -41,12 +41,12 @@ fn linear() -> Checked {
 
 #[test]
 fn rms_norm() -> Checked {
-    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5, 1.0))
+    check("rms_norm", &[&[4, 6], &[6]], |_, x| mode_autograd::rms_norm(&x[0], &x[1], 1e-5, 1.0, Dtype::F32))
 }
 
 #[test]
 fn layer_norm() -> Checked {
-    check("layer_norm", &[&[4, 6], &[6], &[6]], |_, x| mode_autograd::layer_norm(&x[0], &x[1], &x[2], 1e-5))
+    check("layer_norm", &[&[4, 6], &[6], &[6]], |_, x| mode_autograd::layer_norm(&x[0], &x[1], &x[2], 1e-5, Dtype::F32))
 }
 
 #[test]

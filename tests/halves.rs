@@ -3,13 +3,13 @@
 
 use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
 use mode::train::{evaluate, one_step};
-use mode_autograd::{AdamW, AdamWSettings};
+use mode_autograd::{AdamW, AdamWSettings, LossScale};
 use mode_tensor::{Device, Dtype, Tensor, write_safetensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod common;
-use common::{as_halves, data, devices};
+use common::{as_halves, data, devices, gpu};
 
 /// The small model with its matrices rounded to `dtype`, stored as such or as f32.
 fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
@@ -50,6 +50,9 @@ fn full(folder: &Path, device: &Device) -> Model {
 
 fn losses(model: &Model) -> Vec<f32> {
     let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
+    if model.mixed {
+        optimizer.set_loss_scale(LossScale::default());
+    }
     let windows: Vec<Vec<u32>> = (0..3).map(|row| (0..12).map(|i| (row * 37 + i * i) % 50).collect()).collect();
     (0..3).map(|_| one_step(model, &mut optimizer, &windows, 1, 3e-3).expect("a step").loss).collect()
 }
@@ -146,6 +149,25 @@ fn frozen_bf16_becomes_f16_where_that_holds_it() {
 }
 
 #[test]
+fn mixed_precision_beside_frozen_halves_has_the_losses_of_f32() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for dtype in [Dtype::F16, Dtype::BF16] {
+        let halves = rounded(folder.path(), dtype, dtype);
+        for device in [Device::cpu()].into_iter().chain(gpu().filter(|gpu| gpu.capabilities().f16)) {
+            let whole = losses(&stage_1(&halves, &device));
+            let mut model = stage_1(&halves, &device);
+            model.mixed = true;
+            model.halve_frozen().expect("converted");
+            let stored = |dtype| model.params().filter(|param| param.value().dtype() == dtype).count();
+            assert!(stored(Dtype::F16) > 20 && stored(Dtype::BF16) == 0, "no frozen matrix has been widened");
+            let mixed = losses(&model);
+            let near = |(mixed, whole): (&f32, &f32)| ((mixed - whole) / whole).abs() < 0.01;
+            assert!(mixed.iter().zip(&whole).all(near), "{}: {mixed:?} and {whole:?}", device.name());
+        }
+    }
+}
+
+#[test]
 fn halves_take_half_the_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let bytes = |stored| {
@@ -159,14 +181,14 @@ fn halves_take_half_the_memory() {
 }
 
 #[test]
-fn what_is_not_a_weight_is_refused_as_halves() {
+fn what_is_not_a_weight_is_refused_as_bf16() {
     let device = Device::cpu();
-    let half = Tensor::from_halves(&device, Dtype::F16, &[0x3c00; 4], &[2, 2]).expect("fits");
+    let half = Tensor::from_halves(&device, Dtype::BF16, &[0x3f80; 4], &[2, 2]).expect("fits");
     let whole = Tensor::full(&device, &[2, 2], 1.0).expect("memory");
     let error = mode_tensor::add(&half, &whole, None).expect_err("halves").to_string();
-    assert_eq!(error, "kernel add: a is F16, F32 expected");
+    assert_eq!(error, "kernel add: a is BF16, F32 expected");
     let product = |a, b| mode_tensor::matmul(mode_tensor::Product::new(a, b));
     assert_eq!(product(&whole, &half).expect("a weight").to_vec().expect("readable"), [2.0; 4]);
     let error = product(&half, &whole).expect_err("halves").to_string();
-    assert_eq!(error, "kernel matmul: a is F16, F32 expected");
+    assert_eq!(error, "kernel matmul: a is BF16, F32 expected");
 }

@@ -6,7 +6,7 @@ use mode_autograd::{
     linear, linear_cross_entropy, linear_to, rms_norm, rotary, scale,
 };
 use mode_kernels::fill_hash::{fill, ids};
-use mode_tensor::{Activation, AttentionShape, Device, Ids, Rotation, Tensor};
+use mode_tensor::{Activation, AttentionShape, Device, Dtype, Ids, Rotation, Tensor};
 use proptest::prelude::*;
 
 type Shape = Vec<usize>;
@@ -100,9 +100,9 @@ proptest! {
 
     #[test]
     fn norms_agree(seed in 1u32..1000, rows in 1usize..40, width in 1usize..300, epsilon in 1e-6f32..1.0) {
-        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon, 0.0))?;
+        agree(seed, &[vec![rows, width], vec![width]], &|_, v| rms_norm(&v[0], &v[1], epsilon, 0.0, Dtype::F32))?;
         let shapes = [vec![rows, width], vec![width], vec![width]];
-        agree(seed, &shapes, &|_, v| layer_norm(&v[0], &v[1], &v[2], epsilon))?;
+        agree(seed, &shapes, &|_, v| layer_norm(&v[0], &v[1], &v[2], epsilon, Dtype::F32))?;
     }
 
     #[test]
@@ -165,8 +165,8 @@ proptest! {
             all(&|_, v| linear(&v[0], &v[1])),
             all(&|_, v| add(&v[0], &v[1])),
             all(&|_, v| glu(Activation::GeluTanh, &v[0], &v[1])),
-            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0)),
-            all(&|_, v| layer_norm(&v[0], &v[1], &Var::constant(v[2].value().clone()), 1e-5)),
+            all(&|_, v| rms_norm(&v[0], &v[1], 1e-5, 0.0, Dtype::F32)),
+            all(&|_, v| layer_norm(&v[0], &v[1], &Var::constant(v[2].value().clone()), 1e-5, Dtype::F32)),
             all(&|device, v| rotary(&v[0], &Rotation::new(device, 3, &[1.0], 1.0)?, length)),
             run_to_end(&Device::cpu(), 5, &shapes, &|device, tape, v| {
                 let loss = linear_cross_entropy(&v[0], &v[1], &Ids::new(device, &[0, 1, 2])?, None);

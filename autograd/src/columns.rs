@@ -13,7 +13,7 @@ pub fn columns(x: &Var, first: usize, count: usize) -> Result<Var, AutogradError
         let shape = x.value().shape().to_vec();
         Box::new(move |g, sink| {
             sink.compute(0, |target| {
-                let dx = target.to_add_to(g.device(), &shape)?;
+                let dx = target.to_add_to(g.device(), g.dtype(), &shape)?;
                 add_columns(g, &dx, first)?;
                 Ok(dx)
             })

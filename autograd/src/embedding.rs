@@ -2,7 +2,7 @@
 //! looked up (as torch's `padding_idx`).
 
 use crate::{AutogradError, Var};
-use mode_tensor::{Ids, embedding_backward};
+use mode_tensor::{Dtype, Ids, embedding_backward};
 
 /// Rows `ids` of `table` `[rows, width]`: `[tokens, width]`.
 ///
@@ -14,7 +14,7 @@ pub fn embedding(ids: &Ids, table: &Var, padding: Option<u32>) -> Result<Var, Au
         let (ids, shape) = (ids.clone(), table.value().shape().to_vec());
         Box::new(move |g, sink| {
             sink.compute(0, |target| {
-                let dtable = target.to_add_to(g.device(), &shape)?;
+                let dtable = target.to_add_to(g.device(), Dtype::F32, &shape)?;
                 embedding_backward(&ids, padding, g, &dtable)?;
                 Ok(dtable)
             })

@@ -3,9 +3,12 @@
 //! What is added is added on the way: y = f(alpha x W^T + b + r), bias b `[out]`, residual r like y. db is the sum over dy's rows, dr
 //! is dy itself. The slope of an activation f is taken where it stood, which no one keeps: f is part of the product only where no
 //! gradient is wanted, in frozen parts and without a tape; else it is an operation of its own, which keeps what it was given.
+//!
+//! y is stored like the residual, or if there is none like x; dx like x. Where x is f16 the products are of f16 operands, with sums in
+//! f32; dW is f32, as W is that is trained.
 
 use crate::{AutogradError, Var, activation};
-use mode_tensor::{Activation, Product, Target, Tensor, matmul_into, sum_rows};
+use mode_tensor::{Activation, Dtype, Product, Target, Tensor, matmul_into, sum_rows};
 
 /// What is added to a product, and where that is put.
 #[derive(Clone, Copy)]
@@ -48,22 +51,24 @@ pub fn linear_to(x: &Var, weight: &Var, added: Added) -> Result<Var, AutogradErr
         bias: bias.map(Var::value),
         residual: residual.map(Var::value),
         activation: if apart.is_none() { bend } else { None },
-        ..Product::new(x.value(), weight.value()).transpose_b().alpha(alpha)
+        dtype: residual.unwrap_or(x).value().dtype(),
+        ..Product::new(x.value(), weight.value()).transpose_b().alpha(alpha).among(x.value().dtype())
     };
     let y = matmul_into(product, out.map_or(Target::New, Target::Overwrite))?;
     let y = Var::record("linear", y, &operands, |_| {
         // Keeps x only if W wants its gradient.
         let saved_x = weight.requires_grad().then(|| x.value().clone());
-        let weight = weight.value().clone();
+        let (weight, dtype) = (weight.value().clone(), x.value().dtype());
         let bias = bias.is_some().then_some(2);
         let residual = residual.is_some().then_some(2 + usize::from(bias.is_some()));
         Box::new(move |g, sink| {
             if let Some(residual) = residual {
                 sink.add(residual, g.clone())?;
             }
-            sink.matmul(0, Product::new(g, &weight).alpha(alpha))?;
+            sink.matmul(0, Product::new(g, &weight).alpha(alpha).among(dtype))?;
             if let Some(x) = &saved_x {
-                sink.matmul(1, Product::new(g, x).transpose_a().alpha(alpha))?;
+                let product = Product::new(g, x).transpose_a().alpha(alpha).among(dtype);
+                sink.matmul(1, Product { dtype: Dtype::F32, ..product })?;
             }
             bias.map_or(Ok(()), |bias| sink.compute(bias, |target| sum_rows(g, target)))
         })

@@ -1,7 +1,11 @@
 //! AdamW over a list of parameters, with clipping of the global gradient norm: one launch for each chunk of the arena in which
 //! it keeps them.
+//!
+//! A step whose gradient norm is no finite number changes nothing, which the device sees to by itself. Of what became of a step the
+//! optimizer may be told ([`AdamW::learn`]) after the next one has been launched: two norms are kept.
 
 use crate::arena::{self, Chunk};
+use crate::loss_scale::{LossScale, Outcome};
 use crate::{AutogradError, Gradients, Param};
 use mode_tensor::{AdamWStep, Tensor, adamw, sum_of_squares};
 
@@ -57,8 +61,15 @@ impl Default for AdamWSettings {
 pub struct AdamW {
     settings: AdamWSettings,
     chunks: Vec<Chunk>,
-    norm: Tensor,
+    /// Sums of squares of all gradients, of steps of even and of odd number.
+    norms: [Tensor; 2],
+    /// Steps launched.
     step: u64,
+    /// Those of them that are known to have been skipped.
+    skipped: u64,
+    /// Scales of the steps whose outcome is not known.
+    unknown: Vec<f32>,
+    loss_scale: Option<LossScale>,
 }
 
 impl AdamW {
@@ -74,7 +85,26 @@ impl AdamW {
         let Some(first) = params.first() else { return Err(AutogradError::NoParameters) };
         let device = first.value().device().clone();
         let chunks = arena::chunks(&params, &device)?;
-        Ok(Self { settings, chunks, norm: Tensor::full(&device, &[1], 0.0)?, step: 0 })
+        let norm = || Tensor::full(&device, &[1], 0.0);
+        let (norms, unknown) = ([norm()?, norm()?], Vec::new());
+        Ok(Self { settings, chunks, norms, step: 0, skipped: 0, unknown, loss_scale: None })
+    }
+
+    /// From now on takes it that gradients are those of the loss times [`AdamW::scale`].
+    pub fn set_loss_scale(&mut self, scale: LossScale) {
+        self.skipped = scale.skipped;
+        self.loss_scale = Some(scale);
+    }
+
+    /// The loss scale's state, if there is one.
+    pub fn loss_scale(&self) -> Option<&LossScale> {
+        self.loss_scale.as_ref()
+    }
+
+    /// What the loss of the next step is scaled by; 1 if nobody has [set](AdamW::set_loss_scale) a scale.
+    pub fn scale(&mut self) -> f32 {
+        let next = self.step + 1;
+        self.loss_scale.as_mut().map_or(1.0, |scale| scale.at(next))
     }
 
     /// Steps every parameter along its gradient at learning rate `rate`.
@@ -83,22 +113,32 @@ impl AdamW {
     /// A parameter that no gradient reached or that another optimizer has taken over, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
         let gathered = self.chunks.iter().map(|chunk| chunk.gather(gradients)).collect::<Result<Vec<_>, _>>()?;
-        self.norm.device().at(|| "the gradient norm".into());
-        sum_of_squares(&gathered, &self.norm)?;
+        let scale = self.scale();
         self.step += 1;
+        let [norm, before] = [self.step, self.step - 1].map(|step| &self.norms[step as usize % 2]);
+        norm.device().at(|| "the gradient norm".into());
+        sum_of_squares(scale.recip().powi(2), &gathered, norm)?;
+        let before = if self.unknown.is_empty() { norm } else { before };
+        // There are no more norms than two; what nobody told of is taken for a good step.
+        if self.unknown.len() == 2 {
+            self.unknown.remove(0);
+        }
+        self.unknown.push(scale);
         let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
+        let (unscale, step) = (f64::from(scale.recip()), self.step - self.skipped);
         for (chunk, gradients) in self.chunks.iter().zip(&gathered) {
-            self.norm.device().at(|| "the optimizer's step".into());
+            norm.device().at(|| "the optimizer's step".into());
             let decay = if decayed == Decayed::Matrices && !chunk.matrices { 0.0 } else { decay };
-            let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, step: self.step };
-            adamw(&step, gradients, &self.norm, &chunk.values, &chunk.m, &chunk.v)?;
+            let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, unscale, step };
+            adamw(&step, gradients, [norm, before], &chunk.values, &chunk.m, &chunk.v)?;
         }
         Ok(())
     }
 
-    /// The square of the last step's global gradient norm `[1]`, before clipping; the next step overwrites it.
+    /// The square of the last step's global gradient norm `[1]`, before clipping, of unscaled gradients; the step after the next
+    /// overwrites it.
     pub fn squared_norm(&self) -> &Tensor {
-        &self.norm
+        &self.norms[self.step as usize % 2]
     }
 
     /// The global gradient norm of the last step, before clipping. Waits for the device.
@@ -106,7 +146,20 @@ impl AdamW {
     /// # Errors
     /// What the device reports.
     pub fn gradient_norm(&self) -> Result<f32, AutogradError> {
-        Ok(self.norm.to_vec()?.first().map_or(0.0, |sum| sum.sqrt()))
+        Ok(self.squared_norm().to_vec()?.first().map_or(0.0, |sum| sum.sqrt()))
+    }
+
+    /// Takes note of the gradient norm of the first step that it does not know of yet: not a finite one was skipped. Whoever scales
+    /// the loss tells it of each step before the step after the next is launched.
+    pub fn learn(&mut self, norm: f32) {
+        if self.unknown.is_empty() {
+            return;
+        }
+        let (step, scale) = (self.step + 1 - self.unknown.len() as u64, self.unknown.remove(0));
+        self.skipped += u64::from(!norm.is_finite());
+        if let Some(known) = &mut self.loss_scale {
+            known.learn(Outcome { step, scale, finite: norm.is_finite() });
+        }
     }
 
     /// The parameters it trains, each with its first and second moment.
@@ -117,13 +170,67 @@ impl AdamW {
             .map(|resident| (&resident.param, &resident.m, &resident.v))
     }
 
-    /// Steps taken so far.
+    /// Steps that it knows to have been skipped.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Steps so far, skipped ones among them.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// Goes on after `steps` steps, whose parameters and moments have been written to [`AdamW::states`].
+    /// Goes on after `steps` steps, whose parameters and moments have been written to [`AdamW::states`]; where some may have been
+    /// skipped, with [`AdamW::set_loss_scale`].
     pub fn resume(&mut self, steps: u64) {
         self.step = steps;
+        self.unknown.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tape;
+    use crate::scale as times;
+    use mode_tensor::Device;
+
+    /// Parameter and moments after steps with these gradients, each told of at once or one step late.
+    fn after(gradients: &[f32], late: bool) -> Result<(Vec<f32>, u64), AutogradError> {
+        let device = Device::cpu();
+        let p = Param::new("p", Tensor::full(&device, &[1], 1.0)?);
+        p.set_trained(true);
+        let mut optimizer = AdamW::new([&p], AdamWSettings::default())?;
+        optimizer.set_loss_scale(LossScale::default());
+        let mut untold = None;
+        for &gradient in gradients {
+            let tape = Tape::new();
+            let y = times(&tape.param(&p), gradient)?;
+            let factor = optimizer.scale();
+            optimizer.step(&tape.backward(&y, Tensor::full(&device, &[1], factor)?)?, 0.01)?;
+            let norm = optimizer.gradient_norm()?;
+            let told = if late { untold.replace(norm) } else { Some(norm) };
+            told.into_iter().for_each(|norm| optimizer.learn(norm));
+        }
+        untold.into_iter().for_each(|norm| optimizer.learn(norm));
+        let state = optimizer.states().flat_map(|(p, m, v)| [p.value(), m.clone(), v.clone()]);
+        let state = state.map(|tensor| Ok(tensor.to_vec()?[0])).collect::<Result<_, AutogradError>>()?;
+        Ok((state, optimizer.skipped()))
+    }
+
+    #[test]
+    fn a_skipped_step_never_was_even_if_nobody_knows_yet() -> Result<(), AutogradError> {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        for (skipping, never, skipped) in [
+            (&[nan, 1.0, 0.5][..], &[1.0, 0.5][..], 1),
+            (&[1.0, inf, inf, 0.5, nan, 0.25], &[1.0, 0.5, 0.25], 3),
+            (&[1.0, 0.5, nan], &[1.0, 0.5], 1),
+        ] {
+            let (expected, _) = after(never, false)?;
+            for late in [false, true] {
+                assert_eq!(after(skipping, late)?, (expected.clone(), skipped), "{skipping:?}, late: {late}");
+            }
+        }
+        Ok(())
     }
 }

@@ -68,6 +68,11 @@ impl Tape {
         Var { value: param.value(), node: Some((self.clone(), node)) }
     }
 
+    /// True for one that records nothing.
+    pub fn is_frozen(&self) -> bool {
+        self.0.borrow().frozen
+    }
+
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.0.borrow().nodes.len()

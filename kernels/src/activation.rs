@@ -8,7 +8,7 @@ use crate::add::TASK;
 pub(crate) use crate::simd::tanh;
 use crate::simd::{exp, sigmoid, simd};
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -172,12 +172,29 @@ crate::kernel::params! {
         pub count: u32,
         /// Number of the [`Activation`]; in the WGSL a constant of the pipeline.
         pub activation: u32,
+        /// How all operands are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
 impl Params {
     pub(crate) fn new(count: usize, activation: Activation) -> Self {
-        Self { count: count as u32, activation: activation as u32 }
+        Self { count: count as u32, activation: activation as u32, dtype: Dtype::F32.code() }
+    }
+
+    /// Those of a launch that writes `output`, and reads operands stored like that.
+    pub(crate) fn of(output: &View, activation: Activation) -> Self {
+        Self { dtype: output.dtype().code(), ..Self::new(output.len, activation) }
+    }
+
+    /// How all operands are stored.
+    pub(crate) fn dtype(&self) -> Dtype {
+        Dtype::activation(self.dtype)
+    }
+
+    /// The shader's types.
+    pub(crate) fn types(&self) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", self.dtype().wgsl()[0])]
     }
 
     pub(crate) fn activation(&self) -> Activation {
@@ -189,17 +206,18 @@ impl Params {
         vec![("ACTIVATION", self.activation)]
     }
 
-    /// Each activation at odd sizes, or the usual one at a large size.
-    pub(crate) fn cases(sizes: Sizes) -> Vec<Self> {
+    /// Cases of what `case` makes of each activation at odd sizes, in f32 and f16, or of the usual one at a large size.
+    pub(crate) fn cases(sizes: Sizes, case: impl Fn(Self) -> Case<Self>) -> Vec<Case<Self>> {
         let every = |count: usize| Activation::ALL.map(|activation| Self::new(count, activation));
         let mut odd = [1, 255, 257].map(|count| Self::new(count, Activation::Silu)).to_vec();
         odd.extend(every(40_001));
-        sizes.pick(odd, [Self::new(16_777_300, Activation::Silu)])
+        let cases = sizes.pick(odd, [Self::new(16_777_300, Activation::Silu)]).into_iter().map(case).collect();
+        Case::and(cases, sizes, &[|p| Self { dtype: Dtype::F16.code(), ..p }])
     }
 
-    /// Any activation at any size.
+    /// Any activation at any size, stored either way.
     pub(crate) fn draw(draw: &mut Draw) -> Self {
-        Self::new(draw.count(), draw.one_of(&Activation::ALL))
+        Self { dtype: draw.stored(), ..Self::new(draw.count(), draw.one_of(&Activation::ALL)) }
     }
 }
 
@@ -211,7 +229,7 @@ pub struct Activate;
 /// # Errors
 /// As [`crate::launch`].
 pub fn activation(device: &Device, activation: Activation, x: &View, h: &View) -> Result<(), KernelError> {
-    launch::<Activate>(device, &Params::new(h.len, activation), &[x], &[h])
+    launch::<Activate>(device, &Params::of(h, activation), &[x], &[h])
 }
 
 impl Kernel for Activate {
@@ -223,6 +241,14 @@ impl Kernel for Activate {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -247,11 +273,11 @@ impl Kernel for Activate {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 5.0 * f64::from(p.count), bytes: 8.0 * f64::from(p.count) }
+        Cost { flop: 5.0 * f64::from(p.count), bytes: 2.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
+        Params::cases(sizes, |params| case(params, seed))
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {

@@ -4,7 +4,7 @@ use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -22,7 +22,7 @@ pub fn activation_backward(
     dh: &View,
     dx: &View,
 ) -> Result<(), KernelError> {
-    launch::<ActivationBackward>(device, &Params::new(dh.len, activation), &[x, dh], &[dx])
+    launch::<ActivationBackward>(device, &Params::of(dx, activation), &[x, dh], &[dx])
 }
 
 impl Kernel for ActivationBackward {
@@ -34,6 +34,14 @@ impl Kernel for ActivationBackward {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -58,11 +66,11 @@ impl Kernel for ActivationBackward {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 9.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+        Cost { flop: 9.0 * f64::from(p.count), bytes: 3.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
+        Params::cases(sizes, |params| case(params, seed))
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {

@@ -2,7 +2,7 @@
 
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -14,6 +14,10 @@ crate::kernel::params! {
     pub struct Params {
         /// Elements.
         pub count: u32,
+        /// How a and c are stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How b is.
+        pub b_dtype: u32,
     }
 }
 
@@ -25,7 +29,8 @@ pub struct Add;
 /// # Errors
 /// As [`crate::launch`].
 pub fn add(device: &Device, a: &View, b: &View, c: &View) -> Result<(), KernelError> {
-    launch::<Add>(device, &Params { count: c.len as u32 }, &[a, b], &[c])
+    let params = Params { count: c.len as u32, dtype: a.dtype().code(), b_dtype: b.dtype().code() };
+    launch::<Add>(device, &params, &[a, b], &[c])
 }
 
 impl Kernel for Add {
@@ -34,6 +39,14 @@ impl Kernel for Add {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ADD];
     const INPUTS: &'static [&'static str] = &["a", "b"];
     const OUTPUTS: &'static [&'static str] = &["c"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Self::dtype(p, 0).wgsl()[0]), ("StoredB", Self::dtype(p, 1).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        Dtype::activation(if binding == 1 { p.b_dtype } else { p.dtype })
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256))]
@@ -54,21 +67,25 @@ impl Kernel for Add {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+        let bytes: f64 = (0..3).map(|binding| Self::dtype(p, binding).bytes()).sum();
+        Cost { flop: f64::from(p.count), bytes: bytes * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(|n| case(n, seed)).collect()
+        let cases = sizes.pick([1, 255, 257, 40_001], [16_777_300]).into_iter().map(|n| case(n, seed)).collect();
+        // A branch that is added to the stream, and what meets among branches.
+        let branch = |p| Params { b_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[branch, |p| Params { dtype: Dtype::F16.code(), b_dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(draw.count(), draw.seed())
+        case(draw.count(), draw.seed()).with(|p| Params { dtype: draw.stored(), b_dtype: draw.stored(), ..p })
     }
 }
 
 fn case(n: usize, seed: u32) -> Case<Params> {
     Case {
-        params: Params { count: n as u32 },
+        params: Params { count: n as u32, dtype: Dtype::F32.code(), b_dtype: Dtype::F32.code() },
         inputs: vec![Data::F32(fill(seed, n, 1.0)), Data::F32(fill(seed + 1, n, 1.0))],
         outputs: vec![Data::Out(n)],
     }
@@ -88,7 +105,8 @@ mod tests {
     #[test]
     fn by_hand() {
         let mut c = [0.0; 2];
-        Add::reference(&Params { count: 2 }, Bindings::new(vec![&[1.0, 2.0], &[10.0, 20.0]], vec![&mut c]));
+        let params = Params { count: 2, dtype: Dtype::F32.code(), b_dtype: Dtype::F32.code() };
+        Add::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[10.0, 20.0]], vec![&mut c]));
         assert_eq!(c, [11.0, 22.0]);
     }
 }

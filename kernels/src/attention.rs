@@ -62,6 +62,8 @@ crate::kernel::params! {
         pub tier: u32,
         /// What [`attention`] may choose: [`Precision::code`].
         pub precision: u32,
+        /// How all but log sums are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -88,12 +90,23 @@ impl Params {
 
     /// A tile's constants.
     pub(crate) fn tile(&self, [x, y]: [u32; 2]) -> Vec<(&'static str, u32)> {
-        vec![("HEAD", self.width), ("PIECE", self.piece().0), ("X", x), ("Y", y)]
+        vec![("HEAD", self.width), ("PIECE", self.piece()), ("X", x), ("Y", y)]
     }
 
-    /// What shaders read and write at once of a head: its elements and its type.
-    pub(crate) fn piece(&self) -> (u32, &'static str) {
-        if self.width.is_multiple_of(4) { (4, "vec4f") } else { (1, "f32") }
+    /// Elements of a head that shaders read and write at once.
+    pub(crate) fn piece(&self) -> u32 {
+        if self.width.is_multiple_of(4) { 4 } else { 1 }
+    }
+
+    /// The types of as many elements, in arithmetic and in buffers.
+    pub(crate) fn types(&self) -> Vec<(&'static str, &'static str)> {
+        let of = |dtype: Dtype| dtype.wgsl()[usize::from(self.piece() == 4)];
+        vec![("Piece", of(Dtype::F32)), ("Stored", of(self.dtype()))]
+    }
+
+    /// How all but log sums are stored.
+    pub(crate) fn dtype(&self) -> Dtype {
+        Dtype::activation(self.dtype)
     }
 
     /// FLOP of the two products of the forward pass over the full square of scores, as peers count them.
@@ -119,6 +132,7 @@ pub fn attention(
     o: &View,
     lse: &View,
 ) -> Result<(), KernelError> {
+    let params = Params { dtype: q.dtype().code(), ..params };
     let tier = Tier::choose(&params, device.capabilities()).code();
     launch::<Attention>(device, &Params { tier, ..params }, &[q, k, v], &[o, lse])
 }
@@ -137,6 +151,10 @@ impl Kernel for Attention {
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
         Tier::of(p).types(p)
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 4 { Dtype::F32 } else { p.dtype() }
     }
 
     fn tier(p: &Params) -> usize {
@@ -215,7 +233,7 @@ impl Kernel for Attention {
     fn cost(p: &Params) -> Cost {
         let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
         let moved = 2.0 * length * heads + 2.0 * p.keys() as f64 * kv_heads;
-        Cost { flop: p.flop(), bytes: 4.0 * batch * width * moved }
+        Cost { flop: p.flop(), bytes: p.dtype().bytes() * batch * width * moved }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -232,7 +250,8 @@ impl Kernel for Attention {
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
         let plain = shapes(sizes).into_iter().chain(more).map(|p| Params { tier: plain(&p).code(), ..p });
-        plain.chain(cooperative(sizes)).map(|p| case(p, seed)).collect()
+        let cases = plain.chain(cooperative(sizes)).map(|p| case(p, seed)).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
@@ -274,8 +293,9 @@ pub(crate) fn drawn(draw: &mut Draw, past: usize) -> Params {
     let [batch, length, heads, kv_heads, past, window, width] = sizes.map(|size| size as u32);
     // Some scores are steep.
     let scale = draw.one_of(&[1.0, 1.0, 4.0]) / (width as f32).sqrt();
-    let (cap, precision) = (draw.one_of(&[0.0, 0.0, 1.5, 30.0]), Precision::F32.code());
-    Params { batch, length, heads, kv_heads, scale, past, window, cap, width, tier: 0, precision }
+    let cap = draw.one_of(&[0.0, 0.0, 1.5, 30.0]);
+    let (precision, dtype) = (Precision::F32.code(), draw.stored());
+    Params { batch, length, heads, kv_heads, scale, past, window, cap, width, tier: 0, precision, dtype }
 }
 
 /// Shapes for the checks: one token, windows that no tile divides, odd and wide heads, shared key heads; long and many
@@ -293,6 +313,7 @@ pub(crate) fn shapes(sizes: Sizes) -> Vec<Params> {
         width,
         tier: 0,
         precision: Precision::F32.code(),
+        dtype: Dtype::F32.code(),
     };
     let odd = [
         (1, 1, 1, 1, 1),
@@ -341,6 +362,7 @@ fn cooperative(sizes: Sizes) -> Vec<Params> {
             width,
             tier: tier.code(),
             precision: Precision::Half.code(),
+            dtype: Dtype::F32.code(),
         };
         let mut shapes: Vec<Params> =
             sizes.pick(odd, [(1, 1_031, 3, 1, 64, 0, 0, 0.0)]).into_iter().map(shape).collect();
@@ -394,19 +416,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Two tokens, width 1. Token 0 sees itself; token 1 sees scores 0 and ln 3, so weights 1/4 and 3/4.
-        let params = Params {
-            batch: 1,
-            length: 2,
-            heads: 1,
-            kv_heads: 1,
-            scale: 1.0,
-            past: 0,
-            window: 0,
-            cap: 0.0,
-            width: 1,
-            tier: 0,
-            precision: 0,
-        };
+        let params = Params { batch: 1, length: 2, scale: 1.0, ..shapes(Sizes::Odd)[0] };
         let (mut o, mut lse) = ([0.0; 2], [0.0; 2]);
         let k = [0.0, 3f64.ln()];
         let bindings = Bindings::new(vec![&[5.0, 1.0], &k, &[8.0, 16.0]], vec![&mut o, &mut lse]);

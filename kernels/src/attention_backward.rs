@@ -11,7 +11,7 @@ use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -33,6 +33,7 @@ pub fn attention_backward(
     [dq, dk, dv]: [&View; 3],
 ) -> Result<(), KernelError> {
     let delta = View::whole(device.alloc(lse.len)?);
+    let params = Params { dtype: q.dtype().code(), ..params };
     launch::<AttentionBackward>(device, &params, &[q, k, v, o, lse, dout], &[dq, dk, dv, &delta])
 }
 
@@ -48,7 +49,11 @@ impl Kernel for AttentionBackward {
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
-        vec![("Piece", p.piece().1)]
+        p.types()
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 4 || binding == 9 { Dtype::F32 } else { p.dtype() }
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -105,11 +110,14 @@ impl Kernel for AttentionBackward {
     fn cost(p: &Params) -> Cost {
         let [batch, length, heads, kv_heads, width] = p.sizes().map(|v| v as f64);
         // Five products where the forward has two.
-        Cost { flop: 2.5 * p.flop(), bytes: 4.0 * batch * length * width * (4.0 * heads + 4.0 * kv_heads) }
+        let moved = 4.0 * heads + 4.0 * kv_heads;
+        Cost { flop: 2.5 * p.flop(), bytes: p.dtype().bytes() * batch * length * width * moved }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        shapes(sizes).into_iter().map(|p| case(p, seed)).collect()
+        let halves = shapes(sizes).into_iter().filter(|_| sizes == Sizes::Odd);
+        let halves = halves.map(|p| Params { dtype: Dtype::F16.code(), ..p });
+        shapes(sizes).into_iter().chain(halves).map(|p| case(p, seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
@@ -121,7 +129,8 @@ impl Kernel for AttentionBackward {
 fn case(p: Params, seed: u32) -> Case<Params> {
     let [batch, length, heads, kv_heads, width] = p.sizes();
     let (n, kv, rows) = (batch * length * heads * width, batch * length * kv_heads * width, batch * length * heads);
-    let (q, k, v) = (fill(seed, n, 2.0), fill(seed + 1, kv, 2.0), fill(seed + 2, kv, 1.0));
+    let [q, k, v] = [(0, n, 2.0), (1, kv, 2.0), (2, kv, 1.0)]
+        .map(|(number, count, scale)| p.dtype().round(&fill(seed + number, count, scale)));
     let [q64, k64, v64] = [&q, &k, &v].map(|x| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
     let (mut o, mut lse) = (vec![0.0; n], vec![0.0; rows]);
     Attention::reference(&p, Bindings::new(vec![&q64, &k64, &v64], vec![&mut o, &mut lse]));
@@ -221,19 +230,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // Token 1 weighs v = 8 and 16 by 1/4 and 3/4 (o = 14): ds = (1/4 (8 - 14), 3/4 (16 - 14)) = (-3/2, 3/2).
-        let params = Params {
-            batch: 1,
-            length: 2,
-            heads: 1,
-            kv_heads: 1,
-            scale: 1.0,
-            past: 0,
-            window: 0,
-            cap: 0.0,
-            width: 1,
-            tier: 0,
-            precision: 0,
-        };
+        let params = Params { batch: 1, length: 2, scale: 1.0, ..shapes(Sizes::Odd)[0] };
         let (mut dq, mut dk, mut dv, mut delta) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
         let ln3 = 3f64.ln();
         let (k, lse) = ([0.0, ln3], [0.0, 4f64.ln()]);
@@ -248,19 +245,7 @@ mod tests {
     #[test]
     fn what_a_row_does_not_see_may_overflow() {
         // Token 0's slope for token 1's value, which it does not see, is 1e40: no f32.
-        let params = Params {
-            batch: 1,
-            length: 2,
-            heads: 1,
-            kv_heads: 1,
-            scale: 1.0,
-            past: 0,
-            window: 0,
-            cap: 0.0,
-            width: 1,
-            tier: 0,
-            precision: 0,
-        };
+        let params = Params { batch: 1, length: 2, scale: 1.0, ..shapes(Sizes::Odd)[0] };
         let (mut dq, mut dk, mut dv, mut delta) = ([9.0; 2], [9.0; 2], [9.0; 2], [9.0; 2]);
         let inputs: Vec<&[f32]> =
             vec![&[0.0; 2], &[0.0; 2], &[0.0, 1e20], &[0.0, 5e19], &[0.0, std::f32::consts::LN_2], &[1e20, 0.0]];

@@ -5,15 +5,16 @@
 //! nothing, of which f32 leaves the rounding of its terms. An element of a draw may be off by as much besides as the reference itself
 //! moves, in the root mean square, when each number of its inputs changes by [`NUDGE`] of itself up or down. Where nothing
 //! cancels that is less than half of the tolerance.
+//!
+//! The reference knows nothing of storage: it is given inputs as they are stored, and what it makes is not rounded. An output that is
+//! stored as halves may be off by what that rounding does to each element, and by no more than that besides (`Dtype::rounding`).
 
 use crate::profile::settings;
-use crate::{
-    Bindings, Case, Data, Device, Draw, Dtype, Kernel, KernelError, Parameters, Sizes, View, fill_hash, launch,
-};
+use crate::{Bindings, Case, Data, Device, Draw, Kernel, KernelError, Parameters, Sizes, View, fill_hash, launch};
 use std::collections::BTreeMap;
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want), less in |got - want| what a tier that rounds on its way
-/// may add to it, [`Kernel::rounding`].
+/// may add to it, [`Kernel::rounding`], and what storing it as halves may.
 pub const TOLERANCE: f64 = 3e-5;
 
 /// What inputs of a draw are changed by, of themselves, to see what rounding can do: 168 units in the last place, by which a sum of as
@@ -124,9 +125,13 @@ fn meet<K: Kernel>(
     let want = reference::<K>(case, None);
     let errors = |moved: &[f64]| -> Vec<(usize, (f64, usize))> {
         let checked = (0..got.len()).filter(|&i| !matches!(case.outputs[i], Data::Scratch(_)));
-        let greatest = |i: usize| want[i].iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        let rounded = |i: usize| K::rounding(&case.params, i) * greatest(i);
-        checked.map(|i| (i, worst_error(&got[i], &want[i], moved[i] + rounded(i)))).collect()
+        let worst = |i: usize| {
+            let greatest = want[i].iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            let all = moved[i] + K::rounding(&case.params, i) * greatest;
+            let dtype = K::dtype(&case.params, K::INPUTS.len() + i);
+            worst_error(&got[i], &want[i], |want| all + dtype.rounding(want, device.is_gpu()))
+        };
+        checked.map(|i| (i, worst(i))).collect()
     };
     let mut found = errors(&vec![0.0; got.len()]);
     if seed.is_some() && found.iter().any(|(_, (error, _))| *error > TOLERANCE && error.is_finite()) {
@@ -142,12 +147,12 @@ fn meet<K: Kernel>(
     Ok(())
 }
 
-/// The worst error, past what each element may be off by in any case, and its element; infinite for NaN.
-fn worst_error(got: &[f64], want: &[f64], allowed: f64) -> (f64, usize) {
+/// The worst error, past what each element is allowed to be off by in any case, and its element; infinite for NaN.
+fn worst_error(got: &[f64], want: &[f64], allowed: impl Fn(f64) -> f64) -> (f64, usize) {
     let floor = mean_square(want.iter().copied()).sqrt().max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let error = ((got - want).abs() - allowed) / (want.abs() + floor);
+        let error = ((got - want).abs() - allowed(*want)) / (want.abs() + floor);
         let error = if error.is_nan() { f64::INFINITY } else { error };
         if error > worst.0 {
             worst = (error, i);
@@ -181,13 +186,10 @@ fn reference<K: Kernel>(case: &Case<K::Params>, nudge: Option<u32>) -> Vec<Vec<f
         None => 1.0,
     };
     let widen = |(buffer, data): (usize, &Data)| {
-        let nudged = |values: &[f32]| values.iter().enumerate().map(|(i, &v)| f64::from(v) * way(buffer, i)).collect();
+        let dtype = K::dtype(&case.params, buffer);
         match data {
-            Data::F32(values) => nudged(values),
-            Data::Halves(dtype, values) => {
-                let mut rounded = vec![0.0; values.len()];
-                dtype.decode(&dtype.encode(values), &mut rounded);
-                nudged(&rounded)
+            Data::F32(values) => {
+                dtype.round(values).iter().enumerate().map(|(i, &v)| f64::from(v) * way(buffer, i)).collect()
             }
             Data::U32(ids) => ids.iter().map(|&v| f64::from(v)).collect(),
             Data::Out(count) | Data::Scratch(count) => vec![f64::NAN; *count],
@@ -203,50 +205,69 @@ fn reference<K: Kernel>(case: &Case<K::Params>, nudge: Option<u32>) -> Vec<Vec<f
 
 /// What the device makes of it.
 fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64>>, KernelError> {
-    let (inputs, outputs) = (place(device, &case.inputs)?, place(device, &case.outputs)?);
+    let [inputs, outputs] = place::<K>(device, case)?;
     launch::<K>(device, &case.params, &inputs.iter().collect::<Vec<_>>(), &outputs.iter().collect::<Vec<_>>())?;
     outputs.iter().map(|view| device.read_f64(view)).collect()
 }
 
-/// A case's contents on the device.
-pub(crate) fn place(device: &Device, contents: &[Data]) -> Result<Vec<View>, KernelError> {
-    let place = |data: &Data| -> Result<View, KernelError> {
-        let dtype = if let Data::Halves(dtype, _) = data { *dtype } else { Dtype::F32 };
-        let view = View::whole(device.alloc_as(dtype, data.count())?);
+/// A case's inputs and outputs on the device.
+pub(crate) fn place<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<[Vec<View>; 2], KernelError> {
+    let place = |(binding, data): (usize, &Data)| -> Result<View, KernelError> {
+        let view = View::whole(device.alloc_as(K::dtype(&case.params, binding), data.count())?);
         match data {
-            Data::F32(values) | Data::Halves(_, values) => device.write(&view, values)?,
+            Data::F32(values) => device.write(&view, values)?,
             Data::U32(ids) => device.write_ids(&view, ids)?,
             Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
         }
         Ok(view)
     };
-    contents.iter().map(place).collect()
+    let mut inputs = case.inputs.iter().chain(&case.outputs).enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
+    let outputs = inputs.split_off(case.inputs.len());
+    Ok([inputs, outputs])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Dtype;
     use crate::add::{Add, Params};
 
     #[test]
     fn an_unwritten_output_is_infinitely_wrong() {
-        assert_eq!(worst_error(&[1.0, f64::NAN], &[1.0, 2.0], 0.1), (f64::INFINITY, 1));
-        assert_eq!(worst_error(&[1.0, 2.0], &[1.0, 2.0], 0.0), (0.0, 0));
-        assert!(worst_error(&[1.0, 2.001], &[1.0, 2.0], 0.0).0 > TOLERANCE);
-        assert!(worst_error(&[1.001, 2.0], &[1.0, 2.0], 8e-4).0 > TOLERANCE);
-        assert_eq!(worst_error(&[1.001, 2.0], &[1.0, 2.0], 1.1e-3), (0.0, 0));
+        let worst = |got: [f64; 2], allowed: f64| worst_error(&got, &[1.0, 2.0], |_| allowed);
+        assert_eq!(worst([1.0, f64::NAN], 0.1), (f64::INFINITY, 1));
+        assert_eq!(worst([1.0, 2.0], 0.0), (0.0, 0));
+        assert!(worst([1.0, 2.001], 0.0).0 > TOLERANCE);
+        assert!(worst([1.001, 2.0], 8e-4).0 > TOLERANCE);
+        assert_eq!(worst([1.001, 2.0], 1.1e-3), (0.0, 0));
+    }
+
+    #[test]
+    fn what_is_stored_as_halves_may_be_off_by_their_rounding_and_no_more() {
+        let worst = |got: f64, want: f64, dtype: Dtype, gpu| worst_error(&[got], &[want], |v| dtype.rounding(v, gpu)).0;
+        // Halves next to 2 lie 1 / 512 apart above it: the nearest is half of that away, and the next below, on a GPU, all of it.
+        let unit = 1.0 / 512.0;
+        assert!(worst(2.0 + 0.5 * unit, 2.0, Dtype::F32, true) > TOLERANCE);
+        assert_eq!(worst(2.0, 2.0 + 0.5 * unit, Dtype::F16, false), 0.0);
+        assert!(worst(2.0, 2.0 + 0.6 * unit, Dtype::F16, false) > TOLERANCE);
+        assert_eq!(worst(2.0, 2.0 + 0.99 * unit, Dtype::F16, true), 0.0);
+        assert!(worst(2.0, 2.0 + 1.2 * unit, Dtype::F16, true) > TOLERANCE);
+        // A GPU may write zero for what is no normal number; main memory may not.
+        assert_eq!(worst(0.0, 5e-5, Dtype::F16, true), 0.0);
+        assert!(worst(0.0, 5e-5, Dtype::F16, false) > TOLERANCE);
     }
 
     #[test]
     fn what_cancels_may_be_off_by_the_rounding_of_its_terms_and_no_more() {
         // 1000.0001 less 1000: an f32 has no more than the first digit of what is left.
         let inputs = vec![Data::F32(vec![1_000.000_1; 2]), Data::F32(vec![-1_000.0; 2])];
-        let case = Case { params: Params { count: 2 }, inputs, outputs: vec![Data::Out(2)] };
+        let params = Params { count: 2, dtype: Dtype::F32.code(), b_dtype: Dtype::F32.code() };
+        let case = Case { params, inputs, outputs: vec![Data::Out(2)] };
         let want = reference::<Add>(&case, None);
         let moved = moved::<Add>(&case, &want)[0];
         let error = |off: f64| {
             let got: Vec<f64> = want[0].iter().map(|want| want + off).collect();
-            (worst_error(&got, &want[0], 0.0).0, worst_error(&got, &want[0], moved).0)
+            (worst_error(&got, &want[0], |_| 0.0).0, worst_error(&got, &want[0], |_| moved).0)
         };
         let ((plain, nudged), (_, wrong)) = (error(6e-5), error(0.06));
         assert!(plain > TOLERANCE && nudged < TOLERANCE && wrong > TOLERANCE, "{plain} {nudged} {wrong}");

@@ -4,7 +4,7 @@
 //! x `[rows, x_row]`, y `[rows, y_row]`. Moves 2 units of the block.
 
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -25,6 +25,8 @@ crate::kernel::params! {
         pub y_first: u32,
         /// 1 to add to what y holds.
         pub accumulate: u32,
+        /// How both are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -36,7 +38,7 @@ pub struct Columns;
 /// # Errors
 /// As [`crate::launch`].
 pub fn columns(device: &Device, params: Params, x: &View, y: &View) -> Result<(), KernelError> {
-    launch::<Columns>(device, &params, &[x], &[y])
+    launch::<Columns>(device, &Params { dtype: x.dtype().code(), ..params }, &[x], &[y])
 }
 
 impl Kernel for Columns {
@@ -45,6 +47,14 @@ impl Kernel for Columns {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::COLUMNS];
     const INPUTS: &'static [&'static str] = &["x"];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Dtype::activation(p.dtype).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        Dtype::activation(p.dtype)
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.rows as usize * p.width as usize).div_ceil(256))]
@@ -77,14 +87,15 @@ impl Kernel for Columns {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: if p.accumulate != 0 { n } else { 0.0 }, bytes: 8.0 * n }
+        Cost { flop: if p.accumulate != 0 { n } else { 0.0 }, bytes: 2.0 * Self::dtype(p, 0).bytes() * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let odd =
             [[1, 1, 1, 0, 1, 0, 0], [5, 15, 45, 30, 15, 0, 0], [77, 13, 13, 0, 40, 20, 1], [9, 65, 70, 5, 66, 1, 0]];
         let large = [[66_000, 3, 9, 3, 3, 0, 0], [1025, 2049, 2049, 0, 4098, 2049, 1]];
-        sizes.pick(odd, large).into_iter().map(|numbers| case(numbers, seed)).collect()
+        let cases = sizes.pick(odd, large).into_iter().map(|numbers| case(numbers, seed)).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
@@ -92,7 +103,8 @@ impl Kernel for Columns {
         let [x_first, x_last, y_first, y_last] = [(); 4].map(|()| draw.gap());
         let [x_row, y_row] = [x_first + width + x_last, y_first + width + y_last];
         let numbers = [rows, width, x_row, x_first, y_row, y_first, draw.below(2)];
-        case(numbers.map(|number| number as u32), draw.seed())
+        let case = case(numbers.map(|number| number as u32), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), ..p })
     }
 }
 
@@ -101,7 +113,7 @@ fn case([rows, width, x_row, x_first, y_row, y_first, accumulate]: [u32; 7], see
     // Columns outside the block stay as they are.
     let held = Data::F32(fill(seed + 1, y, 1.0));
     Case {
-        params: Params { rows, width, x_row, y_row, x_first, y_first, accumulate },
+        params: Params { rows, width, x_row, y_row, x_first, y_first, accumulate, dtype: Dtype::F32.code() },
         inputs: vec![Data::F32(fill(seed, x, 1.0))],
         outputs: vec![if y_row == width && accumulate == 0 { Data::Out(y) } else { held }],
     }
@@ -114,7 +126,16 @@ mod tests {
     #[test]
     fn by_hand() {
         let mut y = [10.0, 20.0, 30.0, 40.0];
-        let params = Params { rows: 2, width: 1, x_row: 3, y_row: 2, x_first: 2, y_first: 0, accumulate: 1 };
+        let params = Params {
+            rows: 2,
+            width: 1,
+            x_row: 3,
+            y_row: 2,
+            x_first: 2,
+            y_first: 0,
+            accumulate: 1,
+            dtype: Dtype::F32.code(),
+        };
         Columns::reference(&params, Bindings::new(vec![&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], vec![&mut y]));
         assert_eq!(y, [13.0, 20.0, 36.0, 40.0]);
     }

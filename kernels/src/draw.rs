@@ -1,5 +1,6 @@
 //! What a kernel throws a random launch with: the same seed, the same launch.
 
+use crate::Dtype;
 use crate::fill_hash::hash;
 
 /// Elements of long vectors at the most: more than one task of a CPU body, and more than 256 workgroups.
@@ -65,6 +66,11 @@ impl Draw {
             _ => power + self.below(power),
         };
         size.clamp(1, most.max(1))
+    }
+
+    /// How what mixed precision stores as f16, and all else as f32, is stored: [`Dtype::code`].
+    pub fn stored(&mut self) -> u32 {
+        self.one_of(&[Dtype::F32, Dtype::F16]).code()
     }
 
     /// Elements of a long vector.

@@ -42,8 +42,12 @@ impl Kernel for Embedding {
         vec![("DTYPE", p.dtype)]
     }
 
-    fn dtype(p: &Params, input: usize) -> Dtype {
-        if input == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    }
+
+    fn reads_halves(_: &Params, binding: usize) -> bool {
+        binding == 1
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -99,7 +103,7 @@ impl Kernel for Embedding {
 fn case((tokens, width, rows, dtype): (usize, usize, usize, Dtype), seed: u32) -> Case<Params> {
     Case {
         params: Params { tokens: tokens as u32, width: width as u32, dtype: dtype.code() },
-        inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::stored(dtype, fill(seed + 1, rows * width, 1.0))],
+        inputs: vec![Data::U32(ids(seed, tokens, rows as u32)), Data::F32(fill(seed + 1, rows * width, 1.0))],
         outputs: vec![Data::Out(tokens * width)],
     }
 }

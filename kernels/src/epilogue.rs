@@ -6,14 +6,14 @@
 use crate::activation::with_functions;
 use crate::simd::simd;
 use crate::strips::Strip;
-use crate::{Activation, View};
+use crate::{Activation, Dtype, View};
 
 /// What a launch adds to its product, and the activation that follows.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `[columns]`.
     pub bias: Option<&'a View>,
-    /// Like the result.
+    /// Like the result, and stored like it.
     pub residual: Option<&'a View>,
     /// Of the sum.
     pub activation: Option<Activation>,
@@ -43,9 +43,24 @@ pub(crate) fn constants(code: u32) -> [(&'static str, u32); 4] {
     ]
 }
 
-/// Elements that are read, of a result `[rows, columns]`.
-pub(crate) fn cost(code: u32, rows: f64, columns: f64) -> f64 {
-    f64::from(code & 1) * columns + f64::from(code >> 1 & 1) * rows * columns
+/// True of a launch with a bias, part 0, or a residual, part 1.
+pub(crate) fn has(code: u32, part: usize) -> bool {
+    code >> part & 1 != 0
+}
+
+/// How part 0, the bias, or 1, the residual, is stored, by the codes of what the launch reads anyway and of its result.
+pub(crate) fn dtype(code: u32, part: usize, [other, result]: [u32; 2]) -> Dtype {
+    match (has(code, part), part) {
+        (false, _) => Dtype::activation(other),
+        (true, 0) => Dtype::F32,
+        (true, _) => Dtype::activation(result),
+    }
+}
+
+/// Bytes that are read, of a result `[rows, columns]` with so many an element.
+pub(crate) fn bytes(code: u32, [rows, columns]: [f64; 2], element: f64) -> f64 {
+    let [bias, residual] = [0, 1].map(|part| if has(code, part) { 1.0 } else { 0.0 });
+    columns * (4.0 * bias + element * rows * residual)
 }
 
 /// An epilogue in main memory.
@@ -61,7 +76,7 @@ impl<'a, T: Copy> Ending<'a, T> {
     /// The one of a launch's number and bindings, of results with `columns` columns.
     pub(crate) fn new(code: u32, bias: &'a [T], residual: &'a [T], columns: usize) -> Self {
         let activation = (code >> 2).checked_sub(1).and_then(|i| Activation::ALL.get(i as usize).copied());
-        let [bias, residual] = [(bias, 1), (residual, 2)].map(|(of, bit)| (code & bit != 0).then_some(of));
+        let [bias, residual] = [(bias, 0), (residual, 1)].map(|(of, part)| has(code, part).then_some(of));
         Self { bias, residual, activation, columns }
     }
 

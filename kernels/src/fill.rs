@@ -1,6 +1,7 @@
 //! y = value, everywhere: gradients start at zero. Moves 1 unit.
 
-use crate::{Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, launch};
+use crate::dtype::LEAST_NORMAL;
+use crate::{Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch};
 
 crate::kernel::params! {
     /// Parameters of [`Fill`].
@@ -9,6 +10,8 @@ crate::kernel::params! {
         pub count: u32,
         /// What each becomes.
         pub value: f32,
+        /// How y is stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -20,7 +23,7 @@ pub struct Fill;
 /// # Errors
 /// As [`crate::launch`].
 pub fn fill(device: &Device, value: f32, y: &View) -> Result<(), KernelError> {
-    launch::<Fill>(device, &Params { count: y.len as u32, value }, &[], &[y])
+    launch::<Fill>(device, &Params { count: y.len as u32, value, dtype: y.dtype().code() }, &[], &[y])
 }
 
 impl Kernel for Fill {
@@ -29,6 +32,14 @@ impl Kernel for Fill {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::FILL];
     const INPUTS: &'static [&'static str] = &[];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Self::dtype(p, 0).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        Dtype::activation(p.dtype)
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256))]
@@ -47,20 +58,25 @@ impl Kernel for Fill {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 0.0, bytes: 4.0 * f64::from(p.count) }
+        Cost { flop: 0.0, bytes: Self::dtype(p, 0).bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, _: u32) -> Vec<Case<Params>> {
-        sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(|n| case(n, -1.5)).collect()
+        let cases = sizes.pick([1, 255, 40_001], [16_777_300]).into_iter().map(|n| case(n, -1.5)).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(draw.count(), draw.one_of(&[0.0, -1.5, 1e-30, f32::MAX]))
+        let (count, dtype) = (draw.count(), draw.stored());
+        // The ends of what is stored so.
+        let [least, greatest] = if dtype == Dtype::F16.code() { [LEAST_NORMAL, 65_504.0] } else { [1e-30, f32::MAX] };
+        case(count, draw.one_of(&[0.0, -1.5, least, greatest])).with(|p| Params { dtype, ..p })
     }
 }
 
 fn case(n: usize, value: f32) -> Case<Params> {
-    Case { params: Params { count: n as u32, value }, inputs: vec![], outputs: vec![Data::Out(n)] }
+    let params = Params { count: n as u32, value, dtype: Dtype::F32.code() };
+    Case { params, inputs: vec![], outputs: vec![Data::Out(n)] }
 }
 
 #[cfg(test)]
@@ -70,7 +86,10 @@ mod tests {
     #[test]
     fn by_hand() {
         let mut y = [0.0; 2];
-        Fill::reference(&Params { count: 2, value: 3.0 }, Bindings::new(vec![], vec![&mut y]));
+        Fill::reference(
+            &Params { count: 2, value: 3.0, dtype: Dtype::F32.code() },
+            Bindings::new(vec![], vec![&mut y]),
+        );
         assert_eq!(y, [3.0, 3.0]);
     }
 }

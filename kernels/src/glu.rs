@@ -5,7 +5,7 @@ use crate::activation::{Activation, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ pub struct Glu;
 /// # Errors
 /// As [`crate::launch`].
 pub fn glu(device: &Device, activation: Activation, gate: &View, up: &View, h: &View) -> Result<(), KernelError> {
-    launch::<Glu>(device, &Params::new(h.len, activation), &[gate, up], &[h])
+    launch::<Glu>(device, &Params::of(h, activation), &[gate, up], &[h])
 }
 
 impl Kernel for Glu {
@@ -31,6 +31,14 @@ impl Kernel for Glu {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -55,11 +63,11 @@ impl Kernel for Glu {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 5.0 * f64::from(p.count), bytes: 12.0 * f64::from(p.count) }
+        Cost { flop: 5.0 * f64::from(p.count), bytes: 3.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
+        Params::cases(sizes, |params| case(params, seed))
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {

@@ -4,7 +4,7 @@ use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -21,7 +21,7 @@ pub fn glu_backward(
     [gate, up, dh]: [&View; 3],
     [dgate, dup]: [&View; 2],
 ) -> Result<(), KernelError> {
-    launch::<GluBackward>(device, &Params::new(dh.len, activation), &[gate, up, dh], &[dgate, dup])
+    launch::<GluBackward>(device, &Params::of(dgate, activation), &[gate, up, dh], &[dgate, dup])
 }
 
 impl Kernel for GluBackward {
@@ -33,6 +33,14 @@ impl Kernel for GluBackward {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         p.constants()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        p.types()
+    }
+
+    fn dtype(p: &Params, _: usize) -> Dtype {
+        p.dtype()
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -65,11 +73,11 @@ impl Kernel for GluBackward {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: 12.0 * f64::from(p.count), bytes: 20.0 * f64::from(p.count) }
+        Cost { flop: 12.0 * f64::from(p.count), bytes: 5.0 * p.dtype().bytes() * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        Params::cases(sizes).into_iter().map(|params| case(params, seed)).collect()
+        Params::cases(sizes, |params| case(params, seed))
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {

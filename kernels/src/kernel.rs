@@ -41,8 +41,6 @@ pub fn grid(groups: usize) -> [u32; 3] {
 pub enum Data {
     /// Numbers.
     F32(Vec<f32>),
-    /// Numbers stored as halves of this type.
-    Halves(Dtype, Vec<f32>),
     /// Ids.
     U32(Vec<u32>),
     /// An output of so many elements, poisoned with NaN before the launch.
@@ -52,15 +50,10 @@ pub enum Data {
 }
 
 impl Data {
-    /// Numbers stored as `dtype`.
-    pub(crate) fn stored(dtype: Dtype, values: Vec<f32>) -> Self {
-        if dtype == Dtype::F32 { Self::F32(values) } else { Self::Halves(dtype, values) }
-    }
-
     /// Number of elements.
     pub fn count(&self) -> usize {
         match self {
-            Self::F32(values) | Self::Halves(_, values) => values.len(),
+            Self::F32(values) => values.len(),
             Self::U32(ids) => ids.len(),
             Self::Out(count) | Self::Scratch(count) => *count,
         }
@@ -86,7 +79,9 @@ impl Sizes {
     }
 }
 
-/// One launch on which all bodies must agree: parameters, inputs, and outputs with what they hold beforehand.
+/// One launch on which all bodies must agree: parameters, inputs, and outputs with what they hold beforehand. Numbers are
+/// stored as the kernel's [`Kernel::dtype`] says.
+#[derive(Clone)]
 pub struct Case<P> {
     /// Parameters of the launch.
     pub params: P,
@@ -94,6 +89,24 @@ pub struct Case<P> {
     pub inputs: Vec<Data>,
     /// Outputs in binding order.
     pub outputs: Vec<Data>,
+}
+
+impl<P: Clone> Case<P> {
+    /// This one with what `change` makes of its parameters.
+    pub(crate) fn with(self, change: impl FnOnce(P) -> P) -> Self {
+        Self { params: change(self.params), ..self }
+    }
+
+    /// `cases`, and where the sizes are odd each of them again with what each of `stored` makes of its parameters: operands that
+    /// are stored as halves.
+    pub(crate) fn and(mut cases: Vec<Self>, sizes: Sizes, stored: &[fn(P) -> P]) -> Vec<Self> {
+        if sizes == Sizes::Odd {
+            let again = stored.iter().flat_map(|&change| cases.iter().map(move |case| case.clone().with(change)));
+            let again: Vec<Self> = again.collect();
+            cases.extend(again);
+        }
+        cases
+    }
 }
 
 /// A launch's parameters: u32 and f32 fields, named and laid out as in the WGSL's `struct Params`, which a test compares.
@@ -150,8 +163,9 @@ pub trait Kernel: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// How input number `input` is stored: only a weight may be other than f32.
-    fn dtype(_params: &Self::Params, _input: usize) -> Dtype {
+    /// How the buffer at a binding is stored, counted from 0 on, inputs and then outputs: a weight as f32 or halves, and what
+    /// mixed precision stores as f16, as f32 or that.
+    fn dtype(_params: &Self::Params, _binding: usize) -> Dtype {
         Dtype::F32
     }
 
@@ -159,6 +173,17 @@ pub trait Kernel: Send + Sync + 'static {
     /// already: as a share of that output's greatest element. [`check`](crate::check) accepts as much.
     fn rounding(_params: &Self::Params, _output: usize) -> f64 {
         0.0
+    }
+
+    /// True where the CPU body reads halves itself; of all other bindings it is given f32, which are widened before and rounded
+    /// after.
+    fn reads_halves(_params: &Self::Params, _binding: usize) -> bool {
+        false
+    }
+
+    /// True for an f32 input that a GPU may round to f16: what runs in main memory does so, for the numbers to be the same.
+    fn rounds(_params: &Self::Params, _input: usize) -> bool {
+        false
     }
 
     /// The dispatches of a launch, in order.
@@ -207,7 +232,7 @@ pub fn launch<K: Kernel>(
     }
     let names = K::INPUTS.iter().chain(K::OUTPUTS);
     for (i, (view, name)) in inputs.iter().chain(outputs).zip(names).enumerate() {
-        let wanted = if i < inputs.len() { K::dtype(params, i) } else { Dtype::F32 };
+        let wanted = K::dtype(params, i);
         if view.dtype() != wanted {
             return Err(fail(format!("{name} is {}, {} expected", view.dtype().name(), wanted.name())));
         }

@@ -2,9 +2,9 @@
 //!
 //! a `[batch, m, k]`, b `[batch, k, n]` through strides, c `[batch, m, n]` row-major. A transposed operand is the same
 //! buffer with its strides swapped, so y = x W^T, dx = dy W and dW += dy^T x are this one kernel. The CPU body is the
-//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves. On a GPU there are
-//! several shaders, of which shapes and the device choose one: [`Tier`]. What is added, and the activation f, are an
-//! [epilogue]: bias `[n]`, residual like c.
+//! `gemm` crate's kernel for f32. b, which is the weight in the first two, may be stored as halves; in mixed precision a and c
+//! may be stored as f16. On a GPU there are several shaders, of which shapes and the device choose one: [`Tier`]. What is added, and the
+//! activation f, are an [epilogue]: bias `[n]`, residual like c.
 
 mod cases;
 mod tier;
@@ -25,7 +25,8 @@ use crate::{
 pub enum Precision {
     /// Nothing.
     F32,
-    /// They may be rounded to f16, where that is faster: nothing in them is past 65,504. Sums are f32.
+    /// What is f32 of them is rounded to f16 by a GPU that has a faster way then, and in main memory; what is past 65,504 becomes
+    /// infinite. Sums are f32.
     Half,
 }
 
@@ -73,6 +74,10 @@ crate::kernel::params! {
         pub precision: u32,
         /// What becomes of the product: [`Epilogue`]'s number; in the WGSL constants of the pipeline.
         pub epilogue: u32,
+        /// How a is stored: [`Dtype::code`].
+        pub a_dtype: u32,
+        /// How c is.
+        pub c_dtype: u32,
     }
 }
 
@@ -101,6 +106,8 @@ impl Params {
             tier: Tier::Small.code(),
             precision: Precision::F32.code(),
             epilogue: 0,
+            a_dtype: Dtype::F32.code(),
+            c_dtype: Dtype::F32.code(),
         }
     }
 
@@ -113,7 +120,7 @@ impl Params {
 /// The kernel.
 pub struct Matmul;
 
-/// c (+)= alpha a b, with b as it is stored, and what the epilogue makes of that.
+/// c (+)= alpha a b, with all three as they are stored, and what the epilogue makes of that.
 ///
 /// # Errors
 /// As [`crate::launch`].
@@ -125,7 +132,8 @@ pub fn matmul(
     c: &View,
 ) -> Result<(), KernelError> {
     let [bias, residual] = epilogue.views(a);
-    let params = Params { dtype: b.dtype().code(), epilogue: epilogue.code(), ..params };
+    let [a_dtype, dtype, c_dtype] = [a, b, c].map(|view| view.dtype().code());
+    let params = Params { a_dtype, dtype, c_dtype, epilogue: epilogue.code(), ..params };
     let whole = |params: &Params, c: &View| launch::<Matmul>(device, params, &[a, b, bias, residual], &[c]);
     if !device.is_gpu() {
         return whole(&params, c);
@@ -138,6 +146,7 @@ pub fn matmul(
     }
     let keep = params.accumulate != 0;
     let (params, parts) = in_parts(&params, parts);
+    let params = Params { c_dtype: Dtype::F32.code(), ..params };
     let sums = View::whole(device.alloc(parts * c.len)?);
     whole(&params, &sums)?;
     sum_rows_to(device, &sums, c, keep, params.n as usize, epilogue)
@@ -172,8 +181,21 @@ impl Kernel for Matmul {
         Tier::of(p).shader()
     }
 
-    fn dtype(p: &Params, input: usize) -> Dtype {
-        if input == 1 { Dtype::from_code(p.dtype) } else { Dtype::F32 }
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.a_dtype),
+            1 => Dtype::from_code(p.dtype),
+            2 | 3 => epilogue::dtype(p.epilogue, binding - 2, [p.a_dtype, p.c_dtype]),
+            _ => Dtype::activation(p.c_dtype),
+        }
+    }
+
+    fn reads_halves(p: &Params, binding: usize) -> bool {
+        binding == 1 || matches!(binding, 2 | 3) && !epilogue::has(p.epilogue, binding - 2)
+    }
+
+    fn rounds(p: &Params, input: usize) -> bool {
+        input < 2 && p.precision == Precision::Half.code() && Self::dtype(p, input) == Dtype::F32
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -240,9 +262,9 @@ impl Kernel for Matmul {
     fn cost(p: &Params) -> Cost {
         let [batch, m, n] = [p.batch, p.m, p.n].map(f64::from);
         let terms = (batch - 1.0) * f64::from(p.k) + f64::from(p.k_last);
-        let weight = if p.dtype == Dtype::F32.code() { 4.0 } else { 2.0 };
-        let added = epilogue::cost(p.epilogue, batch * m, n);
-        Cost { flop: 2.0 * m * n * terms, bytes: 4.0 * (m * terms + batch * m * n + added) + weight * n * terms }
+        let [a, b, c] = [0, 1, 4].map(|binding| Self::dtype(p, binding).bytes());
+        let added = epilogue::bytes(p.epilogue, [batch * m, n], c);
+        Cost { flop: 2.0 * m * n * terms, bytes: a * m * terms + b * n * terms + c * batch * m * n + added }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {

@@ -43,8 +43,9 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_named() {
-        let params = crate::scale::Params { count: 7, alpha: 0.5, accumulate: 1 };
+        let params = crate::scale::Params { count: 7, alpha: 0.5, accumulate: 1, dtype: 0, y_dtype: 1 };
         let fields = <crate::scale::Params as crate::Parameters>::FIELDS;
-        assert_eq!(settings(fields, bytemuck::bytes_of(&params)), [("count", 7), ("accumulate", 1)]);
+        let expected = [("count", 7), ("accumulate", 1), ("dtype", 0), ("y_dtype", 1)];
+        assert_eq!(settings(fields, bytemuck::bytes_of(&params)), expected);
     }
 }

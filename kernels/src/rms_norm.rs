@@ -8,7 +8,7 @@
 
 use crate::simd::{dot, simd, sum};
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -25,6 +25,10 @@ crate::kernel::params! {
         pub offset: f32,
         /// 1 to take the mean off x, and add a bias.
         pub centered: u32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How y is.
+        pub y_dtype: u32,
     }
 }
 
@@ -43,8 +47,13 @@ pub fn rms_norm(
     [y, scales]: [&View; 2],
 ) -> Result<(), KernelError> {
     let width = weight.len;
-    let rows = (x.len / width.max(1)) as u32;
-    let params = Params { rows, width: width as u32, epsilon, offset, centered: bias.is_some().into() };
+    let params = Params {
+        epsilon,
+        centered: bias.is_some().into(),
+        dtype: x.dtype().code(),
+        y_dtype: y.dtype().code(),
+        ..params(x.len / width.max(1), width, offset)
+    };
     launch::<RmsNorm>(device, &params, &[x, weight, bias.unwrap_or(weight)], &[y, scales])
 }
 
@@ -54,6 +63,18 @@ impl Kernel for RmsNorm {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM];
     const INPUTS: &'static [&'static str] = &["x", "weight", "bias"];
     const OUTPUTS: &'static [&'static str] = &["y", "scales"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredY", Self::dtype(p, 3).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            3 => Dtype::activation(p.y_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.rows as usize)]
@@ -92,7 +113,8 @@ impl Kernel for RmsNorm {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: if p.centered != 0 { 7.0 } else { 4.0 } * n, bytes: 8.0 * n }
+        let bytes = Self::dtype(p, 0).bytes() + Self::dtype(p, 3).bytes();
+        Cost { flop: if p.centered != 0 { 7.0 } else { 4.0 } * n, bytes: bytes * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -104,12 +126,16 @@ impl Kernel for RmsNorm {
         // Rows far from zero: their mean is much greater than what is left of them.
         let mut far = case((7, 130), [1.0, 0.0], 1, seed);
         far.inputs[0] = Data::F32(fill(seed, 7 * 130, 1.0).into_iter().map(|x| x + 30.0).collect());
-        cases.chain(small).chain(offset).chain([far]).collect()
+        let cases = cases.chain(small).chain(offset).chain([far]).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { y_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), y_dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let scale_and_offset = [draw.one_of(&[1.0, SMALL]), draw.one_of(&[0.0, 1.0])];
-        case(draw.rows(), scale_and_offset, draw.bit().into(), draw.seed())
+        let case = case(draw.rows(), scale_and_offset, draw.bit().into(), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), y_dtype: draw.stored(), ..p })
     }
 }
 
@@ -118,7 +144,7 @@ const SMALL: f32 = 1e-3;
 
 fn case((rows, width): (usize, usize), [scale, offset]: [f32; 2], centered: u32, seed: u32) -> Case<Params> {
     Case {
-        params: Params { rows: rows as u32, width: width as u32, epsilon: 1e-5, offset, centered },
+        params: Params { epsilon: 1e-5, centered, ..params(rows, width, offset) },
         inputs: vec![
             Data::F32(fill(seed, rows * width, scale)),
             Data::F32(fill(seed + 1, width, 1.0)),
@@ -126,6 +152,12 @@ fn case((rows, width): (usize, usize), [scale, offset]: [f32; 2], centered: u32,
         ],
         outputs: vec![Data::Out(rows * width), Data::Out((1 + centered as usize) * rows)],
     }
+}
+
+/// Of rows in f32 that are not centered, without an epsilon.
+fn params(rows: usize, width: usize, offset: f32) -> Params {
+    let (rows, width, dtype) = (rows as u32, width as u32, Dtype::F32.code());
+    Params { rows, width, epsilon: 0.0, offset, centered: 0, dtype, y_dtype: dtype }
 }
 
 simd! {
@@ -156,7 +188,7 @@ mod tests {
     fn by_hand() {
         // mean(3^2, 4^2) = 12.5.
         let (mut y, mut r) = ([0.0; 2], [0.0]);
-        let params = Params { rows: 1, width: 2, epsilon: 0.0, offset: 0.0, centered: 0 };
+        let params = params(1, 2, 0.0);
         RmsNorm::reference(&params, Bindings::new(vec![&[3.0, 4.0], &[1.0, 2.0], &[]], vec![&mut y, &mut r]));
         approx::assert_relative_eq!(y[0], 3.0 / 12.5f64.sqrt(), epsilon = 1e-12);
         approx::assert_relative_eq!(y[1], 8.0 / 12.5f64.sqrt(), epsilon = 1e-12);

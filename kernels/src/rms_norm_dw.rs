@@ -5,7 +5,7 @@
 
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -25,6 +25,19 @@ crate::kernel::params! {
         pub accumulate: u32,
         /// 1 if the mean was taken off x.
         pub centered: u32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How dy is.
+        pub dy_dtype: u32,
+    }
+}
+
+impl Params {
+    /// Of rows in f32 that are not centered, whose sum is new.
+    fn new(rows: usize, width: usize) -> Self {
+        let [rows, width, chunk] = [rows, width, CHUNK].map(|v| v as u32);
+        let dtype = Dtype::F32.code();
+        Self { rows, width, chunk, accumulate: 0, centered: 0, dtype, dy_dtype: dtype }
     }
 }
 
@@ -43,11 +56,11 @@ pub fn rms_norm_dw(
 ) -> Result<(), KernelError> {
     let rows = x.len / dw.len.max(1);
     let params = Params {
-        rows: rows as u32,
-        width: dw.len as u32,
-        chunk: CHUNK as u32,
         accumulate: accumulate.into(),
         centered: (scales.len != rows).into(),
+        dtype: x.dtype().code(),
+        dy_dtype: dy.dtype().code(),
+        ..Params::new(rows, dw.len)
     };
     let partial = View::whole(device.alloc(rows.div_ceil(CHUNK) * dw.len)?);
     launch::<RmsNormDw>(device, &params, &[x, scales, dy], &[&partial, dw])
@@ -59,6 +72,18 @@ impl Kernel for RmsNormDw {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DW];
     const INPUTS: &'static [&'static str] = &["x", "scales", "dy"];
     const OUTPUTS: &'static [&'static str] = &["partial", "dw"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredDy", Self::dtype(p, 2).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            2 => Dtype::activation(p.dy_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         let (width, chunks) = (p.width as usize, p.rows.div_ceil(p.chunk) as usize);
@@ -97,30 +122,29 @@ impl Kernel for RmsNormDw {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: if p.centered != 0 { 4.0 } else { 3.0 } * n, bytes: 8.0 * n }
+        let bytes = Self::dtype(p, 0).bytes() + Self::dtype(p, 2).bytes();
+        Cost { flop: if p.centered != 0 { 4.0 } else { 3.0 } * n, bytes: bytes * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let odd = [(1, 1, false), (63, 65, true), (65, 3, false), (200, 129, true)];
         let shapes = sizes.pick(odd, [(66_000, 129, false), (130, 70_001, true)]).into_iter();
-        shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect()
+        let cases = shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { dy_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), dy_dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let (rows, width) = draw.rows();
-        case((rows, width, draw.bit()), draw.bit().into(), draw.seed())
+        let case = case((rows, width, draw.bit()), draw.bit().into(), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), dy_dtype: draw.stored(), ..p })
     }
 }
 
 fn case((rows, width, keep): (usize, usize, bool), centered: u32, seed: u32) -> Case<Params> {
     Case {
-        params: Params {
-            rows: rows as u32,
-            width: width as u32,
-            chunk: CHUNK as u32,
-            accumulate: keep.into(),
-            centered,
-        },
+        params: Params { accumulate: keep.into(), centered, ..Params::new(rows, width) },
         inputs: vec![
             Data::F32(fill(seed, rows * width, 1.0)),
             Data::F32(fill(seed + 1, (1 + centered as usize) * rows, 2.0)),
@@ -158,7 +182,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut dw) = ([0.0], [1.0]);
-        let params = Params { rows: 2, width: 1, chunk: 64, accumulate: 1, centered: 0 };
+        let params = Params { accumulate: 1, ..Params::new(2, 1) };
         let bindings = Bindings::new(vec![&[2.0, 3.0], &[1.0, 0.5], &[10.0, 20.0]], vec![&mut partial, &mut dw]);
         RmsNormDw::reference(&params, bindings);
         assert_eq!(dw, [51.0]);

@@ -5,7 +5,7 @@
 
 use crate::simd::{dot, dot3, simd, sum};
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -20,6 +20,10 @@ crate::kernel::params! {
         pub offset: f32,
         /// 1 if the mean was taken off x.
         pub centered: u32,
+        /// How x and dx are stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How dy is.
+        pub dy_dtype: u32,
     }
 }
 
@@ -37,8 +41,12 @@ pub fn rms_norm_dx(
     dx: &View,
 ) -> Result<(), KernelError> {
     let rows = x.len / weight.len.max(1);
-    let centered = (scales.len != rows).into();
-    let params = Params { rows: rows as u32, width: weight.len as u32, offset, centered };
+    let params = Params {
+        centered: (scales.len != rows).into(),
+        dtype: x.dtype().code(),
+        dy_dtype: dy.dtype().code(),
+        ..params(rows, weight.len, offset)
+    };
     launch::<RmsNormDx>(device, &params, &[x, weight, scales, dy], &[dx])
 }
 
@@ -48,6 +56,18 @@ impl Kernel for RmsNormDx {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::RMS_NORM_DX];
     const INPUTS: &'static [&'static str] = &["x", "weight", "scales", "dy"];
     const OUTPUTS: &'static [&'static str] = &["dx"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredDy", Self::dtype(p, 3).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 | 4 => Dtype::activation(p.dtype),
+            3 => Dtype::activation(p.dy_dtype),
+            _ => Dtype::F32,
+        }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", p.rows as usize)]
@@ -83,24 +103,29 @@ impl Kernel for RmsNormDx {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
-        Cost { flop: if p.centered != 0 { 11.0 } else { 7.0 } * n, bytes: 12.0 * n }
+        let bytes = 2.0 * Self::dtype(p, 0).bytes() + Self::dtype(p, 3).bytes();
+        Cost { flop: if p.centered != 0 { 11.0 } else { 7.0 } * n, bytes: bytes * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let odd = [(1, 1, 0.0), (3, 63, 1.0), (5, 65, 0.0), (77, 129, 0.0), (2, 1000, 1.0)];
         let shapes = sizes.pick(odd, [(66_000, 5, 0.0), (1025, 2049, 0.0)]).into_iter();
-        shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect()
+        let cases = shapes.flat_map(|shape| [0, 1].map(|centered| case(shape, centered, seed))).collect();
+        // Of the stream, and of what is added to it.
+        let stream = |p| Params { dy_dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[stream, |p| Params { dtype: Dtype::F16.code(), dy_dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let (rows, width) = draw.rows();
-        case((rows, width, draw.one_of(&[0.0, 1.0])), draw.bit().into(), draw.seed())
+        let case = case((rows, width, draw.one_of(&[0.0, 1.0])), draw.bit().into(), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), dy_dtype: draw.stored(), ..p })
     }
 }
 
 fn case((rows, width, offset): (usize, usize, f32), centered: u32, seed: u32) -> Case<Params> {
     Case {
-        params: Params { rows: rows as u32, width: width as u32, offset, centered },
+        params: Params { centered, ..params(rows, width, offset) },
         inputs: vec![
             Data::F32(fill(seed, rows * width, 1.0)),
             Data::F32(fill(seed + 1, width, 1.0)),
@@ -109,6 +134,12 @@ fn case((rows, width, offset): (usize, usize, f32), centered: u32, seed: u32) ->
         ],
         outputs: vec![Data::Out(rows * width)],
     }
+}
+
+/// Of rows in f32 that are not centered.
+fn params(rows: usize, width: usize, offset: f32) -> Params {
+    let (rows, width, dtype) = (rows as u32, width as u32, Dtype::F32.code());
+    Params { rows, width, offset, centered: 0, dtype, dy_dtype: dtype }
 }
 
 simd! {
@@ -137,15 +168,12 @@ mod tests {
         // x = (1, 1), r = 1, w = (1, 1), dy = (1, 0): mean = 1/2, dx = (1/2, -1/2).
         let mut dx = [0.0; 2];
         let bindings = Bindings::new(vec![&[1.0, 1.0], &[1.0, 1.0], &[1.0], &[1.0, 0.0]], vec![&mut dx]);
-        RmsNormDx::reference(&Params { rows: 1, width: 2, offset: 0.0, centered: 0 }, bindings);
+        RmsNormDx::reference(&params(1, 2, 0.0), bindings);
         assert_eq!(dx, [0.5, -0.5]);
         // Centered, x = (2, 3, 4) is (-1, 0, 1), w dy = (3, 0, 0): lift 1, mean(w dy x) = -1, dx = r (3, 0, 0) - r + r^3 (-1, 0, 1).
         let mut dx = [0.0; 3];
         let inputs: Vec<&[f64]> = vec![&[2.0, 3.0, 4.0], &[1.0; 3], &[0.5, 3.0], &[3.0, 0.0, 0.0]];
-        RmsNormDx::reference(
-            &Params { rows: 1, width: 3, offset: 0.0, centered: 1 },
-            Bindings::new(inputs, vec![&mut dx]),
-        );
+        RmsNormDx::reference(&Params { centered: 1, ..params(1, 3, 0.0) }, Bindings::new(inputs, vec![&mut dx]));
         assert_eq!(dx, [0.875, -0.5, -0.375]);
     }
 }

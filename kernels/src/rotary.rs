@@ -7,7 +7,7 @@
 
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -26,6 +26,8 @@ crate::kernel::params! {
         pub sign: f32,
         /// Position of a window's first token.
         pub first: u32,
+        /// How x and y are stored: [`Dtype::code`].
+        pub dtype: u32,
     }
 }
 
@@ -37,7 +39,7 @@ pub struct Rotary;
 /// # Errors
 /// As [`crate::launch`].
 pub fn rotary(device: &Device, p: Params, x: &View, cosine: &View, sine: &View, y: &View) -> Result<(), KernelError> {
-    launch::<Rotary>(device, &p, &[x, cosine, sine], &[y])
+    launch::<Rotary>(device, &Params { dtype: x.dtype().code(), ..p }, &[x, cosine, sine], &[y])
 }
 
 impl Kernel for Rotary {
@@ -46,6 +48,14 @@ impl Kernel for Rotary {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::ROTARY];
     const INPUTS: &'static [&'static str] = &["x", "cosine", "sine"];
     const OUTPUTS: &'static [&'static str] = &["y"];
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("Stored", Dtype::activation(p.dtype).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        if binding == 0 || binding == 3 { Dtype::activation(p.dtype) } else { Dtype::F32 }
+    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", ((p.tokens * p.heads * p.width / 2) as usize).div_ceil(256))]
@@ -80,7 +90,7 @@ impl Kernel for Rotary {
 
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.tokens) * f64::from(p.heads) * f64::from(p.width);
-        Cost { flop: 3.0 * n, bytes: 8.0 * n }
+        Cost { flop: 3.0 * n, bytes: 2.0 * Self::dtype(p, 0).bytes() * n }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -92,12 +102,14 @@ impl Kernel for Rotary {
             ([2, 5, 3, 1, 8], 1.0),
         ];
         let large = [([17, 0, 1025, 8, 128], -1.0)];
-        sizes.pick(odd, large).into_iter().map(|(shape, sign)| case(shape, sign, seed)).collect()
+        let cases = sizes.pick(odd, large).into_iter().map(|(shape, sign)| case(shape, sign, seed)).collect();
+        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let shape = [draw.size(4), draw.gap(), draw.size(100), draw.size(5), 2 * draw.size(64)];
-        case(shape, draw.one_of(&[1.0, -1.0]), draw.seed())
+        let case = case(shape, draw.one_of(&[1.0, -1.0]), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), ..p })
     }
 }
 
@@ -106,7 +118,7 @@ fn case([windows, first, length, heads, width]: [usize; 5], sign: f32, seed: u32
     let table = (first + length) * width / 2;
     let [tokens, first, length, heads, width] = [windows * length, first, length, heads, width].map(|size| size as u32);
     Case {
-        params: Params { tokens, length, heads, width, sign, first },
+        params: Params { tokens, length, heads, width, sign, first, dtype: Dtype::F32.code() },
         inputs: vec![
             Data::F32(fill(seed, n, 1.0)),
             Data::F32(fill(seed + 1, table, 1.0)),
@@ -140,7 +152,7 @@ mod tests {
     fn by_hand() {
         // A quarter turn takes (1, 2) to (-2, 1).
         let mut y = [0.0; 2];
-        let params = Params { tokens: 1, length: 1, heads: 1, width: 2, sign: 1.0, first: 0 };
+        let params = Params { tokens: 1, length: 1, heads: 1, width: 2, sign: 1.0, first: 0, dtype: Dtype::F32.code() };
         Rotary::reference(&params, Bindings::new(vec![&[1.0, 2.0], &[0.0], &[1.0]], vec![&mut y]));
         assert_eq!(y, [-2.0, 1.0]);
     }

@@ -1,4 +1,4 @@
-//! sum (+)= sum of x_i^2: gradient norms. x `[count]`, sum `[1]`. Chunks first, then the chunks in order, so that the bits
+//! sum (+)= factor sum of x_i^2: gradient norms, of gradients that are scaled by 1 / sqrt(factor). x `[count]`, sum `[1]`. Chunks first, then the chunks in order, so that the bits
 //! do not depend on the number of threads. Moves 1 unit.
 
 use crate::simd::{dot, simd};
@@ -19,18 +19,20 @@ crate::kernel::params! {
         pub chunk: u32,
         /// 1 to add to what `sum` holds.
         pub accumulate: u32,
+        /// Factor of the sum.
+        pub factor: f32,
     }
 }
 
 /// The kernel.
 pub struct SumOfSquares;
 
-/// sum = sum of squares of `x`, or sum += it.
+/// sum = `factor` times the sum of squares of `x`, or sum += it.
 ///
 /// # Errors
 /// As [`crate::launch`].
-pub fn sum_of_squares(device: &Device, x: &View, sum: &View, accumulate: bool) -> Result<(), KernelError> {
-    let params = Params { count: x.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into() };
+pub fn sum_of_squares(device: &Device, factor: f32, x: &View, sum: &View, accumulate: bool) -> Result<(), KernelError> {
+    let params = Params { count: x.len as u32, chunk: CHUNK as u32, accumulate: accumulate.into(), factor };
     let partial = View::whole(device.alloc(x.len.div_ceil(CHUNK))?);
     launch::<SumOfSquares>(device, &params, &[x], &[&partial, sum])
 }
@@ -49,7 +51,7 @@ impl Kernel for SumOfSquares {
     fn cpu(p: &Params, bindings: Bindings<f32>) {
         let ([x], [partial, sum]) = bindings.take();
         partial.par_iter_mut().zip(x.par_chunks(p.chunk as usize)).for_each(|(partial, x)| {
-            *partial = square(x);
+            *partial = p.factor * square(x);
         });
         let before = if p.accumulate != 0 { sum[0] } else { 0.0 };
         sum[0] = before + partial.iter().sum::<f32>();
@@ -58,7 +60,7 @@ impl Kernel for SumOfSquares {
     fn reference(p: &Params, bindings: Bindings<f64>) {
         let ([x], [_, sum]) = bindings.take();
         let before = if p.accumulate != 0 { sum[0] } else { 0.0 };
-        sum[0] = before + x.iter().map(|v| v * v).sum::<f64>();
+        sum[0] = before + f64::from(p.factor) * x.iter().map(|v| v * v).sum::<f64>();
     }
 
     fn cost(p: &Params) -> Cost {
@@ -77,7 +79,7 @@ impl Kernel for SumOfSquares {
 
 fn case((n, keep): (usize, bool), seed: u32) -> Case<Params> {
     Case {
-        params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into() },
+        params: Params { count: n as u32, chunk: CHUNK as u32, accumulate: keep.into(), factor: 0.75 },
         inputs: vec![Data::F32(fill(seed, n, 1.0))],
         outputs: vec![
             Data::Scratch(n.div_ceil(CHUNK)),
@@ -99,8 +101,8 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut sum) = ([0.0], [1.0]);
-        let params = Params { count: 2, chunk: 64, accumulate: 1 };
+        let params = Params { count: 2, chunk: 64, accumulate: 1, factor: 0.5 };
         SumOfSquares::reference(&params, Bindings::new(vec![&[3.0, 4.0]], vec![&mut partial, &mut sum]));
-        assert_eq!(sum, [26.0]);
+        assert_eq!(sum, [13.5]);
     }
 }

@@ -7,7 +7,7 @@
 use crate::epilogue::{self, Ending, Epilogue};
 use crate::simd::simd;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -29,6 +29,18 @@ crate::kernel::params! {
         pub columns: u32,
         /// What becomes of the sum: [`Epilogue`]'s number; in the WGSL constants of the pipeline.
         pub epilogue: u32,
+        /// How x is stored: [`Dtype::code`].
+        pub dtype: u32,
+        /// How y and the residual are.
+        pub y_dtype: u32,
+    }
+}
+
+impl Params {
+    fn new(rows: usize, width: usize) -> Self {
+        let [rows, width, chunk] = [rows, width, CHUNK].map(|v| v as u32);
+        let dtype = Dtype::F32.code();
+        Self { rows, width, chunk, accumulate: 0, columns: width, epilogue: 0, dtype, y_dtype: dtype }
     }
 }
 
@@ -57,12 +69,12 @@ pub(crate) fn sum_rows_to(
 ) -> Result<(), KernelError> {
     let rows = x.len / y.len.max(1);
     let params = Params {
-        rows: rows as u32,
-        width: y.len as u32,
-        chunk: CHUNK as u32,
         accumulate: accumulate.into(),
         columns: columns as u32,
         epilogue: epilogue.code(),
+        dtype: x.dtype().code(),
+        y_dtype: y.dtype().code(),
+        ..Params::new(rows, y.len)
     };
     let partial = View::whole(device.alloc(rows.div_ceil(CHUNK) * y.len)?);
     let [bias, residual] = epilogue.views(x);
@@ -78,6 +90,23 @@ impl Kernel for SumRows {
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
         epilogue::constants(p.epilogue).to_vec()
+    }
+
+    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
+        vec![("StoredX", Self::dtype(p, 0).wgsl()[0]), ("StoredY", Self::dtype(p, 4).wgsl()[0])]
+    }
+
+    fn dtype(p: &Params, binding: usize) -> Dtype {
+        match binding {
+            0 => Dtype::activation(p.dtype),
+            1 | 2 => epilogue::dtype(p.epilogue, binding - 1, [p.dtype, p.y_dtype]),
+            3 => Dtype::F32,
+            _ => Dtype::activation(p.y_dtype),
+        }
+    }
+
+    fn reads_halves(p: &Params, binding: usize) -> bool {
+        matches!(binding, 1 | 2) && !epilogue::has(p.epilogue, binding - 1)
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
@@ -115,7 +144,8 @@ impl Kernel for SumRows {
     fn cost(p: &Params) -> Cost {
         let n = f64::from(p.rows) * f64::from(p.width);
         let (columns, width) = (f64::from(p.columns), f64::from(p.width));
-        Cost { flop: n, bytes: 4.0 * (n + epilogue::cost(p.epilogue, width / columns, columns)) }
+        let added = epilogue::bytes(p.epilogue, [width / columns, columns], Self::dtype(p, 4).bytes());
+        Cost { flop: n, bytes: Self::dtype(p, 0).bytes() * n + added }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
@@ -129,26 +159,23 @@ impl Kernel for SumRows {
             (2, 12, false, 3, 3 | 2 << 2),
         ];
         let large = [(66_000, 129, false, 129, 0), (130, 70_001, true, 70_001, 0)];
-        sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect()
+        let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, seed)).collect();
+        // The gradient of a bias, and a product's parts.
+        let bias = |p| Params { dtype: Dtype::F16.code(), ..p };
+        Case::and(cases, sizes, &[bias, |p| Params { y_dtype: Dtype::F16.code(), ..p }])
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let (rows, columns) = draw.rows();
         let width = columns * draw.size(5);
-        case((rows, width, draw.bit(), columns, draw.one_of(&[0, 0, 1, 2, 3 | 2 << 2])), draw.seed())
+        let case = case((rows, width, draw.bit(), columns, draw.one_of(&[0, 0, 1, 2, 3 | 2 << 2])), draw.seed());
+        case.with(|p| Params { dtype: draw.stored(), y_dtype: draw.stored(), ..p })
     }
 }
 
 fn case((rows, width, keep, columns, epilogue): (usize, usize, bool, usize, u32), seed: u32) -> Case<Params> {
     Case {
-        params: Params {
-            rows: rows as u32,
-            width: width as u32,
-            chunk: CHUNK as u32,
-            accumulate: keep.into(),
-            columns: columns as u32,
-            epilogue,
-        },
+        params: Params { accumulate: keep.into(), columns: columns as u32, epilogue, ..Params::new(rows, width) },
         inputs: vec![
             Data::F32(fill(seed, rows * width, 1.0)),
             Data::F32(fill(seed + 2, columns, 1.0)),
@@ -177,7 +204,7 @@ mod tests {
     #[test]
     fn by_hand() {
         let (mut partial, mut y) = ([0.0; 2], [1.0, 2.0]);
-        let params = Params { rows: 2, width: 2, chunk: 64, accumulate: 1, columns: 2, epilogue: 0 };
+        let params = Params { accumulate: 1, ..Params::new(2, 2) };
         let inputs: Vec<&[f64]> = vec![&[2.0, 3.0, 4.0, 5.0], &[10.0, 20.0], &[100.0, 200.0]];
         SumRows::reference(&params, Bindings::new(inputs.clone(), vec![&mut partial, &mut y]));
         assert_eq!(y, [7.0, 10.0]);

@@ -35,7 +35,7 @@ pub(crate) fn kernel<K: Kernel>(device: &Device, shader: &Shader, seed: u32) -> 
 
 /// In seconds, by the device's own clock where it has one. The launch before, which compiles, is not timed.
 fn shortest<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<f64, KernelError> {
-    let (inputs, outputs) = (check::place(device, &case.inputs)?, check::place(device, &case.outputs)?);
+    let [inputs, outputs] = check::place::<K>(device, case)?;
     let (inputs, outputs): (Vec<_>, Vec<_>) = (inputs.iter().collect(), outputs.iter().collect());
     let once = || {
         let started = Instant::now();

@@ -11,15 +11,15 @@ const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
 
 const COOPERATIVE: &str = "enable wgpu_cooperative_matrix;";
 
-/// Those, and what the shader says that it uses.
-fn capabilities(shader: &Shader) -> Capabilities {
+/// Those, and what a shader's text says that it uses.
+fn capabilities(text: &str) -> Capabilities {
     [
         ("enable f16;", Capabilities::SHADER_FLOAT16),
         ("const SUBGROUP: u32 =", Capabilities::SUBGROUP),
         (COOPERATIVE, Capabilities::COOPERATIVE_MATRIX),
     ]
     .iter()
-    .filter(|(word, _)| shader.text.contains(word))
+    .filter(|(word, _)| text.contains(word))
     .fold(CAPABILITIES, |all, (_, capability)| all | *capability)
 }
 
@@ -31,7 +31,7 @@ fn parse(
     let name = shader.file;
     let text = mode_shaders::specialise(shader.text, constants, types).unwrap_or_else(|c| panic!("{name}: no {c}"));
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-    let info = Validator::new(ValidationFlags::all(), capabilities(shader))
+    let info = Validator::new(ValidationFlags::all(), capabilities(&text))
         .validate(&module)
         .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
     (module, info)

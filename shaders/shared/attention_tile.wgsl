@@ -4,6 +4,7 @@
 // A shader says what its operands are: fn operand(number: u32, at: u32) -> Piece.
 
 alias Piece = vec4f;                                             // what is read and written at once: vec4f, or f32
+alias Stored = vec4f;                                            // as buffers have it: that, or as many f16
 const PIECE: u32 = 4u;                                           // elements of it
 const HEAD: u32 = 64u;                                           // width of a head
 const PIECES: u32 = HEAD / PIECE;

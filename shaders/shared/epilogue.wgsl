@@ -12,7 +12,7 @@ fn finished(product: f32, at: u32, column: u32) -> f32 {
         value += bias[column];
     }
     if RESIDUAL == 1u {
-        value += residual[at];
+        value += f32(residual[at]);
     }
     if ACTIVATED == 1u {
         value = activation(value);

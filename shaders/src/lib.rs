@@ -102,8 +102,11 @@ shaders! {
     SUM_ROWS = "sum_rows.wgsl" + "epilogue.wgsl" + "activation.wgsl";
 }
 
-/// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced. Nothing else of the text changes,
-/// and no line moves.
+/// What a shader begins with that has f16 in it.
+pub const F16: &str = "enable f16;";
+
+/// `wgsl` with the values of top-level `const NAME: u32 = ..;` and `alias NAME = ..;` replaced, and `enable f16;` before its first
+/// line if one of the types is made of that and the text has none. Nothing else of the text changes, and no line moves.
 ///
 /// ```
 /// let text = mode_shaders::specialise(mode_shaders::ATTENTION.text, &[("HEAD", 128)], &[])?;
@@ -132,6 +135,9 @@ pub fn specialise(
     for &(name, value) in types {
         replace(name, format!("alias {name} = "), value)?;
     }
+    if types.iter().any(|(_, value)| value.contains("f16")) && !text.contains(F16) {
+        text.insert_str(0, &format!("{F16} "));
+    }
     Ok(text)
 }
 
@@ -146,7 +152,9 @@ mod tests {
         assert_eq!(eight.as_deref(), Ok("const HEAD: u32 = 8u;\nconst HEADS: u32 = 2;"));
         assert_eq!(specialise(text, &[("TILE", 8)], &[]), Err("TILE"));
         let half = specialise("alias Real = f32;\nvar x: Real;", &[], &[("Real", "f16")]);
-        assert_eq!(half.as_deref(), Ok("alias Real = f16;\nvar x: Real;"));
+        assert_eq!(half.as_deref(), Ok("enable f16; alias Real = f16;\nvar x: Real;"));
+        let declared = specialise("enable f16;\nalias Real = f32;", &[], &[("Real", "vec4<f16>")]);
+        assert_eq!(declared.as_deref(), Ok("enable f16;\nalias Real = vec4<f16>;"));
         let over_lines = specialise("const HEAD: u32 = 32\n + 32;\nconst HEADS: u32 = 2;", &[("HEAD", 8)], &[]);
         assert_eq!(over_lines.as_deref(), Ok("const HEAD: u32 = 8u\n;\nconst HEADS: u32 = 2;"));
     }

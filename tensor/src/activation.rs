@@ -8,7 +8,7 @@ use mode_kernels::{activation as forward, activation_backward as backward};
 /// # Errors
 /// What the device reports.
 pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor, TensorError> {
-    let h = Tensor::empty(x.device(), x.shape())?;
+    let h = x.empty_like()?;
     forward::activation(x.device(), activation, x.view(), h.view())?;
     Ok(h)
 }
@@ -19,7 +19,7 @@ pub fn activation(activation: Activation, x: &Tensor) -> Result<Tensor, TensorEr
 /// Shapes that differ.
 pub fn activation_backward(activation: Activation, x: &Tensor, dh: &Tensor) -> Result<Tensor, TensorError> {
     x.same_shape(dh, "activation_backward")?;
-    let dx = Tensor::empty(x.device(), x.shape())?;
+    let dx = x.empty_like()?;
     backward::activation_backward(x.device(), activation, x.view(), dh.view(), dx.view())?;
     Ok(dx)
 }

@@ -18,19 +18,31 @@ pub struct AdamWStep {
     pub decay: f64,
     /// Greatest norm of all gradients together, 0 for any.
     pub clip: f64,
-    /// Number of this step, from 1.
+    /// Factor that undoes the gradients' scale.
+    pub unscale: f64,
+    /// Number of this step, from 1, of those that were not skipped.
     pub step: u64,
 }
 
-/// Steps parameter `p` with moments `m` and `v` along gradient `g`; `norm` `[1]` is the sum of squares of all gradients.
+/// Steps parameter `p` with moments `m` and `v` along gradient `g`. Of the norms `[1]` the first is the sum of squares of all
+/// gradients, unscaled: where it is no finite number, nothing changes. The other is that of the step before, if it is not known
+/// yet whether that changed anything (if not, this one's number is one less), else the same.
 ///
 /// # Errors
 /// Shapes that differ.
-pub fn adamw(s: &AdamWStep, g: &Tensor, norm: &Tensor, p: &Tensor, m: &Tensor, v: &Tensor) -> Result<(), TensorError> {
+pub fn adamw(
+    s: &AdamWStep,
+    g: &Tensor,
+    [norm, before]: [&Tensor; 2],
+    p: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+) -> Result<(), TensorError> {
     p.same_shape(g, "adamw")?;
     p.same_shape(m, "adamw")?;
     p.same_shape(v, "adamw")?;
-    let bias = |beta: f64| (1.0 - beta.powf(s.step as f64)) as f32;
+    let bias = |beta: f64, step: u64| (1.0 - beta.powf(step as f64)) as f32;
+    let late = s.step.saturating_sub(1).max(1);
     let params = Params {
         count: p.len() as u32,
         rate: s.rate as f32,
@@ -38,9 +50,12 @@ pub fn adamw(s: &AdamWStep, g: &Tensor, norm: &Tensor, p: &Tensor, m: &Tensor, v
         beta2: s.beta2 as f32,
         epsilon: s.epsilon as f32,
         decay: s.decay as f32,
-        bias1: bias(s.beta1),
-        bias2: bias(s.beta2),
+        bias1: bias(s.beta1, s.step),
+        bias2: bias(s.beta2, s.step),
         clip: s.clip as f32,
+        unscale: s.unscale as f32,
+        late1: bias(s.beta1, late),
+        late2: bias(s.beta2, late),
     };
-    Ok(kernel::adamw(p.device(), params, g.view(), norm.view(), p.view(), m.view(), v.view())?)
+    Ok(kernel::adamw(p.device(), params, g.view(), [norm.view(), before.view()], p.view(), m.view(), v.view())?)
 }

@@ -2,7 +2,7 @@
 
 use crate::{Tensor, TensorError};
 
-/// a + b, element by element, written to `out` if one is given.
+/// a + b, element by element, stored like a; written to `out` if one is given.
 ///
 /// # Errors
 /// Shapes that differ.
@@ -10,7 +10,7 @@ pub fn add(a: &Tensor, b: &Tensor, out: Option<&Tensor>) -> Result<Tensor, Tenso
     a.same_shape(b, "add")?;
     let c = match out {
         Some(out) => out.clone(),
-        None => Tensor::empty(a.device(), a.shape())?,
+        None => a.empty_like()?,
     };
     c.same_shape(a, "add")?;
     mode_kernels::add::add(a.device(), a.view(), b.view(), c.view())?;

@@ -1,6 +1,6 @@
 //! Causal attention over windows, with grouped queries.
 
-use crate::{Tensor, TensorError};
+use crate::{Dtype, Tensor, TensorError};
 use mode_kernels::attention::{self as forward, Params};
 use mode_kernels::attention_backward as backward;
 use mode_kernels::matmul::Precision;
@@ -76,7 +76,9 @@ impl AttentionShape {
             cap: self.cap.unwrap_or(0.0),
             width: width as u32,
             tier: forward::Tier::Tiled.code(),
-            precision: self.precision.code(),
+            // What is stored as f16 has been rounded to it.
+            precision: if q.dtype() == Dtype::F16 { Precision::Half } else { self.precision }.code(),
+            dtype: q.dtype().code(),
         })
     }
 }
@@ -87,7 +89,7 @@ impl AttentionShape {
 /// Shapes that do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> Result<Attended, TensorError> {
     let params = shape.params(q, k, v)?;
-    let o = Tensor::empty(q.device(), q.shape())?;
+    let o = q.empty_like()?;
     let lse = Tensor::empty(q.device(), &[q.rows(), shape.heads])?;
     forward::attention(q.device(), params, q.view(), k.view(), v.view(), o.view(), lse.view())?;
     Ok(Attended { o, lse })
@@ -108,8 +110,7 @@ pub fn attention_backward(
         return Err(TensorError::shape("attention_backward", "a cache has no gradient", q.shape(), k.shape()));
     }
     dout.same_shape(&attended.o, "attention_backward")?;
-    let like = |t: &Tensor| Tensor::empty(t.device(), t.shape());
-    let [dq, dk, dv] = [like(q)?, like(k)?, like(v)?];
+    let [dq, dk, dv] = [q.empty_like()?, k.empty_like()?, v.empty_like()?];
     let inputs = [q.view(), k.view(), v.view(), attended.o.view(), attended.lse.view(), dout.view()];
     backward::attention_backward(q.device(), params, inputs, [dq.view(), dk.view(), dv.view()])?;
     Ok([dq, dk, dv])

@@ -8,7 +8,7 @@ use mode_kernels::columns::{self as kernel, Params};
 /// # Errors
 /// More columns than there are.
 pub fn columns(x: &Tensor, first: usize, count: usize) -> Result<Tensor, TensorError> {
-    let y = Tensor::empty(x.device(), &[x.rows(), count])?;
+    let y = Tensor::empty_as(x.device(), x.dtype(), &[x.rows(), count])?;
     block([x, &y], [first, 0], count, false)?;
     Ok(y)
 }
@@ -28,6 +28,7 @@ fn block([x, y]: [&Tensor; 2], [x_first, y_first]: [usize; 2], width: usize, add
     }
     let [rows, width, x_row, y_row, x_first, y_first] =
         [x.rows(), width, x.width(), y.width(), x_first, y_first].map(|v| v as u32);
-    let params = Params { rows, width, x_row, y_row, x_first, y_first, accumulate: add.into() };
+    let params =
+        Params { rows, width, x_row, y_row, x_first, y_first, accumulate: add.into(), dtype: x.dtype().code() };
     Ok(kernel::columns(x.device(), params, x.view(), y.view())?)
 }

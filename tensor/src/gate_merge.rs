@@ -1,6 +1,6 @@
 //! The fused gate merge of K branches.
 
-use crate::{Target, Tensor, TensorError, copy};
+use crate::{Dtype, Target, Tensor, TensorError, copy};
 use mode_kernels::View;
 use mode_kernels::gate_merge::{self as forward, Params};
 use mode_kernels::gate_merge_backward::{self as backward, Gradients};
@@ -98,7 +98,7 @@ pub fn gate_merge_backward(
     // They are made together: what is wanted of one alone leaves the other's to be dropped.
     let want_gate = want_weight || want_bias;
     let gate_room = |target: Option<Target>, shape| match target {
-        Some(target) => target.place(device, shape),
+        Some(target) => target.place(device, Dtype::F32, shape),
         None => Ok((room(want_gate, shape)?, false)),
     };
     // The branches' gradients lie like the branches: both come from `Tensor::slots`.

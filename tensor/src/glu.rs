@@ -9,7 +9,7 @@ use mode_kernels::{glu as forward, glu_backward as backward};
 /// Shapes that differ.
 pub fn glu(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor, TensorError> {
     gate.same_shape(up, "glu")?;
-    let h = Tensor::empty(gate.device(), gate.shape())?;
+    let h = gate.empty_like()?;
     forward::glu(gate.device(), activation, gate.view(), up.view(), h.view())?;
     Ok(h)
 }
@@ -25,8 +25,8 @@ pub fn glu_backward(
     dh: &Tensor,
 ) -> Result<(Tensor, Tensor), TensorError> {
     gate.same_shape(dh, "glu_backward")?;
-    let dgate = Tensor::empty(gate.device(), gate.shape())?;
-    let dup = Tensor::empty(gate.device(), gate.shape())?;
+    let dgate = gate.empty_like()?;
+    let dup = gate.empty_like()?;
     let (inputs, outputs) = ([gate.view(), up.view(), dh.view()], [dgate.view(), dup.view()]);
     backward::glu_backward(gate.device(), activation, inputs, outputs)?;
     Ok((dgate, dup))

@@ -1,8 +1,8 @@
 //! Products of matrices: `[.., m, k] x [k, n]`, with either operand transposed where it stands.
 
 use crate::{Activation, Target, Tensor, TensorError};
-use mode_kernels::Epilogue;
 use mode_kernels::matmul::{self as kernel, Params, Precision};
+use mode_kernels::{Dtype, Epilogue};
 
 /// The two operands and how they are read, and what becomes of their product.
 #[derive(Clone, Copy)]
@@ -25,13 +25,25 @@ pub struct Product<'a> {
     pub residual: Option<&'a Tensor>,
     /// Of the sum of all that.
     pub activation: Option<Activation>,
+    /// How a fresh result is stored.
+    pub dtype: Dtype,
 }
 
 impl<'a> Product<'a> {
     /// a b.
     pub fn new(a: &'a Tensor, b: &'a Tensor) -> Self {
-        let (transpose_a, transpose_b, alpha, precision) = (false, false, 1.0, Precision::F32);
-        Self { a, transpose_a, b, transpose_b, alpha, precision, bias: None, residual: None, activation: None }
+        Self {
+            a,
+            transpose_a: false,
+            b,
+            transpose_b: false,
+            alpha: 1.0,
+            precision: Precision::F32,
+            bias: None,
+            residual: None,
+            activation: None,
+            dtype: Dtype::F32,
+        }
     }
 
     /// a^T in place of a.
@@ -49,9 +61,17 @@ impl<'a> Product<'a> {
         Self { alpha, ..self }
     }
 
-    /// Operands that may be rounded to f16, where a GPU multiplies those faster: nothing in them is past 65,504.
+    /// Operands that are rounded to f16, where a GPU multiplies those faster, and in main memory: what is past 65,504 in them
+    /// becomes infinite.
     pub fn half(self) -> Self {
         Self { precision: Precision::Half, ..self }
+    }
+
+    /// A product among activations stored as `dtype`, as a fresh result is too; if that is f16 the operands are
+    /// [rounded](Product::half).
+    pub fn among(self, dtype: Dtype) -> Self {
+        let product = if dtype == Dtype::F16 { self.half() } else { self };
+        Self { dtype, ..product }
     }
 
     /// Plus `bias` on each row.
@@ -110,7 +130,7 @@ pub fn matmul_into(product: Product, into: Target) -> Result<Tensor, TensorError
     if let Some(last) = shape.last_mut() {
         *last = n;
     }
-    let (c, accumulate) = into.place(device, &shape)?;
+    let (c, accumulate) = into.place(device, product.dtype, &shape)?;
     if c.len() != m * n {
         return Err(TensorError::shape("matmul", "the product does not fit its target", &[m, n], c.shape()));
     }

@@ -1,23 +1,35 @@
 //! Norms over the last dim: RMSNorm, and LayerNorm, which is centered.
 
 use crate::{Target, Tensor, TensorError};
-use mode_kernels::{rms_norm as forward, rms_norm_dw as dw_kernel, rms_norm_dx as dx_kernel};
+use mode_kernels::{Dtype, rms_norm as forward, rms_norm_dw as dw_kernel, rms_norm_dx as dx_kernel};
 
-/// y = x r (offset + weight) like x, and the scales r `[rows]` that the backward needs. x `[.., width]`, weight `[width]`.
+/// y = x r (offset + weight) like x, stored as `dtype`, and the scales r `[rows]` that the backward needs. x `[.., width]`, weight
+/// `[width]`.
 ///
 /// # Errors
 /// A weight of another width.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, offset: f32) -> Result<(Tensor, Tensor), TensorError> {
-    norm("rms_norm", x, weight, None, [epsilon, offset])
+pub fn rms_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    [epsilon, offset]: [f32; 2],
+    dtype: Dtype,
+) -> Result<(Tensor, Tensor), TensorError> {
+    norm("rms_norm", x, weight, None, [epsilon, offset], dtype)
 }
 
-/// y = (x - m) r weight + bias like x, m the means of x's rows, and the scales r and m `[2, rows]` that the backward needs. x
-/// `[.., width]`, weight and bias `[width]`.
+/// y = (x - m) r weight + bias like x, stored as `dtype`, m the means of x's rows, and the scales r and m `[2, rows]` that the backward
+/// needs. x `[.., width]`, weight and bias `[width]`.
 ///
 /// # Errors
 /// A weight or a bias of another width.
-pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(Tensor, Tensor), TensorError> {
-    norm("layer_norm", x, weight, Some(bias), [epsilon, 0.0])
+pub fn layer_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f32,
+    dtype: Dtype,
+) -> Result<(Tensor, Tensor), TensorError> {
+    norm("layer_norm", x, weight, Some(bias), [epsilon, 0.0], dtype)
 }
 
 fn norm(
@@ -26,11 +38,12 @@ fn norm(
     weight: &Tensor,
     bias: Option<&Tensor>,
     settings: [f32; 2],
+    dtype: Dtype,
 ) -> Result<(Tensor, Tensor), TensorError> {
     if let Some(other) = std::iter::once(weight).chain(bias).find(|param| param.shape() != [x.width()]) {
         return Err(TensorError::shape(op, "a parameter is not as wide as x", x.shape(), other.shape()));
     }
-    let y = Tensor::empty(x.device(), x.shape())?;
+    let y = Tensor::empty_as(x.device(), dtype, x.shape())?;
     let scales = Tensor::empty(x.device(), &[if bias.is_some() { 2 } else { 1 } * x.rows()])?;
     let (inputs, outputs) = ([x.view(), weight.view()], [y.view(), scales.view()]);
     forward::rms_norm(x.device(), settings, inputs, bias.map(Tensor::view), outputs)?;
@@ -49,7 +62,7 @@ pub fn rms_norm_dx(
     dy: &Tensor,
 ) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dx")?;
-    let dx = Tensor::empty(x.device(), x.shape())?;
+    let dx = x.empty_like()?;
     let inputs = [x.view(), weight.view(), scales.view(), dy.view()];
     dx_kernel::rms_norm_dx(x.device(), offset, inputs, dx.view())?;
     Ok(dx)
@@ -61,7 +74,7 @@ pub fn rms_norm_dx(
 /// Shapes that differ.
 pub fn rms_norm_dw(x: &Tensor, scales: &Tensor, dy: &Tensor, into: Target) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dw")?;
-    let (dw, accumulate) = into.place(x.device(), &[x.width()])?;
+    let (dw, accumulate) = into.place(x.device(), Dtype::F32, &[x.width()])?;
     dw_kernel::rms_norm_dw(x.device(), [x.view(), scales.view(), dy.view()], dw.view(), accumulate)?;
     Ok(dw)
 }

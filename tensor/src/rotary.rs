@@ -55,7 +55,7 @@ pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Res
         let table = [rotation.length(), rotation.width];
         return Err(TensorError::shape("rotary", "positions or heads do not fit the table", x.shape(), &table));
     }
-    let y = Tensor::empty(x.device(), x.shape())?;
+    let y = x.empty_like()?;
     let params = Params {
         tokens: x.rows() as u32,
         length: length as u32,
@@ -63,6 +63,7 @@ pub fn rotary(x: &Tensor, rotation: &Rotation, length: usize, back: bool) -> Res
         width: rotation.width as u32,
         sign: if back { -1.0 } else { 1.0 },
         first: rotation.first as u32,
+        dtype: x.dtype().code(),
     };
     kernel::rotary(x.device(), params, x.view(), rotation.cosine.view(), rotation.sine.view(), y.view())?;
     Ok(y)

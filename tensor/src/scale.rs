@@ -8,7 +8,7 @@ use mode_kernels::scale as kernel;
 /// # Errors
 /// What the device reports.
 pub fn scale(x: &Tensor, alpha: f32) -> Result<Tensor, TensorError> {
-    let y = Tensor::empty(x.device(), x.shape())?;
+    let y = x.empty_like()?;
     kernel::scale(x.device(), alpha, x.view(), y.view(), false)?;
     Ok(y)
 }

@@ -1,6 +1,6 @@
 //! The sum over rows: a bias' gradient.
 
-use crate::{Target, Tensor, TensorError};
+use crate::{Dtype, Target, Tensor, TensorError};
 use mode_kernels::sum_rows as kernel;
 
 /// The sum over the rows of x `[.., width]`, put where `into` says.
@@ -8,7 +8,7 @@ use mode_kernels::sum_rows as kernel;
 /// # Errors
 /// A target of another width.
 pub fn sum_rows(x: &Tensor, into: Target) -> Result<Tensor, TensorError> {
-    let (y, accumulate) = into.place(x.device(), &[x.width()])?;
+    let (y, accumulate) = into.place(x.device(), Dtype::F32, &[x.width()])?;
     if y.len() != x.width() {
         return Err(TensorError::shape("sum_rows", "the sum does not fit its target", x.shape(), y.shape()));
     }

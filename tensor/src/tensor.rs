@@ -3,7 +3,8 @@
 use crate::{Device, TensorError};
 use mode_kernels::{Dtype, View};
 
-/// A contiguous row-major array on a device, of f32, or of halves that are only read. Clones share memory; only optimizers and [`Target`] write in place.
+/// A contiguous row-major array on a device, of f32, or of halves: weights that are only read, and in mixed precision activations
+/// of f16. Clones share memory; only optimizers and [`Target`] write in place.
 ///
 /// ```
 /// use mode_tensor::{Device, Tensor};
@@ -31,25 +32,29 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// The memory to write to, of `shape` if it is fresh, and whether to add to what it holds.
+    /// The memory to write to, of `shape` and stored as `dtype` if it is fresh, and whether to add to what it holds.
     ///
     /// # Errors
     /// What the device reports.
-    pub(crate) fn place(self, device: &Device, shape: &[usize]) -> Result<(Tensor, bool), TensorError> {
+    pub(crate) fn place(self, device: &Device, dtype: Dtype, shape: &[usize]) -> Result<(Tensor, bool), TensorError> {
         Ok(match self {
-            Self::New => (Tensor::empty(device, shape)?, false),
+            Self::New => (Tensor::empty_as(device, dtype, shape)?, false),
             Self::Overwrite(place) => (place.clone(), false),
             Self::Add(sum) => (sum.clone(), true),
         })
     }
 
-    /// The memory to add to: zeros of `shape`, unless it holds what came before.
+    /// The memory to add to: zeros of `shape`, stored as `dtype`, unless it holds what came before.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn to_add_to(self, device: &Device, shape: &[usize]) -> Result<Tensor, TensorError> {
+    pub fn to_add_to(self, device: &Device, dtype: Dtype, shape: &[usize]) -> Result<Tensor, TensorError> {
         match self {
-            Self::New => Tensor::full(device, shape, 0.0),
+            Self::New => {
+                let zeros = Tensor::empty_as(device, dtype, shape)?;
+                crate::fill(&zeros, 0.0)?;
+                Ok(zeros)
+            }
             Self::Overwrite(place) => {
                 crate::fill(place, 0.0)?;
                 Ok(place.clone())
@@ -65,8 +70,24 @@ impl Tensor {
     /// # Errors
     /// A device without room.
     pub fn empty(device: &Device, shape: &[usize]) -> Result<Self, TensorError> {
-        let view = View::whole(device.alloc(elements(shape))?);
+        Self::empty_as(device, Dtype::F32, shape)
+    }
+
+    /// Memory for a tensor stored as `dtype`, contents undefined.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn empty_as(device: &Device, dtype: Dtype, shape: &[usize]) -> Result<Self, TensorError> {
+        let view = View::whole(device.alloc_as(dtype, elements(shape))?);
         Ok(Self { shape: shape.into(), view })
+    }
+
+    /// Memory for a tensor of this one's shape, stored like it, contents undefined.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn empty_like(&self) -> Result<Self, TensorError> {
+        Self::empty_as(self.device(), self.dtype(), &self.shape)
     }
 
     /// A tensor of `value`.
@@ -94,9 +115,9 @@ impl Tensor {
     /// # Errors
     /// Another number of halves than the shape has.
     pub fn from_halves(device: &Device, dtype: Dtype, halves: &[u16], shape: &[usize]) -> Result<Self, TensorError> {
-        let view = View::whole(device.alloc_as(dtype, elements(shape))?);
-        device.write_halves(&view, halves)?;
-        Ok(Self { shape: shape.into(), view })
+        let tensor = Self::empty_as(device, dtype, shape)?;
+        device.write_halves(&tensor.view, halves)?;
+        Ok(tensor)
     }
 
     /// A tensor of doubles; only the reference device keeps more than f32 holds.

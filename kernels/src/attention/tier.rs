@@ -46,7 +46,7 @@ impl Tier {
             has && threads && tier.workgroup_bytes(p) <= device.workgroup_bytes
         };
         let rounded = p.precision == Precision::Half.code() && Self::has_matrices_for(p.width);
-        if p.length <= SHORT && p.width <= 256 * p.piece().0 {
+        if p.length <= SHORT && p.width <= 256 * p.piece() {
             Self::Short
         } else if rounded && fits(Self::Cooperative16, 16, device.cooperative_16) {
             Self::Cooperative16
@@ -92,13 +92,16 @@ impl Tier {
     pub(super) fn constants(self, p: &Params) -> Vec<(&'static str, u32)> {
         match (self, self.size()) {
             (_, Some(size)) => vec![("SIZE", size), ("HEAD", p.width)],
-            (Self::Short, _) => vec![("HEAD", p.width), ("PIECE", p.piece().0)],
+            (Self::Short, _) => vec![("HEAD", p.width), ("PIECE", p.piece())],
             _ => p.tile(p.threads(NARROW)),
         }
     }
 
     pub(super) fn types(self, p: &Params) -> Vec<(&'static str, &'static str)> {
-        self.size().map_or_else(|| vec![("Piece", p.piece().1)], |size| matrices(size).to_vec())
+        match self.size() {
+            Some(size) => matrices(size).into_iter().chain([("Stored", p.dtype().wgsl()[1])]).collect(),
+            None => p.types(),
+        }
     }
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {

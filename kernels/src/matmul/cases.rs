@@ -19,6 +19,8 @@ struct Shape {
     transpose_b: bool,
     keep: bool,
     dtype: Dtype,
+    /// How a and c are stored.
+    around: [Dtype; 2],
     tier: Tier,
     /// Terms that the last product of a batch has less.
     less: usize,
@@ -31,8 +33,9 @@ struct Shape {
 
 impl Shape {
     fn new(tier: Tier, [batch, m, n, k]: [usize; 4], [transpose_a, transpose_b]: [bool; 2]) -> Self {
-        let (keep, dtype, less, alpha, gaps, epilogue) = (false, Dtype::F32, 0, 0.5, [0; 2], 0);
-        Self { batch, m, n, k, transpose_a, transpose_b, keep, dtype, tier, less, alpha, gaps, epilogue }
+        let (keep, dtype, around, less) = (false, Dtype::F32, [Dtype::F32; 2], 0);
+        let (alpha, gaps, epilogue) = (0.5, [0; 2], 0);
+        Self { batch, m, n, k, transpose_a, transpose_b, keep, dtype, around, tier, less, alpha, gaps, epilogue }
     }
 
     fn keep(self) -> Self {
@@ -51,6 +54,10 @@ impl Shape {
         Self { dtype, ..self }
     }
 
+    fn around(self, around: [Dtype; 2]) -> Self {
+        Self { around, ..self }
+    }
+
     fn case(self, seed: u32) -> Case<Params> {
         let Self { batch, m, n, k, .. } = self;
         // Numbers that f16 holds, where a tier rounds to it.
@@ -60,6 +67,8 @@ impl Shape {
             alpha: self.alpha,
             accumulate: self.keep.into(),
             dtype: self.dtype.code(),
+            a_dtype: self.around[0].code(),
+            c_dtype: self.around[1].code(),
             tier: self.tier.code(),
             epilogue: self.epilogue,
             ..Params::new(batch, m, n, k, self.transpose_a, self.transpose_b)
@@ -78,7 +87,7 @@ impl Shape {
             params,
             inputs: vec![
                 Data::F32(rounded(fill(seed, a, 1.0))),
-                Data::stored(self.dtype, rounded(fill(seed + 1, b, 1.0))),
+                Data::F32(rounded(fill(seed + 1, b, 1.0))),
                 Data::F32(fill(seed + 3, n, 1.0)),
                 Data::F32(fill(seed + 4, batch * m * n, 1.0)),
             ],
@@ -113,6 +122,15 @@ fn odd() -> Vec<Shape> {
                 shapes.push(Shape::new(tier, odd, transposes).stored(dtype).ending());
                 shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype) });
             }
+        }
+        // Mixed precision: a product forward, of what was stored as f16 with a weight; dx, of the stream's gradient; dW.
+        let (f32, f16) = (Dtype::F32, Dtype::F16);
+        for (transposes, a, dtype, c) in
+            [([false, true], f16, f32, f16), ([false, false], f32, f16, f16), ([true, false], f16, f16, f32)]
+        {
+            shapes.push(Shape::new(tier, odd, transposes).stored(dtype).around([a, c]).keep());
+            shapes.push(Shape::new(tier, odd, transposes).stored(dtype).around([a, c]).ending());
+            shapes.push(Shape { less: 32, ..Shape::new(tier, fours, transposes).stored(dtype).around([a, c]) });
         }
     }
     // The CPU's path for few rows, up to one past its end; and one token, as it is decoded.
@@ -159,6 +177,7 @@ pub(super) fn draw(draw: &mut Draw) -> Case<Params> {
     let shape = Shape::new(tier, [draw.size(3), m, n, k], [draw.bit(), draw.bit()]);
     let (keep, less, gaps) = (draw.bit(), draw.below(k), [draw.gap(), draw.gap()]);
     let (dtype, alpha) = (draw.one_of(dtypes), draw.one_of(&[0.5, 1.0]));
+    let around = [(); 2].map(|()| draw.one_of(&Dtype::ALL[..2]));
     let epilogue = draw.one_of(&[0, 0, 0, 1, 2, 3, ALL]);
-    Shape { keep, dtype, less, gaps, alpha, epilogue, ..shape }.case(draw.seed())
+    Shape { keep, dtype, around, less, gaps, alpha, epilogue, ..shape }.case(draw.seed())
 }

@@ -108,11 +108,13 @@ impl Tier {
     }
 
     pub(super) fn types(self, p: &Params) -> Vec<(&'static str, &'static str)> {
-        if !self.rounds() {
-            return Vec::new();
+        let [a, c] = [Dtype::activation(p.a_dtype).wgsl()[1], Dtype::activation(p.c_dtype).wgsl()[0]];
+        let mut types = vec![("StoredA", a), ("StoredC", c)];
+        if self.rounds() {
+            types.extend(matrices(self.side() / 8));
+            types.push(("Stored", Dtype::activation(p.dtype).wgsl()[1]));
         }
-        let stored = if p.dtype == Dtype::F16.code() { "vec4<f16>" } else { "vec4f" };
-        matrices(self.side() / 8).into_iter().chain([("Stored", stored)]).collect()
+        types
     }
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {

@@ -49,11 +49,11 @@ pub(super) fn matmul(device: &Device, [m, k, n]: [usize; 3], dtype: Dtype) -> Re
         Dtype::F32 => tensor(device, 2, &[k, n], 1.0)?,
         halves => Tensor::from_halves(device, halves, &halves.encode(&fill(2, k * n, 1.0)), &[k, n])?,
     };
-    let flop = 2.0 * (m * k * n) as f64;
+    let (flop, on_gpu) = (2.0 * (m * k * n) as f64, device.is_gpu());
     Ok(workload(device, flop, move || {
         let product = Product::new(&a, &b);
-        // Halves are multiplied as such, where the device has a way to.
-        Ok(vec![multiply(if dtype == Dtype::F32 { product } else { product.half() })?])
+        // Halves are multiplied as such, where the device may have a way to.
+        Ok(vec![multiply(if dtype == Dtype::F32 || !on_gpu { product } else { product.half() })?])
     }))
 }
 

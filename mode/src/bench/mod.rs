@@ -53,6 +53,9 @@ pub const LARGE: [&str; 10] = [
 /// W6 with nothing frozen: the difference is what freezing saves.
 pub const UNFROZEN: &str = "W6-unfrozen";
 
+/// Training steps in mixed precision.
+pub const MIXED: [&str; 3] = ["W4-f16", "W6-f16", "W4-135M-f16"];
+
 /// The workloads that are training steps.
 pub const STEPS: [&str; 3] = ["W4", "W6", UNFROZEN];
 
@@ -61,7 +64,8 @@ pub const CEILINGS: &str = "ceilings";
 
 /// That there is no such workload, and which there are.
 pub(crate) fn unknown(name: &str) -> String {
-    format!("no workload '{name}'; there are {}, {UNFROZEN}, {} and {CEILINGS}", ALL.join(", "), LARGE.join(", "))
+    let [all, large, mixed] = [ALL.join(", "), LARGE.join(", "), MIXED.join(", ")];
+    format!("no workload '{name}'; there are {all}, {UNFROZEN}, {large}, {mixed} and {CEILINGS}")
 }
 
 /// A workload's result: one JSON line.
@@ -103,6 +107,7 @@ pub(crate) struct Workload<'a> {
 }
 
 fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
+    let mixed = MIXED.contains(&name);
     Ok(match name {
         "W1" => kernels::matmul(device, [1024; 3], Dtype::F32)?,
         "W1b" => kernels::matmul(device, [512, 2048, 512], Dtype::F32)?,
@@ -119,12 +124,12 @@ fn by_name(name: &str, device: &Device) -> Result<Workload<'static>, Error> {
         "W3b" => kernels::gate_merge(device, [3, 4096, 512], true)?,
         "W3-32768" => kernels::gate_merge(device, [3, 32_768, 2048], false)?,
         "W3b-32768" => kernels::gate_merge(device, [3, 32_768, 2048], true)?,
-        "W4" => step::full(device)?,
-        "W4-135M" => step::full_large(device)?,
+        "W4" | "W4-f16" => step::full(device, mixed)?,
+        "W4-135M" | "W4-135M-f16" => step::full_large(device, mixed)?,
         "W5" => step::decode(device)?,
         "W5f" => step::forward(device)?,
-        "W6" => step::stage1(device, true)?,
-        UNFROZEN => step::stage1(device, false)?,
+        "W6" | "W6-f16" => step::stage1(device, true, mixed)?,
+        UNFROZEN => step::stage1(device, false, false)?,
         _ => return Err(Error::Setting(unknown(name))),
     })
 }

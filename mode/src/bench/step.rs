@@ -1,5 +1,5 @@
 //! W4, W5, W5f and W6: a training step of a model of 3.4 M parameters, its generation, its forward alone, and stage 1 beside it
-//! frozen; and for GPUs a training step of a model of SmolLM2-135M's shape.
+//! frozen; and for GPUs a training step of a model of SmolLM2-135M's shape. Those of training also in mixed precision.
 //!
 //! Vocabulary 512, width 256, 4 layers, 4 heads, feed-forward 688, untied head; 4 windows of 256 tokens. Matrices `fill` at
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
@@ -8,8 +8,8 @@ use super::Workload;
 use crate::Error;
 use crate::generate::generate;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
-use crate::train::one_step;
-use mode_autograd::{AdamW, AdamWSettings, Decayed, Tape};
+use crate::train::{check_mixed, one_step};
+use mode_autograd::{AdamW, AdamWSettings, Decayed, LossScale, Tape};
 use mode_kernels::fill_hash::{fill, hash};
 use mode_tensor::{Device, Ids};
 
@@ -130,6 +130,10 @@ fn workload(model: Model, length: usize, flop_a_token: f64) -> Result<Workload<'
     let settings =
         AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.01, clip: 0.0, decayed: Decayed::All };
     let mut optimizer = AdamW::new(model.params(), settings)?;
+    if model.mixed {
+        check_mixed(model.backbone.device())?;
+        optimizer.set_loss_scale(LossScale::default());
+    }
     let vocabulary = model.backbone.config.vocabulary as u32;
     let token = |row: usize, column: usize| hash(99, (row * (length + 1) + column) as u32) % vocabulary;
     let windows: Vec<Vec<u32>> =
@@ -148,23 +152,25 @@ fn workload(model: Model, length: usize, flop_a_token: f64) -> Result<Workload<'
 }
 
 /// W4: everything is trained; three times the forward.
-pub(super) fn full(device: &Device) -> Result<Workload<'static>, Error> {
-    let model = Model::plain(backbone(device)?);
+pub(super) fn full(device: &Device, mixed: bool) -> Result<Workload<'static>, Error> {
+    let mut model = Model::plain(backbone(device)?);
+    model.mixed = mixed;
     model.set_trained(Trained::Backbone);
     workload(model, LENGTH, 3.0 * forward_cost(&config(), LENGTH))
 }
 
 /// W4-135M: the same of a model as large as SmolLM2-135M, on windows of 512 tokens.
-pub(super) fn full_large(device: &Device) -> Result<Workload<'static>, Error> {
+pub(super) fn full_large(device: &Device, mixed: bool) -> Result<Workload<'static>, Error> {
     const LENGTH: usize = 512;
     let flop = 3.0 * forward_cost(&large_config(), LENGTH);
-    let model = Model::plain(Backbone::by_rule(large_config(), device, &rule(|layer| 10 + 10 * layer as u32))?);
+    let mut model = Model::plain(Backbone::by_rule(large_config(), device, &rule(|layer| 10 + 10 * layer as u32))?);
+    model.mixed = mixed;
     model.set_trained(Trained::Backbone);
     workload(model, LENGTH, flop)
 }
 
 /// W6: one expert of one layer beside each of two blocks; experts and gates are trained, and in W6-unfrozen the backbone too.
-pub(super) fn stage1(device: &Device, frozen: bool) -> Result<Workload<'static>, Error> {
+pub(super) fn stage1(device: &Device, frozen: bool, mixed: bool) -> Result<Workload<'static>, Error> {
     let backbone = backbone(device)?;
     let info = ExpertInfo::new("bench", "bench", "", BLOCKS, 1)?;
     let expert = Expert::by_rule(&backbone, info, &rule(|block| 100 + 10 * block as u32))?;
@@ -184,7 +190,8 @@ pub(super) fn stage1(device: &Device, frozen: bool) -> Result<Workload<'static>,
     };
     // Two branches at 4K - 1 forward and 8K - 1 backward, both blocks; the first sends no gradient into x.
     let merges = experts * (7.0 + 15.0) * WIDTH as f64;
-    let model = Model::with_experts(backbone, vec![expert], gates)?;
+    let mut model = Model::with_experts(backbone, vec![expert], gates)?;
+    model.mixed = mixed;
     model.set_trained(Trained::Experts);
     if !frozen {
         model.backbone.params().for_each(|param| param.set_trained(true));

@@ -2,13 +2,14 @@
 
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
-use crate::bench::{ALL, CEILINGS, Ceilings, Cooperative, LARGE, Overhead, UNFROZEN, bench, unknown};
+use crate::bench::{ALL, CEILINGS, Ceilings, Cooperative, LARGE, MIXED, Overhead, UNFROZEN, bench, unknown};
 use std::process::{Command, Stdio};
 
 /// Time standard workloads, each in a process of its own.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// W1 W1b W2 W2b W3 W3b W4 W5 W5f W6; larger: W1-4096[-f16] W1-8192[-f16] W2-4096[-half] W2b-4096 W3-32768 W3b-32768
+    /// W4-135M; training steps in mixed precision: W4-f16 W6-f16 W4-135M-f16
     /// [default: the first ten, on a GPU all]; or `ceilings`: the most arithmetic and bandwidth that the device reaches
     workloads: Vec<String>,
     /// One JSON object a workload on stdout
@@ -27,8 +28,9 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     if asked.contains(&CEILINGS) {
         return Err(Error::Setting("ceilings are measured alone: `mode bench ceilings`".into()));
     }
-    if let Some(name) = asked.iter().find(|name| !ALL.contains(name) && !LARGE.contains(name) && **name != UNFROZEN) {
-        let known = ALL.into_iter().chain(LARGE).chain([UNFROZEN, CEILINGS]);
+    let known = || ALL.into_iter().chain(LARGE).chain(MIXED).chain([UNFROZEN]);
+    if let Some(name) = asked.iter().find(|name| known().all(|known| known != **name)) {
+        let known = known().chain([CEILINGS]);
         return Err(Error::Setting(format!("{}; did you mean '{}'?", unknown(name), nearest(name, known))));
     }
     if let ([one], Some(_)) = (asked.as_slice(), &arguments.device.device) {

@@ -76,7 +76,11 @@ impl Progress {
         let Some(current) = &mut self.current else { return };
         let StepReport { step, steps, loss, tokens_seen, seconds, .. } = *report;
         let rate = tokens_seen as f64 / seconds.max(1e-9);
-        let message = format!("loss {loss:.3}  {rate:.0} tokens/s  {:.0} MB", memory as f64 / 1e6);
+        let skipped = match report.scaling {
+            Some(scaling) if scaling.skipped > 0 => format!("  {} skipped", scaling.skipped),
+            _ => String::new(),
+        };
+        let message = format!("loss {loss:.3}  {rate:.0} tokens/s  {:.0} MB{skipped}", memory as f64 / 1e6);
         if self.terminal {
             current.bar.set_position(step);
             current.bar.set_message(message);

@@ -3,7 +3,7 @@
 use super::progress::{Progress, flow, stop_after_step};
 use super::{DeviceArguments, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
-use crate::train::{DryRun, Event, Existing, Finished, Method, PROFILE, Recipe, dry_run, run};
+use crate::train::{DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Recipe, dry_run, run};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
@@ -121,6 +121,12 @@ fn print(finished: &Finished, device: &Device) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
         say!(
             "loss     {first:.4} before the first step, {last:.4} before the last of {}, {rate:.0} tokens/s",
+            finished.steps
+        );
+    }
+    if let Some(LossScaling { scale, skipped }) = finished.scaling {
+        say!(
+            "skipped  {skipped} of {} steps, whose gradients f16 did not hold; the loss scale is {scale}",
             finished.steps
         );
     }

@@ -103,7 +103,7 @@ impl Attention {
         let by_head = |norm: &Norm, x: &Var| {
             let shape = x.value().shape().to_vec();
             let heads = x.reshape(&[x.value().len() / self.head_width, self.head_width])?;
-            norm.apply(context.tape, &heads)?.reshape(&shape)
+            norm.apply(context.tape, &heads, context.activations)?.reshape(&shape)
         };
         Ok([by_head(q_norm, &q)?, by_head(k_norm, &k)?, v])
     }

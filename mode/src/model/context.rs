@@ -2,7 +2,7 @@
 
 use super::cache::Span;
 use mode_autograd::Tape;
-use mode_tensor::Rotation;
+use mode_tensor::{Dtype, Rotation};
 
 /// The tape, the positions and the windows of a forward pass.
 #[derive(Clone, Copy)]
@@ -13,6 +13,8 @@ pub struct Context<'a> {
     pub rotations: &'a [Rotation],
     /// Tokens a window, where there is no cache.
     pub length: usize,
+    /// How what lies between the stream's norms and what is added to it is stored.
+    pub activations: Dtype,
     /// Keep only the input of each layer, and compute the rest again in the backward pass.
     pub recompute: bool,
     /// New tokens of one or several sequences, whose caches hold those before; they want no gradient. Empty in training.

@@ -13,7 +13,7 @@ use crate::Error;
 use mode_autograd::{
     Added, AutogradError, Loss, Param, Tape, Var, add, embedding, linear, linear_cross_entropy, linear_to, scale,
 };
-use mode_tensor::{Activation, Ids, Tensor, copy_block, copy_rows};
+use mode_tensor::{Activation, Dtype, Ids, Tensor, copy_block, copy_rows};
 
 /// A backbone with N experts; made by [`Model::plain`] or [`Model::with_experts`], which see to it that all fit.
 #[non_exhaustive]
@@ -26,6 +26,9 @@ pub struct Model {
     pub gates: Vec<Gate>,
     /// Whether the backward pass computes again what the layers would have kept for it.
     pub recompute: bool,
+    /// Whether passes that are recorded, as training's are, store as f16 what lies between the stream's norms and what is added to
+    /// it. The stream itself, merges, the final norm and what follows it are f32.
+    pub mixed: bool,
     /// The gates that stage 1 left beside each expert, if the model's were composed of them as it was opened.
     pub(crate) stage_one: Option<StageOneGates>,
     /// Where the backbone came from, if from a folder.
@@ -58,7 +61,15 @@ pub struct Output {
 impl Model {
     /// A plain model.
     pub fn plain(backbone: Backbone) -> Self {
-        Self { backbone, experts: Vec::new(), gates: Vec::new(), recompute: false, stage_one: None, base: None }
+        Self {
+            backbone,
+            experts: Vec::new(),
+            gates: Vec::new(),
+            recompute: false,
+            mixed: false,
+            stage_one: None,
+            base: None,
+        }
     }
 
     /// A backbone with experts beside it and a gate for each block.
@@ -107,8 +118,9 @@ impl Model {
     /// An id out of range, or more positions than the model has.
     pub fn forward(&self, tape: &Tape, ids: &Ids, length: usize) -> Result<Output, Error> {
         self.fits(length)?;
-        let rotations = &self.backbone.rotations;
-        let context = Context { tape, rotations, length, recompute: self.recompute, spans: &[] };
+        let (rotations, recompute) = (&self.backbone.rotations, self.recompute);
+        let activations = if self.mixed && !tape.is_frozen() { Dtype::F16 } else { Dtype::F32 };
+        let context = Context { tape, rotations, length, activations, recompute, spans: &[] };
         self.pass(&context, ids, &[self.everyone(&[])])
     }
 
@@ -138,8 +150,8 @@ impl Model {
         if tokens != ids.len() {
             return Err(Error::Setting(format!("{} ids for spans of {tokens} tokens", ids.len())));
         }
-        let (tape, rotations) = (Tape::frozen(), &self.backbone.rotations);
-        let context = Context { tape: &tape, rotations, length: tokens, recompute: false, spans: &spans };
+        let (tape, rotations, activations) = (Tape::frozen(), &self.backbone.rotations, Dtype::F32);
+        let context = Context { tape: &tape, rotations, length: tokens, activations, recompute: false, spans: &spans };
         let output = self.pass(&context, ids, groups)?;
         spans.iter().for_each(|span| span.cache.advance(span.tokens));
         Ok(output)
@@ -176,7 +188,7 @@ impl Model {
             };
         }
         backbone.device().at(|| "the final norm".into());
-        Ok(Output { hidden: backbone.norm.apply(context.tape, &x)?, gates })
+        Ok(Output { hidden: backbone.norm.apply(context.tape, &x, Dtype::F32)?, gates })
     }
 
     /// Embeddings, by the family's factor, and learned positions where there are.

@@ -58,28 +58,30 @@ impl Layer {
         if !context.recompute || !context.spans.is_empty() {
             return Ok(self.compute(context, x, out)?);
         }
-        let (layer, rotations, length) = (self.clone(), context.rotations.to_vec(), context.length);
+        let Context { length, activations, .. } = *context;
+        let (layer, rotations) = (self.clone(), context.rotations.to_vec());
         let params = self.params().chain(self.lora_params()).filter(|param| param.is_trained()).cloned().collect();
         Ok(recompute(context.tape, x, params, out, move |tape: &Tape, x: &Var, out: Option<&Tensor>| {
-            layer.compute(&Context { tape, rotations: &rotations, length, recompute: false, spans: &[] }, x, out)
+            let rotations = &rotations;
+            layer.compute(&Context { tape, rotations, length, activations, recompute: false, spans: &[] }, x, out)
         })?)
     }
 
     fn compute(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
-        let (tape, name) = (context.tape, self.input_norm.weight.name());
+        let (tape, dtype, name) = (context.tape, context.activations, self.input_norm.weight.name());
         // The layer's own name is what stands before its first norm's.
         x.value().device().at(|| name.rsplitn(3, '.').nth(2).unwrap_or(name).into());
-        let normed = self.input_norm.apply(tape, x)?;
+        let normed = self.input_norm.apply(tape, x, dtype)?;
         let attended = |added| self.attention.forward(context, name, &normed, added);
         let h = match &self.attention_norm {
             None => attended(Added { residual: Some(x), ..Added::default() })?,
-            Some(norm) => add(x, &norm.apply(tape, &attended(Added::default())?)?)?,
+            Some(norm) => add(x, &norm.apply(tape, &attended(Added::default())?, dtype)?)?,
         };
-        let normed = self.feed_norm.apply(tape, &h)?;
+        let normed = self.feed_norm.apply(tape, &h, dtype)?;
         let fed = |added| self.feed_forward.forward(context, &normed, added);
         match &self.feed_out_norm {
             None => fed(Added { residual: Some(&h), out, ..Added::default() }),
-            Some(norm) => add_at(&h, &norm.apply(tape, &fed(Added::default())?)?, out),
+            Some(norm) => add_at(&h, &norm.apply(tape, &fed(Added::default())?, dtype)?, out),
         }
     }
 

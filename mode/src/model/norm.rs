@@ -8,6 +8,7 @@ use super::init::Start;
 use super::weights::Maker;
 use crate::Error;
 use mode_autograd::{AutogradError, Param, Tape, Var, layer_norm, rms_norm};
+use mode_tensor::Dtype;
 
 /// A norm. Clones are the same parameters.
 #[derive(Clone)]
@@ -39,11 +40,12 @@ impl Norm {
         })
     }
 
-    pub(crate) fn apply(&self, tape: &Tape, x: &Var) -> Result<Var, AutogradError> {
+    /// Of x, stored as `dtype`.
+    pub(crate) fn apply(&self, tape: &Tape, x: &Var, dtype: Dtype) -> Result<Var, AutogradError> {
         let weight = tape.param(&self.weight);
         match &self.bias {
-            None => rms_norm(x, &weight, self.epsilon, self.offset),
-            Some(bias) => layer_norm(x, &weight, &tape.param(bias), self.epsilon),
+            None => rms_norm(x, &weight, self.epsilon, self.offset, dtype),
+            Some(bias) => layer_norm(x, &weight, &tape.param(bias), self.epsilon, dtype),
         }
     }
 

@@ -6,6 +6,7 @@
 //! someone changed, is known before it is read.
 
 use super::frozen;
+use super::mixed::SavedScale;
 use super::recipe::Recipe;
 use super::trainer::Trainer;
 use crate::data::MixtureState;
@@ -49,6 +50,9 @@ pub struct Header {
     pub data_sha256: String,
     /// Where the data stands.
     pub data: MixtureState,
+    /// Where the loss scale stands, in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<SavedScale>,
 }
 
 /// The checkpoints of one run.
@@ -94,6 +98,7 @@ impl Checkpoints {
             config: self.config.clone(),
             data_sha256: self.data_sha256.clone(),
             data: trainer.data.state(),
+            loss_scale: trainer.optimizer.loss_scale().map(SavedScale::from),
         };
         let mut tensors = BTreeMap::new();
         for (param, m, v) in trainer.optimizer.states() {
@@ -277,6 +282,9 @@ fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Res
         }
     }
     trainer.optimizer.resume(header.step);
+    if let Some(saved) = &header.loss_scale {
+        trainer.optimizer.set_loss_scale(saved.into());
+    }
     (trainer.losses, trainer.tokens_seen, trainer.seconds) = (losses, header.tokens_seen, header.seconds);
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Metrics {
 
     /// Writes down a step.
     pub(crate) fn step(&mut self, report: &StepReport, memory: u64) -> Result<(), Error> {
-        self.line(&json!({
+        let mut line = json!({
             "step": report.step,
             "loss": report.loss,
             "learning_rate": report.learning_rate,
@@ -48,7 +48,12 @@ impl Metrics {
             "tokens_per_second": report.tokens_per_second,
             "seconds": report.seconds,
             "memory_bytes": memory,
-        }))?;
+        });
+        if let Some(scaling) = report.scaling {
+            line["loss_scale"] = json!(scaling.scale);
+            line["skipped_steps"] = json!(scaling.skipped);
+        }
+        self.line(&line)?;
         self.events.scalars(
             report.step,
             &[

@@ -8,6 +8,7 @@ mod export;
 mod frozen;
 mod method;
 mod metrics;
+mod mixed;
 mod profile;
 mod recipe;
 mod record;
@@ -29,6 +30,8 @@ pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
 pub(crate) use frozen::count;
 pub(crate) use metrics::read as read_metrics;
+pub(crate) use mixed::check as check_mixed;
+pub use mixed::{LossScaling, SavedScale};
 pub(crate) use profile::with_steps;
 pub(crate) use recipe::kebab;
 pub use recipe::{Method, Recipe};
@@ -39,7 +42,7 @@ pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table};
 pub use settings::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, ModelShape,
-    TrainSettings, Unfrozen,
+    Precision, TrainSettings, Unfrozen,
 };
 pub(crate) use settings::{expert_init, gate_rule, share};
 pub use step::{Launched, Stepped, launch_step, one_step};

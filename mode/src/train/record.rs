@@ -1,5 +1,6 @@
 //! What a run leaves in its folder besides what it made: the recipe, and once it has ended a record.
 
+use super::mixed::LossScaling;
 use super::recipe::Recipe;
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Finished {
     pub tokens_seen: u64,
     /// Time of the steps.
     pub seconds: f64,
+    /// The loss scale at the end, and how many steps were skipped; in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<LossScaling>,
     /// Greatest learning rate.
     pub learning_rate: f64,
     /// Hash of the frozen weights before.

@@ -6,9 +6,9 @@ use super::eval::evaluate;
 use super::metrics::Metrics;
 use super::recipe::{Recipe, Task, kebab};
 use super::record::{Finished, PROFILE, RECIPE, RECORD, is_run};
-use super::settings::TrainSettings;
+use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
-use super::{frozen, method};
+use super::{frozen, method, mixed};
 use crate::data::{Mixture, Source};
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
@@ -63,6 +63,11 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
     }
+    if recipe.train.precision == Precision::F16
+        && let Some(line) = mixed::check(device)?
+    {
+        let _ = listener(Event::Warn(line));
+    }
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
 
@@ -99,9 +104,17 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn new(recipe: &Recipe, task: &Task, device: &Device) -> Result<Self, Error> {
+        let mixed = recipe.train.precision == Precision::F16;
+        if mixed {
+            mixed::check(device)?;
+        }
         let (mut model, trained) = method::prepare(recipe, task, device)?;
         model.recompute = recipe.train.recompute;
+        model.mixed = mixed;
         model.set_trained(trained);
+        if mixed {
+            model.halve_frozen()?;
+        }
         let data = RunData::read(recipe, &task.tokenizer())?;
         data.check(model.backbone.config.vocabulary)?;
         model.fits(recipe.train.length).map_err(|error| Error::Setting(format!("train.length: {error}")))?;
@@ -128,7 +141,7 @@ impl Run<'_, '_> {
     fn train(&mut self, mixture: Option<Mixture>) -> Result<Finished, Error> {
         let recipe = self.recipe;
         let frozen_before = frozen::hash(self.model)?;
-        let (losses, tokens_seen, seconds) = match mixture {
+        let (losses, tokens_seen, seconds, scaling) = match mixture {
             None => {
                 recipe.write(&recipe.out.join(RECIPE))?;
                 Default::default()
@@ -136,7 +149,8 @@ impl Run<'_, '_> {
             Some(mixture) => {
                 let mut trainer = Trainer::new(self.model, &recipe.train, mixture)?;
                 self.steps(&mut trainer, &frozen_before)?;
-                (trainer.losses, trainer.tokens_seen, trainer.seconds)
+                let scaling = trainer.scaling();
+                (trainer.losses, trainer.tokens_seen, trainer.seconds, scaling)
             }
         };
         let frozen_after = frozen::hash(self.model)?;
@@ -155,6 +169,7 @@ impl Run<'_, '_> {
             steps: recipe.train.steps,
             tokens_seen,
             seconds,
+            scaling,
             learning_rate: recipe.train.learning_rate,
             frozen_before,
             frozen_after,

@@ -82,6 +82,28 @@ pub struct TrainSettings {
     /// What weight decay falls on: all, or matrices only.
     #[serde(default)]
     pub decayed: DecayedSetting,
+    /// What is computed in f16.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
+}
+
+/// What is computed in f16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Nothing.
+    #[default]
+    F32,
+    /// What lies between the stream's norms and what is added to it, forward and backward; the loss is scaled for it. Weights that
+    /// are trained, their gradients and moments, the stream, softmaxes' statistics, merges and the loss are f32.
+    F16,
+}
+
+impl Precision {
+    /// Recipes of before there was another say nothing of it.
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
 }
 
 /// What weight decay falls on.
@@ -241,7 +263,7 @@ impl TrainSettings {
     pub fn new(steps: u64, batch: usize, length: usize, learning_rate: f64) -> Self {
         let AdamWSettings { decay, clip, beta1, beta2, .. } = AdamWSettings::default();
         let (warmup, schedule) = ((steps / 10).min(50), cosine());
-        let (accumulate, recompute, decayed) = (1, false, DecayedSetting::All);
+        let (accumulate, recompute, decayed, precision) = (1, false, DecayedSetting::All, Precision::F32);
         Self {
             steps,
             batch,
@@ -256,6 +278,7 @@ impl TrainSettings {
             accumulate,
             recompute,
             decayed,
+            precision,
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 pub struct Stepped {
     /// The loss before it.
     pub loss: f32,
-    /// The global gradient norm, before clipping.
+    /// The global gradient norm, before clipping; not finite if the step was skipped, as one may be whose loss is scaled.
     pub gradient_norm: f32,
 }
 
@@ -28,16 +28,21 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// What it found, waited for, and when that was there.
+    /// What it found, waited for, and when that was there. `optimizer`, which has made the step, is told of it, so that steps are read in
+    /// their order, and each before the next but one is launched.
     ///
     /// # Errors
-    /// A loss or a gradient that is not finite, by the step's number; the weights are of no use then. Or what the device reports.
-    pub fn read(self) -> Result<(Stepped, Instant), Error> {
+    /// As [`one_step`] has them of losses and gradients, by the step's number; or what the device reports.
+    pub fn read(self, optimizer: &mut AdamW) -> Result<(Stepped, Instant), Error> {
         let Arrived { values, at } = self.found.wait()?;
         let (means, squares) = values.split_at(2 * self.shares.len());
         let loss = self.shares.iter().zip(means.chunks_exact(2)).fold(0.0, |sum, (share, mean)| sum + share * mean[0]);
         let gradient_norm = squares.first().map_or(0.0, |square| square.sqrt());
-        match [loss, gradient_norm].into_iter().find(|value| !value.is_finite()) {
+        optimizer.learn(gradient_norm);
+        // A scale has nothing to do with the loss itself.
+        let may_skip = optimizer.loss_scale().is_some_and(|scale| !scale.is_hopeless());
+        let checked = [loss, if may_skip { 0.0 } else { gradient_norm }];
+        match checked.into_iter().find(|value| !value.is_finite()) {
             None => Ok((Stepped { loss, gradient_norm }, at)),
             Some(value) => Err(Error::NotFinite { step: self.step, loss: value }),
         }
@@ -48,8 +53,8 @@ impl Launched {
 /// gradient is that of all windows, the memory that of one part.
 ///
 /// # Errors
-/// Windows that can't be stepped on, a trained parameter that no gradient reaches, or a loss that is not finite; the weights
-/// are of no use after the last.
+/// Windows that can't be stepped on, a trained parameter that no gradient reaches, or a loss or a gradient norm that is not finite;
+/// the norm may be where the loss is scaled, until no scale helps. Nothing has changed after that.
 pub fn one_step(
     model: &Model,
     optimizer: &mut AdamW,
@@ -57,7 +62,7 @@ pub fn one_step(
     parts: usize,
     rate: f64,
 ) -> Result<Stepped, Error> {
-    Ok(launch_step(model, optimizer, windows, parts, rate)?.read()?.0)
+    Ok(launch_step(model, optimizer, windows, parts, rate)?.read(optimizer)?.0)
 }
 
 /// The same, but nothing is waited for.
@@ -77,11 +82,12 @@ pub fn launch_step(
     if windows.iter().any(|window| window.len() != length) {
         return Err(Error::Setting("the windows of a step are of different lengths; cut them alike".into()));
     }
+    let scale = optimizer.scale();
     let (mut shares, mut losses) = (Vec::new(), Vec::new());
     let mut sum: Option<Gradients> = None;
     for part in windows.chunks(windows.len().div_ceil(parts.max(1))) {
         let share = part.len() as f32 / windows.len() as f32;
-        let (loss, gradients) = one_part(model, part, length, share, sum)?;
+        let (loss, gradients) = one_part(model, part, length, share * scale, sum)?;
         shares.push(share);
         losses.push(loss);
         sum = Some(gradients);
@@ -95,12 +101,12 @@ pub fn launch_step(
     Ok(Launched { step: optimizer.steps(), shares, found })
 }
 
-/// The loss of some of a step's windows, and the gradients of `share` times that on top of those `before`.
+/// The loss of some of a step's windows, and the gradients of `factor` times that on top of those `before`.
 fn one_part(
     model: &Model,
     windows: &[Vec<u32>],
     length: usize,
-    share: f32,
+    factor: f32,
     before: Option<Gradients>,
 ) -> Result<(CrossEntropy, Gradients), Error> {
     let device = model.backbone.device();
@@ -109,5 +115,5 @@ fn one_part(
     let hidden = model.forward(&tape, &Ids::new(device, &inputs)?, length - 1)?.hidden;
     let loss = model.loss(&tape, &hidden, &Ids::new(device, &targets)?);
     drop(hidden);
-    Ok(loss.backward_onto(&tape, share, before)?)
+    Ok(loss.backward_onto(&tape, factor, before)?)
 }

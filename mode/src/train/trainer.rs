@@ -3,12 +3,13 @@
 //! On a GPU the next step is launched before the last one's loss is read, so that the GPU has work while the host prepares it. A step's
 //! time is that from the moment at which the step before it was over.
 
-use super::settings::TrainSettings;
+use super::mixed::LossScaling;
+use super::settings::{Precision, TrainSettings};
 use super::step::{Launched, launch_step};
 use crate::Error;
 use crate::data::Mixture;
 use crate::model::Model;
-use mode_autograd::AdamW;
+use mode_autograd::{AdamW, LossScale};
 use mode_kernels::KernelError;
 use mode_tensor::TensorError;
 use std::collections::VecDeque;
@@ -23,8 +24,10 @@ pub struct StepReport {
     pub steps: u64,
     /// The loss before it.
     pub loss: f32,
-    /// The global gradient norm, before clipping.
+    /// The global gradient norm, before clipping; not finite if the step was skipped.
     pub gradient_norm: f32,
+    /// The loss scale, in mixed precision.
+    pub scaling: Option<LossScaling>,
     /// The learning rate.
     pub learning_rate: f64,
     /// Tokens predicted so far.
@@ -35,14 +38,22 @@ pub struct StepReport {
     pub tokens_per_second: f64,
 }
 
+/// A step in flight.
+struct Flight {
+    launched: Launched,
+    learning_rate: f64,
+    /// What its loss is scaled by.
+    scale: f32,
+}
+
 /// A training loop between two steps.
 pub(crate) struct Trainer<'a> {
     pub(crate) model: &'a Model,
     pub(crate) optimizer: AdamW,
     pub(crate) data: Mixture,
     settings: &'a TrainSettings,
-    /// Steps launched and not yet read, each with its learning rate.
-    flights: VecDeque<(Launched, f64)>,
+    /// Steps launched and not yet read.
+    flights: VecDeque<Flight>,
     /// When the first of those was launched, or the one before it was over.
     since: Instant,
     /// The loss before each step so far.
@@ -59,7 +70,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Nothing is trained.
     pub(crate) fn new(model: &'a Model, settings: &'a TrainSettings, data: Mixture) -> Result<Self, Error> {
-        let optimizer = AdamW::new(model.params(), settings.adamw())?;
+        let mut optimizer = AdamW::new(model.params(), settings.adamw())?;
+        if settings.precision == Precision::F16 {
+            optimizer.set_loss_scale(LossScale::default());
+        }
         let (flights, since) = (VecDeque::new(), Instant::now());
         Ok(Self { model, optimizer, data, settings, flights, since, losses: Vec::new(), tokens_seen: 0, seconds: 0.0 })
     }
@@ -79,6 +93,12 @@ impl<'a> Trainer<'a> {
     pub(crate) fn most_in_flight(&self) -> usize {
         let device = self.model.backbone.device();
         if device.is_gpu() && device.place().is_none() { 2 } else { 1 }
+    }
+
+    /// The loss scale of the step to come, in mixed precision, and the steps known to have been skipped.
+    pub(crate) fn scaling(&mut self) -> Option<LossScaling> {
+        let scale = self.optimizer.scale();
+        self.optimizer.loss_scale().map(|known| LossScaling { scale, skipped: known.skipped })
     }
 
     /// True once the last step is launched.
@@ -110,6 +130,7 @@ impl<'a> Trainer<'a> {
         let step = self.steps() + 1;
         let learning_rate = learning_rate * schedule.factor(step, steps, warmup);
         let windows = self.data.batch(batch);
+        let scale = self.optimizer.scale();
         let launched = launch_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
         let launched = launched.map_err(|error| match error {
             Error::Tensor(TensorError::Kernel(KernelError::NotFinite { .. })) => {
@@ -117,7 +138,7 @@ impl<'a> Trainer<'a> {
             }
             other => other,
         })?;
-        self.flights.push_back((launched, learning_rate));
+        self.flights.push_back(Flight { launched, learning_rate, scale });
         Ok(())
     }
 
@@ -126,8 +147,8 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Launched::read`].
     pub(crate) fn read(&mut self) -> Result<Option<StepReport>, Error> {
-        let Some((launched, learning_rate)) = self.flights.pop_front() else { return Ok(None) };
-        let (stepped, at) = launched.read()?;
+        let Some(Flight { launched, learning_rate, scale }) = self.flights.pop_front() else { return Ok(None) };
+        let (stepped, at) = launched.read(&mut self.optimizer)?;
         let TrainSettings { steps, batch, length, .. } = *self.settings;
         let tokens = (batch * length) as u64;
         let seconds = at.saturating_duration_since(std::mem::replace(&mut self.since, at)).as_secs_f64();
@@ -139,6 +160,7 @@ impl<'a> Trainer<'a> {
             steps,
             loss: stepped.loss,
             gradient_norm: stepped.gradient_norm,
+            scaling: self.optimizer.loss_scale().map(|known| LossScaling { scale, skipped: known.skipped }),
             learning_rate,
             tokens_seen: self.tokens_seen,
             seconds: self.seconds,
