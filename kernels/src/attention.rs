@@ -7,8 +7,8 @@
 //! them (Beltagy et al., arXiv 2004.05150); with a cap c scores become c tanh(score / c) (Gemma 2, arXiv 2408.00118,
 //! section 2). The CPU body holds the scores of 64 queries at a time.
 //!
-//! On a GPU a workgroup makes 64 rows of one head's output, of heads wider than 128 32, from tiles of 2,048 scores; or, of up to 8
-//! queries a window, one row. Either takes 16 KiB of workgroup memory. Where operands may be rounded to f16 there are cooperative
+//! On a GPU a workgroup makes 64 rows of one head's output, or of wide heads 32, from tiles of 2,048 scores; or, of few queries a
+//! window, one row. Either takes 16 KiB of workgroup memory. Where operands may be rounded to f16 there are cooperative
 //! matrices: [`Tier`].
 
 mod tier;
@@ -21,15 +21,11 @@ use crate::scratch::with_scratch;
 use crate::simd::{exp, max, simd, sum, tanh};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Capabilities, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View,
+    Bindings, Capabilities, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, Tuning, View,
     fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 use std::ops::Range;
-use tier::SHORT;
-
-/// Heads up to this width have tiles of 64 queries x 32 keys, wider ones of 32 x 64.
-const NARROW: u32 = 128;
 
 /// Queries whose scores the CPU bodies hold at once.
 pub(crate) const TILE: usize = 64;
@@ -58,7 +54,7 @@ crate::kernel::params! {
         pub cap: f32,
         /// Width of a head. In the WGSL a constant of the pipeline.
         pub width: u32,
-        /// How it is computed on a GPU, forward: [`Tier::code`]; [`attention`] chooses it.
+        /// How it is computed on a GPU: [`Tier::code`]; the functions that launch the kernels choose it.
         pub tier: u32,
         /// What [`attention`] may choose: [`Precision::code`].
         pub precision: u32,
@@ -80,12 +76,6 @@ impl Params {
     /// The first key that the query of position `own` sees.
     pub(crate) fn first_seen(&self, own: usize) -> usize {
         if self.window == 0 { 0 } else { (own + 1).saturating_sub(self.window as usize) }
-    }
-
-    /// Threads of a tile's workgroup in x and y: each has four rows of scores by four columns, and four rows of a share of the
-    /// head's width, which is smaller the more there are in x. Wider heads than `narrow` have twice as many there.
-    pub(crate) fn threads(&self, narrow: u32) -> [u32; 2] {
-        if self.width > narrow { [16, 8] } else { [8, 16] }
     }
 
     /// A tile's constants.
@@ -133,7 +123,7 @@ pub fn attention(
     lse: &View,
 ) -> Result<(), KernelError> {
     let params = Params { dtype: q.dtype().code(), ..params };
-    let tier = Tier::choose(&params, device.capabilities()).code();
+    let tier = Tier::choose(&params, device.capabilities(), &device.tuning()).code();
     launch::<Attention>(device, &Params { tier, ..params }, &[q, k, v], &[o, lse])
 }
 
@@ -242,10 +232,9 @@ impl Kernel for Attention {
         let cached = [(40, 0), (15, 1), (3, 2), (64, 3)].map(cached);
         let near = [Params { window: 18, ..cached[2] }, Params { window: 1, cap: 5.0, ..cached[1] }];
         // Few queries over more keys than a workgroup has threads, and the first one that is not among few.
-        let few =
-            [(5, 300, 0, 0.0, 1), (SHORT, 515, 300, 1.5, 4), (2, 260, 3, 0.0, 7), (SHORT + 1, 270, 0, 0.0, 2)].map(
-                |(length, past, window, cap, shape)| Params { length, past, window, cap, ..shapes(Sizes::Odd)[shape] },
-            );
+        let few = [(5, 300, 0, 0.0, 1), (8, 515, 300, 1.5, 4), (2, 260, 3, 0.0, 7), (9, 270, 0, 0.0, 2)].map(
+            |(length, past, window, cap, shape)| Params { length, past, window, cap, ..shapes(Sizes::Odd)[shape] },
+        );
         // Scores whose exponentials alone no f32 holds.
         let steep = Params { scale: 30.0, length: 40, ..shapes(Sizes::Odd)[0] };
         let more = if sizes == Sizes::Odd { [&cached[..], &near, &few, &[steep]].concat() } else { Vec::new() };
@@ -257,16 +246,17 @@ impl Kernel for Attention {
     fn draw(draw: &mut Draw) -> Case<Params> {
         let past = if draw.bit() { 0 } else { draw.size(500) };
         let p = drawn(draw, past);
-        let tiers = [plain(&p), Tier::Cooperative8, Tier::Cooperative16];
-        let tier = if Tier::has_matrices_for(p.width) { draw.one_of(&tiers) } else { tiers[0] };
+        let tiers = [plain(&p), Tier::Tiled, Tier::Wide, Tier::Cooperative8, Tier::Cooperative16];
+        let tier = draw.one_of(if Tier::has_matrices_for(p.width) { &tiers } else { &tiers[..3] });
         let precision = if tier.size().is_some() { Precision::Half } else { Precision::F32 };
         case(Params { tier: tier.code(), precision: precision.code(), ..p }, draw.seed())
     }
 }
 
-/// The tier where operands are not rounded.
+/// The tier where operands are not rounded and nothing has been tuned.
 fn plain(p: &Params) -> Tier {
-    Tier::choose(p, Capabilities::default())
+    let device = Capabilities::default();
+    Tier::choose(p, device, &Tuning::built_in(&device))
 }
 
 fn case(p: Params, seed: u32) -> Case<Params> {

@@ -5,19 +5,17 @@
 //! [`crate::attention`]; do like o, dq like q, dk and dv like k. On a GPU one pass makes dq and another dk and dv, without atomics,
 //! from tiles of 2,048 scores in 16 KiB of workgroup memory.
 
-use crate::attention::{Attention, Params, TILE, bend, capped, drawn, mask, shapes};
+use crate::attention::{Attention, Params, TILE, Tier, bend, capped, drawn, mask, shapes};
 use crate::gemm::{Matrix, gemm};
 use crate::scratch::with_scratch;
 use crate::simd::{dot, exp, simd};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Capabilities, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, Tuning, View,
+    fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Heads up to this width have tiles of 64 rows x 32 columns of scores, wider ones of 32 x 64: two gradients are summed at once.
-const NARROW: u32 = 64;
 
 /// The kernel.
 pub struct AttentionBackward;
@@ -32,9 +30,14 @@ pub fn attention_backward(
     [q, k, v, o, lse, dout]: [&View; 6],
     [dq, dk, dv]: [&View; 3],
 ) -> Result<(), KernelError> {
+    let params = Params { tier: tier(&params, &device.tuning()).code(), dtype: q.dtype().code(), ..params };
     let delta = View::whole(device.alloc(lse.len)?);
-    let params = Params { dtype: q.dtype().code(), ..params };
     launch::<AttentionBackward>(device, &params, &[q, k, v, o, lse, dout], &[dq, dk, dv, &delta])
+}
+
+/// How it is computed: heads are wide sooner than in the forward, for two gradients are summed at once.
+pub(crate) fn tier(p: &Params, tuning: &Tuning) -> Tier {
+    Tier::tiled(p.width, tuning.tall_backward)
 }
 
 impl Kernel for AttentionBackward {
@@ -45,7 +48,7 @@ impl Kernel for AttentionBackward {
     const OUTPUTS: &'static [&'static str] = &["dq", "dk", "dv", "delta"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        p.tile(p.threads(NARROW))
+        p.tile(Tier::of(p).threads())
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -57,7 +60,7 @@ impl Kernel for AttentionBackward {
     }
 
     fn passes(p: &Params) -> Vec<Pass> {
-        let tiles = p.length.div_ceil(4 * p.threads(NARROW)[1]);
+        let tiles = p.length.div_ceil(4 * Tier::of(p).threads()[1]);
         vec![
             Pass { entry: "queries", groups: [tiles, p.heads, p.batch] },
             Pass { entry: "keys", groups: [tiles, p.kv_heads, p.batch] },
@@ -115,13 +118,15 @@ impl Kernel for AttentionBackward {
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
-        let halves = shapes(sizes).into_iter().filter(|_| sizes == Sizes::Odd);
-        let halves = halves.map(|p| Params { dtype: Dtype::F16.code(), ..p });
-        shapes(sizes).into_iter().chain(halves).map(|p| case(p, seed)).collect()
+        let tuning = Tuning::built_in(&Capabilities::default());
+        let plain = || shapes(sizes).into_iter().map(|p| Params { tier: tier(&p, &tuning).code(), ..p });
+        let halves = plain().filter(|_| sizes == Sizes::Odd).map(|p| Params { dtype: Dtype::F16.code(), ..p });
+        plain().chain(halves).map(|p| case(p, seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(drawn(draw, 0), draw.seed())
+        let tier = draw.one_of(&[Tier::Tiled, Tier::Wide]).code();
+        case(Params { tier, ..drawn(draw, 0) }, draw.seed())
     }
 }
 

@@ -10,7 +10,9 @@
 //! stored as halves may be off by what that rounding does to each element, and by no more than that besides (`Dtype::rounding`).
 
 use crate::profile::settings;
-use crate::{Bindings, Case, Data, Device, Draw, Kernel, KernelError, Parameters, Sizes, View, fill_hash, launch};
+use crate::{
+    Bindings, Case, Data, Device, Draw, Dtype, Kernel, KernelError, Parameters, Sizes, View, fill_hash, launch,
+};
 use std::collections::BTreeMap;
 
 /// Greatest accepted error: |got - want| / (|want| + root mean square of want), less in |got - want| what a tier that rounds on its way
@@ -148,7 +150,7 @@ fn meet<K: Kernel>(
 }
 
 /// The worst error, past what each element is allowed to be off by in any case, and its element; infinite for NaN.
-fn worst_error(got: &[f64], want: &[f64], allowed: impl Fn(f64) -> f64) -> (f64, usize) {
+pub(crate) fn worst_error(got: &[f64], want: &[f64], allowed: impl Fn(f64) -> f64) -> (f64, usize) {
     let floor = mean_square(want.iter().copied()).sqrt().max(1e-30);
     let mut worst = (0.0, 0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -210,17 +212,20 @@ fn run<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<Vec<Vec<f64
     outputs.iter().map(|view| device.read_f64(view)).collect()
 }
 
+/// A buffer's contents on the device, stored as `dtype`.
+pub(crate) fn view(device: &Device, dtype: Dtype, data: &Data) -> Result<View, KernelError> {
+    let view = View::whole(device.alloc_as(dtype, data.count())?);
+    match data {
+        Data::F32(values) => device.write(&view, values)?,
+        Data::U32(ids) => device.write_ids(&view, ids)?,
+        Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
+    }
+    Ok(view)
+}
+
 /// A case's inputs and outputs on the device.
 pub(crate) fn place<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Result<[Vec<View>; 2], KernelError> {
-    let place = |(binding, data): (usize, &Data)| -> Result<View, KernelError> {
-        let view = View::whole(device.alloc_as(K::dtype(&case.params, binding), data.count())?);
-        match data {
-            Data::F32(values) => device.write(&view, values)?,
-            Data::U32(ids) => device.write_ids(&view, ids)?,
-            Data::Out(count) | Data::Scratch(count) => device.write(&view, &vec![f32::NAN; *count])?,
-        }
-        Ok(view)
-    };
+    let place = |(binding, data)| view(device, K::dtype(&case.params, binding), data);
     let mut inputs = case.inputs.iter().chain(&case.outputs).enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
     let outputs = inputs.split_off(case.inputs.len());
     Ok([inputs, outputs])
@@ -229,7 +234,6 @@ pub(crate) fn place<K: Kernel>(device: &Device, case: &Case<K::Params>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dtype;
     use crate::add::{Add, Params};
 
     #[test]

@@ -5,9 +5,9 @@ use crate::cpu::{Cpu, Dry, Host, Reference};
 use crate::dtype::as_halves;
 use crate::gpu::{self, Gpu};
 use crate::shaders::Replacements;
-use crate::{Buffer, Counters, Dtype, KernelError, Timing, View};
+use crate::{Buffer, Counters, Dtype, KernelError, Timing, Tuning, View};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 pub use crate::gpu::{AdapterSummary, Capabilities};
@@ -22,6 +22,7 @@ pub(crate) enum Backend {
 struct Inner {
     backend: Backend,
     watch: Watch,
+    tuning: RwLock<Tuning>,
 }
 
 /// What a device has been asked to write down of its launches, which `watch.rs` does.
@@ -54,7 +55,9 @@ impl Device {
     pub const ALIGNMENT: usize = 64;
 
     fn new(backend: Backend) -> Self {
-        Self(Arc::new(Inner { backend, watch: Watch::default() }))
+        let capabilities = if let Backend::Gpu(gpu) = &backend { gpu.capabilities() } else { Capabilities::default() };
+        let tuning = RwLock::new(Tuning::built_in(&capabilities));
+        Self(Arc::new(Inner { backend, watch: Watch::default(), tuning }))
     }
 
     /// The CPU: f32, vectorised, rows over rayon's threads.
@@ -128,6 +131,21 @@ impl Device {
     /// What launches may use of it beyond the least.
     pub fn capabilities(&self) -> Capabilities {
         if let Backend::Gpu(gpu) = self.backend() { gpu.capabilities() } else { Capabilities::default() }
+    }
+
+    /// The adapter of a GPU.
+    pub fn adapter(&self) -> Option<&AdapterSummary> {
+        if let Backend::Gpu(gpu) = self.backend() { Some(gpu.adapter()) } else { None }
+    }
+
+    /// The numbers by which launches from now on choose tiers and tiles.
+    pub fn tuning(&self) -> Tuning {
+        *self.0.tuning.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts others in their place.
+    pub fn set_tuning(&self, tuning: Tuning) {
+        *self.0.tuning.write().unwrap_or_else(PoisonError::into_inner) = tuning;
     }
 
     /// The most f32 elements that one tensor may have here, however much memory there is.

@@ -8,7 +8,8 @@
 use crate::simd::{dot, simd};
 use crate::softmax::softmax_row;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Capabilities, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, Tuning, View,
+    fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -26,6 +27,8 @@ crate::kernel::params! {
         pub branches: u32,
         /// Elements from one branch's output to the next's.
         pub stride: u32,
+        /// Threads that have a token's row, on a GPU; [`gate_merge`] chooses them.
+        pub lanes: u32,
     }
 }
 
@@ -43,15 +46,21 @@ pub fn gate_merge(
     [y, p]: [&View; 2],
 ) -> Result<(), KernelError> {
     limit(GateMerge::NAME, params.branches)?;
+    let params = Params { lanes: lanes(params.width, params.stride, &device.tuning()), ..params };
     launch::<GateMerge>(device, &params, &[x, weight, bias, f], &[y, p])
 }
 
-/// How a shader holds a row of `width` elements, in tensors whose rows begin at multiples of `stride` and `width`: its constants.
-pub(crate) fn row(width: u32, stride: u32) -> Vec<(&'static str, u32)> {
-    let (piece, _) = piece(width, stride);
-    // About four pieces a thread: each has several reads under way, and there are few to add up in the end.
-    let lanes = width.div_ceil(4 * piece).next_power_of_two().clamp(32, 256);
-    vec![("PIECE", piece), ("WIDTH", width), ("LANES", lanes)]
+/// How a shader's `lanes` threads hold a row of `width` elements, in tensors whose rows begin at multiples of `stride` and `width`:
+/// its constants.
+pub(crate) fn row(width: u32, stride: u32, lanes: u32) -> Vec<(&'static str, u32)> {
+    vec![("PIECE", piece(width, stride).0), ("WIDTH", width), ("LANES", lanes)]
+}
+
+/// Threads for a row: about so many pieces each, for several reads under way and few threads to add up in the end, but no fewer
+/// threads than a subgroup's.
+pub(crate) fn lanes(width: u32, stride: u32, tuning: &Tuning) -> u32 {
+    let pieces = tuning.merge_pieces.max(1) * piece(width, stride).0;
+    width.div_ceil(pieces).next_power_of_two().clamp(tuning.merge_lanes.clamp(8, 256), 256)
 }
 
 /// What it reads and writes at once: elements and type.
@@ -76,7 +85,7 @@ impl Kernel for GateMerge {
     const OUTPUTS: &'static [&'static str] = &["y", "p"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        [row(p.width, p.stride), vec![("MOST", MOST_BRANCHES as u32)]].concat()
+        [row(p.width, p.stride, p.lanes), vec![("MOST", MOST_BRANCHES as u32)]].concat()
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -134,28 +143,44 @@ impl Kernel for GateMerge {
             [4, 64, 3, 2],
         ];
         let large = [[66_000, 5, 3, 0], [1025, 2049, 3, 63], [515, 2052, 9, 0]];
-        let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, 0.0, seed));
-        cases.chain([FAR, -FAR].map(|shift| case([3, 63, 3, 5], shift, seed))).collect()
+        let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, built_in(shape), 0.0, seed));
+        cases.chain([FAR, -FAR].map(|shift| case([3, 63, 3, 5], LANES[1], shift, seed))).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(drawn(draw), draw.one_of(&[0.0, FAR, -FAR]), draw.seed())
+        let (shape, lanes) = drawn(draw);
+        case(shape, lanes, draw.one_of(&[0.0, FAR, -FAR]), draw.seed())
     }
 }
 
 /// Biases so great that the exponentials of logits alone are in no f32.
 const FAR: f32 = 100.0;
 
-/// Tokens, width, branches and gap of a draw. The width, which is compiled in, is one of few.
-pub(crate) fn drawn(draw: &mut Draw) -> [usize; 4] {
+/// Threads of a row in draws.
+const LANES: [u32; 4] = [8, 32, 64, 256];
+
+/// Tokens, width, branches and gap of a draw, and threads of a row. Width and threads, which are compiled in, are some of few.
+pub(crate) fn drawn(draw: &mut Draw) -> ([usize; 4], u32) {
     let width = draw.one_of(&[1, 3, 4, 33, 64, 65, 128, 257, 516, 1030]);
-    [draw.size((20_000 / width).min(200)), width, draw.size(MOST_BRANCHES), draw.gap()]
+    let shape = [draw.size((20_000 / width).min(200)), width, draw.size(MOST_BRANCHES), draw.gap()];
+    (shape, draw.one_of(&LANES))
 }
 
-fn case([tokens, width, branches, gap]: [usize; 4], shift: f32, seed: u32) -> Case<Params> {
+/// The threads of a row where nothing has been tuned.
+pub(crate) fn built_in([tokens, width, _, gap]: [usize; 4]) -> u32 {
+    lanes(width as u32, (tokens * width + gap) as u32, &Tuning::built_in(&Capabilities::default()))
+}
+
+fn case([tokens, width, branches, gap]: [usize; 4], lanes: u32, shift: f32, seed: u32) -> Case<Params> {
     let stride = tokens * width + gap;
     Case {
-        params: Params { tokens: tokens as u32, width: width as u32, branches: branches as u32, stride: stride as u32 },
+        params: Params {
+            tokens: tokens as u32,
+            width: width as u32,
+            branches: branches as u32,
+            stride: stride as u32,
+            lanes,
+        },
         inputs: vec![
             Data::F32(fill(seed, tokens * width, 1.0)),
             Data::F32(fill(seed + 1, branches * width, (3.0 / width as f32).sqrt())),
@@ -211,7 +236,7 @@ mod tests {
     fn by_hand() {
         // Logits ln 3 and 0: weights 3/4 and 1/4 of branches 8 and 4.
         let (mut y, mut p) = ([0.0], [0.0; 2]);
-        let params = Params { tokens: 1, width: 1, branches: 2, stride: 1 };
+        let params = Params { tokens: 1, width: 1, branches: 2, stride: 1, lanes: 32 };
         let inputs: Vec<&[f64]> = vec![&[1.0], &[1.0, 0.0], &[0.098_612_288_668_109_78, 0.0], &[8.0, 4.0]];
         GateMerge::reference(&params, Bindings::new(inputs, vec![&mut y, &mut p]));
         approx::assert_relative_eq!(p[0], 0.75, epsilon = 1e-12);

@@ -7,7 +7,7 @@
 //! Shapes as in [`crate::gate_merge`]; df like f, dz like p. What is frozen is neither computed nor written: each branch,
 //! the gate (dW, db) and x have a switch of their own. With all of them it moves 2K + 3 units; launched apart, 6K + 2.
 
-use crate::gate_merge::{MOST_BRANCHES, drawn, limit, piece, row, weighted_sum};
+use crate::gate_merge::{MOST_BRANCHES, built_in, drawn, lanes, limit, piece, row, weighted_sum};
 use crate::simd::{dot, simd};
 use crate::strips::Strip;
 use crate::{
@@ -48,6 +48,8 @@ crate::kernel::params! {
         pub add_weight: u32,
         /// 1 to add to what `dbias` holds.
         pub add_bias: u32,
+        /// Threads that have a token's row, on a GPU.
+        pub lanes: u32,
     }
 }
 
@@ -89,7 +91,7 @@ pub struct Gradients<'a> {
 /// The kernel.
 pub struct GateMergeBackward;
 
-/// All gradients of a merge that kept `p`. `params.chunk` is set here.
+/// All gradients of a merge that kept `p`. `params.chunk` and `params.lanes` are set here.
 ///
 /// # Errors
 /// As [`crate::gate_merge::gate_merge`].
@@ -100,7 +102,8 @@ pub fn gate_merge_backward(
     to: &Gradients,
 ) -> Result<(), KernelError> {
     limit(GateMergeBackward::NAME, params.branches)?;
-    let params = Params { chunk: CHUNK as u32, ..params };
+    let lanes = lanes(params.width, params.stride, &device.tuning());
+    let params = Params { chunk: CHUNK as u32, lanes, ..params };
     let partial = View::whole(device.alloc(if params.want_gate == 0 { 1 } else { partial_len(&params) })?);
     let outputs = [to.df, to.dz, to.dx, &partial, to.dweight, to.dbias];
     launch::<GateMergeBackward>(device, &params, &[x, weight, f, p, g], &outputs)
@@ -123,7 +126,7 @@ impl Kernel for GateMergeBackward {
     const OUTPUTS: &'static [&'static str] = &["df", "dz", "dx", "partial", "dweight", "dbias"];
 
     fn constants(p: &Params) -> Vec<(&'static str, u32)> {
-        [row(p.width, p.stride), vec![("MOST", MOST_BRANCHES as u32), ("GATES", gates(p))]].concat()
+        [row(p.width, p.stride, p.lanes), vec![("MOST", MOST_BRANCHES as u32), ("GATES", gates(p))]].concat()
     }
 
     fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
@@ -246,20 +249,21 @@ impl Kernel for GateMergeBackward {
         sizes
             .pick(odd, large)
             .into_iter()
-            .map(|(shape, wanted, dx, gate)| case(shape, wanted, [dx, gate], seed))
+            .map(|(shape, wanted, dx, gate)| case(shape, built_in(shape), wanted, [dx, gate], seed))
             .collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        let shape = drawn(draw);
+        let (shape, lanes) = drawn(draw);
         let some = (0..shape[2]).fold(0, |mask, k| mask | u128::from(draw.bit()) << k);
         let wanted = draw.one_of(&[0, some, some, (1 << shape[2]) - 1]);
-        case(shape, wanted, [2, 4].map(|bound| draw.below(bound) as u32), draw.seed())
+        case(shape, lanes, wanted, [2, 4].map(|bound| draw.below(bound) as u32), draw.seed())
     }
 }
 
 fn case(
     [tokens, width, branches, gap]: [usize; 4],
+    lanes: u32,
     wanted: u128,
     [want_dx, want_gate]: [u32; 2],
     seed: u32,
@@ -283,6 +287,7 @@ fn case(
         chunk: CHUNK as u32,
         add_weight,
         add_bias,
+        lanes,
     };
     Case {
         params,
@@ -394,6 +399,7 @@ mod tests {
         chunk: 64,
         add_weight: 0,
         add_bias: 0,
+        lanes: 32,
     };
 
     #[test]

@@ -50,6 +50,8 @@ pub mod shaders;
 mod simd;
 mod strips;
 mod time;
+pub mod tune;
+mod tuning;
 mod watch;
 
 pub mod activation;
@@ -96,3 +98,4 @@ pub use pool::Counters;
 pub use profile::{Settings, Timing};
 pub use reading::{Arrived, Reading};
 pub use time::Time;
+pub use tuning::Tuning;

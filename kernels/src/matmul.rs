@@ -17,7 +17,8 @@ use crate::gemm::{Halves, Matrix, gemm_halves, gemm_parallel};
 use crate::narrow::{MOST_ROWS, MOST_TERMS, Rows, few_columns, few_terms, narrow};
 use crate::strips::Strip;
 use crate::{
-    Bindings, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch, sum_rows::sum_rows_to,
+    Bindings, Capabilities, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, Tuning, View, launch,
+    sum_rows::sum_rows_to,
 };
 
 /// What may become of the operands on the way to their product.
@@ -138,9 +139,7 @@ pub fn matmul(
     if !device.is_gpu() {
         return whole(&params, c);
     }
-    let tier = Tier::choose(&params, device.capabilities());
-    let params = Params { tier: tier.code(), ..params };
-    let parts = tier::parts(&params, tier, device.capabilities());
+    let (params, parts) = way(&params, device.capabilities(), &device.tuning());
     if parts == 1 {
         return whole(&params, c);
     }
@@ -150,6 +149,13 @@ pub fn matmul(
     let sums = View::whole(device.alloc(parts * c.len)?);
     whole(&params, &sums)?;
     sum_rows_to(device, &sums, c, keep, params.n as usize, epilogue)
+}
+
+/// How a GPU computes a product: its tier, and the parts that its sums are made in.
+pub(crate) fn way(p: &Params, device: Capabilities, tuning: &Tuning) -> (Params, u32) {
+    let tier = Tier::choose(p, device, tuning);
+    let params = Params { tier: tier.code(), ..*p };
+    (params, tier::parts(&params, tier, tuning))
 }
 
 /// A product as a batch of about `parts`, each over as many of its terms, and how many they are.

@@ -51,5 +51,6 @@ mod memory;
 pub mod model;
 pub mod report;
 pub mod train;
+mod tune;
 
 pub use error::Error;

@@ -71,8 +71,13 @@ pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tenso
     let f = gather(x, branches)?;
     let y = Tensor::empty(x.device(), x.shape())?;
     let p = Tensor::empty(x.device(), &[x.rows(), count])?;
-    let params =
-        Params { tokens: x.rows() as u32, width: x.width() as u32, branches: count as u32, stride: f.stride as u32 };
+    let params = Params {
+        tokens: x.rows() as u32,
+        width: x.width() as u32,
+        branches: count as u32,
+        stride: f.stride as u32,
+        lanes: 0,
+    };
     let inputs = [x.view(), weight.view(), bias.view(), &f.view];
     forward::gate_merge(x.device(), params, inputs, [y.view(), p.view()])?;
     Ok(Merged { y, p, f })
@@ -123,6 +128,7 @@ pub fn gate_merge_backward(
         chunk: 0,
         add_weight: add_weight.into(),
         add_bias: add_bias.into(),
+        lanes: 0,
     };
     let to = Gradients { df: &df, dz: dz.view(), dx: dx.view(), dweight: dweight.view(), dbias: dbias.view() };
     backward::gate_merge_backward(

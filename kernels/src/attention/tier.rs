@@ -2,21 +2,20 @@
 //!
 //! | windows and heads | tier |
 //! |---|---|
-//! | up to 8 queries a window, as of one token that is decoded | [`Tier::Short`] |
+//! | few queries a window, as of one token that is decoded | [`Tier::Short`] |
 //! | heads up to 128 wide, a multiple of 16, whose operands may be rounded to f16, which the device has cooperative matrices of | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
-//! | all others | [`Tier::Tiled`] |
+//! | all others, and all backward | [`Tier::Tiled`], for wide heads [`Tier::Wide`] |
+//!
+//! How many queries are few, how wide a head is wide, and which matrices are used, are the device's [`Tuning`].
 
-use super::{NARROW, Params};
+use super::Params;
 use crate::cooperative::matrices;
-use crate::{Capabilities, Pass, matmul::Precision};
-
-/// Queries a window, at the most, that a workgroup each is for.
-pub(super) const SHORT: u32 = 8;
+use crate::{Capabilities, Pass, Tuning, matmul::Precision};
 
 /// How a launch attends on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
-    /// A workgroup makes 64 rows of one head's output, of heads wider than 128 32.
+    /// A workgroup makes 64 rows of one head's output, from 64 x 32 scores at a time.
     Tiled,
     /// A workgroup makes one row, for which its threads share out the keys.
     Short,
@@ -24,37 +23,51 @@ pub enum Tier {
     Cooperative8,
     /// The same of 16 x 16: 64 rows.
     Cooperative16,
+    /// As [`Tier::Tiled`], 32 rows from 32 x 64 scores: the wider a head, the fewer rows of it fit.
+    Wide,
 }
 
 impl Tier {
     /// All of them, by their codes in [`Params::tier`].
-    pub const ALL: [Self; 4] = [Self::Tiled, Self::Short, Self::Cooperative8, Self::Cooperative16];
+    pub const ALL: [Self; 5] = [Self::Tiled, Self::Short, Self::Cooperative8, Self::Cooperative16, Self::Wide];
 
     /// Its number in launches.
     pub fn code(self) -> u32 {
         self as u32
     }
 
-    pub(super) fn of(p: &Params) -> Self {
+    pub(crate) fn of(p: &Params) -> Self {
         Self::ALL.get(p.tier as usize).copied().unwrap_or(Self::Tiled)
     }
 
     /// The tier for some windows and heads, by what the device can do.
-    pub(super) fn choose(p: &Params, device: Capabilities) -> Self {
+    pub(crate) fn choose(p: &Params, device: Capabilities, tuning: &Tuning) -> Self {
         let fits = |tier: Self, size: u32, has: bool| {
             let threads = device.subgroup_size().is_some_and(|threads| (size..=size * size / 2).contains(&threads));
             has && threads && tier.workgroup_bytes(p) <= device.workgroup_bytes
         };
         let rounded = p.precision == Precision::Half.code() && Self::has_matrices_for(p.width);
-        if p.length <= SHORT && p.width <= 256 * p.piece() {
+        if p.length <= tuning.short_queries && p.width <= 256 * p.piece() {
             Self::Short
-        } else if rounded && fits(Self::Cooperative16, 16, device.cooperative_16) {
+        } else if rounded && tuning.attention_cooperative >= 16 && fits(Self::Cooperative16, 16, device.cooperative_16)
+        {
             Self::Cooperative16
-        } else if rounded && fits(Self::Cooperative8, 8, device.cooperative_8) {
+        } else if rounded && tuning.attention_cooperative >= 8 && fits(Self::Cooperative8, 8, device.cooperative_8) {
             Self::Cooperative8
         } else {
-            Self::Tiled
+            Self::tiled(p.width, tuning.tall_forward)
         }
+    }
+
+    /// The tiles of heads as wide as `width`, which have more rows than columns to `tall`.
+    pub(crate) fn tiled(width: u32, tall: u32) -> Self {
+        if width > tall { Self::Wide } else { Self::Tiled }
+    }
+
+    /// Threads of a tile's workgroup in x and y: each has four rows of scores by four columns, and four rows of a share of the
+    /// head's width, which is smaller the more there are in x.
+    pub(crate) fn threads(self) -> [u32; 2] {
+        if self == Self::Wide { [16, 8] } else { [8, 16] }
     }
 
     /// True if cooperative matrices of either size make heads of this width.
@@ -65,7 +78,7 @@ impl Tier {
     /// Rows and columns of its cooperative matrices.
     pub(super) fn size(self) -> Option<u32> {
         match self {
-            Self::Tiled | Self::Short => None,
+            Self::Tiled | Self::Wide | Self::Short => None,
             Self::Cooperative8 => Some(8),
             Self::Cooperative16 => Some(16),
         }
@@ -83,7 +96,7 @@ impl Tier {
     /// Its shader's place in the kernel's list.
     pub(super) fn shader(self) -> usize {
         match self {
-            Self::Tiled => 0,
+            Self::Tiled | Self::Wide => 0,
             Self::Short => 1,
             Self::Cooperative8 | Self::Cooperative16 => 2,
         }
@@ -93,7 +106,7 @@ impl Tier {
         match (self, self.size()) {
             (_, Some(size)) => vec![("SIZE", size), ("HEAD", p.width)],
             (Self::Short, _) => vec![("HEAD", p.width), ("PIECE", p.piece())],
-            _ => p.tile(p.threads(NARROW)),
+            _ => p.tile(self.threads()),
         }
     }
 
@@ -108,7 +121,7 @@ impl Tier {
         let rows = match (self, self.size()) {
             (_, Some(size)) => 4 * size,
             (Self::Short, _) => 1,
-            _ => 4 * p.threads(NARROW)[1],
+            _ => 4 * self.threads()[1],
         };
         vec![Pass { entry: "main", groups: [p.length.div_ceil(rows), p.heads, p.batch] }]
     }
@@ -134,7 +147,7 @@ mod tests {
         let wide = Capabilities { subgroup: Some([64, 64]), ..both };
         let chosen = |length, width, precision: Precision, device| {
             let p = Params { length, width, precision: precision.code(), ..shapes(Sizes::Odd)[0] };
-            Tier::choose(&p, device)
+            Tier::choose(&p, device, &Tuning::built_in(&device))
         };
         let half = Precision::Half;
         for (length, width, precision, device, tier) in [
@@ -147,7 +160,7 @@ mod tests {
             (9, 64, half, Capabilities { cooperative_16: false, ..wide }, Tier::Tiled),
             (9, 64, half, Capabilities { subgroup: Some([16, 32]), ..both }, Tier::Tiled),
             (9, 64, Precision::F32, both, Tier::Tiled),
-            (9, 144, half, both, Tier::Tiled),
+            (9, 144, half, both, Tier::Wide),
             (9, 72, half, both, Tier::Tiled),
             (9, 64, half, none, Tier::Tiled),
         ] {

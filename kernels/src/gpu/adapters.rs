@@ -1,5 +1,6 @@
 //! The GPU adapters of this machine.
 
+use super::Capabilities;
 use crate::KernelError;
 use std::sync::OnceLock;
 
@@ -28,6 +29,8 @@ pub struct AdapterSummary {
     pub features: Vec<&'static str>,
     /// Shapes of cooperative matrices: m, n, k, and the types of operands and sums.
     pub cooperative_matrices: Vec<String>,
+    /// What kernels choose by.
+    pub capabilities: Capabilities,
 }
 
 /// The features named in [`AdapterSummary::features`].
@@ -58,7 +61,7 @@ fn all() -> &'static [(wgpu::Adapter, wgpu::AdapterInfo)] {
     })
 }
 
-fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary {
+pub(super) fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary {
     let (limits, features) = (adapter.limits(), adapter.features());
     let matrix = |p: &wgpu::CooperativeMatrixProperties| {
         format!("{}x{}x{} {:?} -> {:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type)
@@ -75,6 +78,7 @@ fn summary(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> AdapterSummary 
         subgroup: [info.subgroup_min_size, info.subgroup_max_size],
         features: FEATURES.iter().filter(|(_, feature)| features.contains(*feature)).map(|(name, _)| *name).collect(),
         cooperative_matrices: adapter.cooperative_matrix_properties().iter().map(matrix).collect(),
+        capabilities: Capabilities::of(adapter, info),
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    adapter: AdapterSummary,
     limits: wgpu::Limits,
-    capabilities: Capabilities,
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
     pool: Pool<Slab>,
@@ -95,7 +95,7 @@ impl Gpu {
         Ok(Self {
             device,
             queue,
-            capabilities: Capabilities::of(&adapter, &info),
+            adapter: adapters::summary(&adapter, &info),
             info,
             limits,
             pipelines: Pipelines::default(),
@@ -116,8 +116,12 @@ impl Gpu {
         self.info.device_type != wgpu::DeviceType::Cpu
     }
 
+    pub(crate) fn adapter(&self) -> &AdapterSummary {
+        &self.adapter
+    }
+
     pub(crate) fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.adapter.capabilities
     }
 
     pub(crate) fn replace_shaders(&self, texts: Replacements) {

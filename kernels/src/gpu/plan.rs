@@ -69,7 +69,7 @@ impl Gpu {
         }
         let stage = |pass: crate::Pass| {
             self.check_groups(K::NAME, pass.groups)?;
-            let pipeline = self.pipelines.get::<K>(&self.device, &self.capabilities, params, pass.entry)?;
+            let pipeline = self.pipelines.get::<K>(&self.device, &self.adapter.capabilities, params, pass.entry)?;
             Ok(Stage { pipeline, entry: pass.entry, groups: pass.groups })
         };
         let plan = K::passes(params).into_iter().map(stage).collect::<Result<Arc<[_]>, KernelError>>()?;

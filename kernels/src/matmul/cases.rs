@@ -111,7 +111,7 @@ fn odd() -> Vec<Shape> {
     let mut shapes = Vec::new();
     for tier in Tier::ALL {
         let (odd, fours) =
-            if tier == Tier::Narrow { ([2, 5, 131, 33], [3, 72, 12, 52]) } else { ([1, 65, 67, 33], [3, 68, 132, 52]) };
+            if tier.is_narrow() { ([2, 5, 131, 33], [3, 72, 12, 52]) } else { ([1, 65, 67, 33], [3, 68, 132, 52]) };
         shapes.push(Shape::new(tier, [1, 1, 1, 1], [false, false]));
         let dtypes = [Dtype::F32, Dtype::F16, Dtype::BF16];
         let dtypes = if tier.rounds() { &dtypes[..2] } else { &dtypes };
@@ -154,7 +154,7 @@ fn odd() -> Vec<Shape> {
 
 fn large() -> Vec<Shape> {
     let square = TRANSPOSES.map(|transposes| Shape::new(Tier::Small, [1, 515, 1_027, 769], transposes));
-    let tall = Shape::new(Tier::Narrow, [1, 66_000, 7, 5], [false, true]).keep();
+    let tall = Shape::new(Tier::NarrowFour, [1, 66_000, 7, 5], [false, true]).keep();
     // A weight that the CPU widens in several parts, both ways round.
     let weight =
         [true, false].map(|tb| Shape::new(Tier::Large, [1, 67, 2_051, 1_539], [false, tb]).stored(Dtype::BF16).keep());
@@ -167,11 +167,8 @@ fn large() -> Vec<Shape> {
 /// Any shape, transposition, storage, tier and epilogue.
 pub(super) fn draw(draw: &mut Draw) -> Case<Params> {
     let tier = draw.one_of(&Tier::ALL);
-    let (narrow, far) = (tier == Tier::Narrow, draw.below(8) == 0);
-    // Few rows or columns have tiles of other sizes beside very many.
-    let long = if narrow && far { 4_000 + draw.size(300) } else { draw.size(300) };
-    let short = draw.size(if narrow { FEW as usize } else { 300 });
-    let k = draw.size(if far { 50 } else { 200 });
+    let (long, k) = (draw.size(300), draw.size(200));
+    let short = draw.size(if tier.is_narrow() { FEW as usize } else { 300 });
     let [m, n] = draw.one_of(&[[short, long], [long, short]]);
     let dtypes = if tier.rounds() { &Dtype::ALL[..2] } else { &Dtype::ALL };
     let shape = Shape::new(tier, [draw.size(3), m, n, k], [draw.bit(), draw.bit()]);

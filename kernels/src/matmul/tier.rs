@@ -2,17 +2,17 @@
 //!
 //! | products | tier |
 //! |---|---|
-//! | up to 16 rows or columns of c: one token, a gate, LoRA's ranks | [`Tier::Narrow`] |
+//! | up to 16 rows or columns of c: one token, a gate, LoRA's ranks | [`Tier::Narrow`]; beside very many, [`Tier::NarrowFour`] |
 //! | operands may be rounded to f16, which the device has cooperative matrices of | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
-//! | tiles of 128 x 128 fit as well as those of 64 x 64, and are enough to keep half of the device busy | [`Tier::Large`] |
+//! | tiles of 128 x 128 fit as well as those of 64 x 64, and are enough to keep the device busy | [`Tier::Large`] |
 //! | all others | [`Tier::Small`], tiles of 64 x 64 |
 //!
-//! Where a long sum has fewer tiles than that, as the gradient of a weight has, parts of it are summed by workgroups of their own
-//! and then added in order ([`parts`]).
+//! How many are enough, and the other numbers of this choice, are the device's [`Tuning`]. Where a long sum has few tiles, as the
+//! gradient of a weight has, parts of it are summed by workgroups of their own and then added in order ([`parts`]).
 
 use super::{Params, Precision};
 use crate::cooperative::matrices;
-use crate::{Capabilities, Dtype, Pass, grid};
+use crate::{Capabilities, Dtype, Pass, Tuning, grid};
 
 /// How a launch computes its product on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,14 @@ pub enum Tier {
     Small,
     /// Tiles of 128 x 128, 8 x 8 of them a thread.
     Large,
-    /// Up to 16 rows or columns, bound by reading the other operand.
+    /// Up to 16 rows or columns, bound by reading the other operand, of which a thread goes through one line.
     Narrow,
     /// Cooperative matrices of 8 x 8 in tiles of 64 x 64, f16 -> f32. Vulkan alone runs them.
     Cooperative8,
     /// Cooperative matrices of 16 x 16 in tiles of 128 x 128, f16 -> f32. Vulkan alone runs them.
     Cooperative16,
+    /// As [`Tier::Narrow`], four lines a thread: the narrow operand is read less often, by fewer workgroups.
+    NarrowFour,
 }
 
 /// Rows or columns of c that count as few.
@@ -34,7 +36,8 @@ pub(super) const FEW: u32 = 16;
 
 impl Tier {
     /// All of them, by their codes in [`Params::tier`].
-    pub const ALL: [Self; 5] = [Self::Small, Self::Large, Self::Narrow, Self::Cooperative8, Self::Cooperative16];
+    pub const ALL: [Self; 6] =
+        [Self::Small, Self::Large, Self::Narrow, Self::Cooperative8, Self::Cooperative16, Self::NarrowFour];
 
     /// Its number in launches.
     pub fn code(self) -> u32 {
@@ -46,19 +49,24 @@ impl Tier {
     }
 
     /// The tier of a product, by its shape and what the device can do.
-    pub(super) fn choose(p: &Params, device: Capabilities) -> Self {
+    pub(super) fn choose(p: &Params, device: Capabilities, tuning: &Tuning) -> Self {
         let tiles = |side: u32| u64::from(p.batch) * u64::from(p.m.div_ceil(side)) * u64::from(p.n.div_ceil(side));
         let rounded = p.precision == Precision::Half.code()
             && p.m.min(p.n) >= 64
             && p.dtype != Dtype::BF16.code()
             && device.subgroup_size().is_some();
         if p.m.min(p.n) <= FEW {
-            Self::Narrow
-        } else if rounded && device.cooperative_16 && device.workgroup_bytes >= 49_152 {
+            if p.m.max(p.n) >= tuning.four_lines { Self::NarrowFour } else { Self::Narrow }
+        } else if rounded
+            && tuning.matmul_cooperative >= 16
+            && device.cooperative_16
+            && device.workgroup_bytes >= 49_152
+        {
             Self::Cooperative16
-        } else if rounded && device.cooperative_8 && device.workgroup_bytes >= 22_528 {
+        } else if rounded && tuning.matmul_cooperative >= 8 && device.cooperative_8 && device.workgroup_bytes >= 22_528
+        {
             Self::Cooperative8
-        } else if 10 * tiles(128) <= 3 * tiles(64) && 2 * tiles(128) >= u64::from(device.workgroups) {
+        } else if 10 * tiles(128) <= 3 * tiles(64) && tiles(128) >= u64::from(tuning.large_tiles) {
             Self::Large
         } else {
             Self::Small
@@ -70,11 +78,21 @@ impl Tier {
         matches!(self, Self::Cooperative8 | Self::Cooperative16)
     }
 
+    /// True for few rows or columns.
+    pub(super) fn is_narrow(self) -> bool {
+        matches!(self, Self::Narrow | Self::NarrowFour)
+    }
+
+    /// Lines of the wide operand that a thread goes through, where they lie along k.
+    fn wide_lines(self) -> u32 {
+        if self == Self::NarrowFour { 4 } else { 1 }
+    }
+
     /// Its shader's place in the kernel's list.
     pub(super) fn shader(self) -> usize {
         match self {
             Self::Small | Self::Large => 0,
-            Self::Narrow => 1,
+            Self::Narrow | Self::NarrowFour => 1,
             Self::Cooperative8 | Self::Cooperative16 => 2,
         }
     }
@@ -94,11 +112,11 @@ impl Tier {
         ];
         match self {
             Self::Small | Self::Large => constants.extend([("DTYPE", p.dtype), ("BLOCKS", self.side() / 64)]),
-            Self::Narrow => constants.extend([
+            Self::Narrow | Self::NarrowFour => constants.extend([
                 ("DTYPE", p.dtype),
                 ("COLUMNS", few_columns(p).into()),
                 ("LINES", p.m.min(p.n).next_power_of_two()),
-                ("WIDE", wide_lines(p)),
+                ("WIDE", self.wide_lines()),
             ]),
             Self::Cooperative8 | Self::Cooperative16 => {
                 constants.push(("SIZE", self.side() / 8));
@@ -118,14 +136,14 @@ impl Tier {
     }
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {
-        if self != Self::Narrow {
+        if !self.is_narrow() {
             return vec![Pass {
                 entry: "main",
                 groups: [p.n.div_ceil(self.side()), p.m.div_ceil(self.side()), p.batch],
             }];
         }
         let wide = if few_columns(p) { Operand::a(p) } else { Operand::b(p) };
-        let (entry, lines) = if wide.along_k() { ("along_k", 8 * wide_lines(p)) } else { ("across", 128) };
+        let (entry, lines) = if wide.along_k() { ("along_k", 8 * self.wide_lines()) } else { ("across", 128) };
         let [x, y, _] = grid(wide.lines.div_ceil(lines) as usize);
         vec![Pass { entry, groups: [x, y, p.batch] }]
     }
@@ -134,12 +152,6 @@ impl Tier {
 /// True where c has few columns rather than few rows.
 fn few_columns(p: &Params) -> bool {
     p.n < p.m
-}
-
-/// Lines of the wide operand that a thread of the narrow tier goes through: more of them read the narrow one less often, fewer make
-/// more workgroups.
-fn wide_lines(p: &Params) -> u32 {
-    if p.m.max(p.n) >= 4_096 { 4 } else { 1 }
 }
 
 /// An operand as it lies in memory: `lines` rows of a or columns of b, of `k` terms.
@@ -177,10 +189,10 @@ impl Operand {
 }
 
 /// The number of parts that a product's sum is made in: several, where it is long and there are few tiles.
-pub(super) fn parts(p: &Params, tier: Tier, device: Capabilities) -> u32 {
+pub(super) fn parts(p: &Params, tier: Tier, tuning: &Tuning) -> u32 {
     const LEAST: u32 = 256;
     let groups: u32 = tier.passes(p).iter().map(|pass| pass.groups.iter().product::<u32>()).sum();
-    if p.batch > 1 { 1 } else { (device.workgroups / groups.max(1)).min(p.k / LEAST).clamp(1, 32) }
+    if p.batch > 1 { 1 } else { (tuning.parted_groups / groups.max(1)).min(p.k / LEAST).clamp(1, 32) }
 }
 
 #[cfg(test)]
@@ -196,11 +208,15 @@ mod tests {
         let eight = Capabilities { workgroup_bytes: 32_768, ..both };
         let chosen = |m, n, half: bool, device| {
             let precision = if half { Precision::Half } else { Precision::F32 };
-            Tier::choose(&Params { precision: precision.code(), ..Params::new(1, m, n, 1_024, false, true) }, device)
+            Tier::choose(
+                &Params { precision: precision.code(), ..Params::new(1, m, n, 1_024, false, true) },
+                device,
+                &Tuning::built_in(&device),
+            )
         };
         for (m, n, half, device, tier) in [
-            (1, 4_096, false, none, Tier::Narrow),
-            (4_096, 16, true, both, Tier::Narrow),
+            (1, 4_095, false, none, Tier::Narrow),
+            (4_096, 16, true, both, Tier::NarrowFour),
             (17, 17, true, both, Tier::Small),
             (1_024, 1_024, false, both, Tier::Small),
             (1_024, 2_048, false, both, Tier::Large),
@@ -221,7 +237,8 @@ mod tests {
         let parts = |m, n, k| {
             let device = Capabilities { workgroups: 256, ..Capabilities::default() };
             let p = Params::new(1, m, n, k, true, false);
-            parts(&p, Tier::choose(&p, device), device)
+            let tuning = Tuning::built_in(&device);
+            parts(&p, Tier::choose(&p, device, &tuning), &tuning)
         };
         assert_eq!([parts(256, 256, 4_096), parts(256, 256, 511), parts(2_048, 2_048, 4_096)], [16, 1, 1]);
     }

@@ -100,7 +100,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 }
 
 /// The kernels of these names; a name that is none stands for all that begin with it, `gate` for `gate_merge` and its backward.
-fn kernels(names: &[String]) -> Result<Vec<&'static dyn AnyKernel>, Error> {
+pub(super) fn kernels(names: &[String]) -> Result<Vec<&'static dyn AnyKernel>, Error> {
     if names.is_empty() {
         return Ok(ALL.to_vec());
     }

@@ -32,6 +32,7 @@ mod report;
 mod run;
 mod shaders;
 mod shell;
+mod tune;
 mod watch;
 
 use crate::Error;
@@ -80,6 +81,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Where the time goes, kernel by kernel, against what the device can do
     Profile(profile::Arguments),
+    /// Find the fastest tiers and tiles of this GPU, and keep them for later runs
+    Tune(tune::Arguments),
     /// List the GPUs of this machine and what they can do
     Devices(devices::Arguments),
     /// Print completions for a shell
@@ -130,6 +133,7 @@ impl DeviceArguments {
             folder.replace(&device);
         }
         pipelines::load(&device);
+        tune::load(&device)?;
         Ok(device)
     }
 }
@@ -168,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
         Command::Profile(arguments) => profile::main(arguments),
+        Command::Tune(arguments) => tune::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
         Command::Expert(arguments) => expert::main(arguments),

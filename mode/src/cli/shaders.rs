@@ -72,6 +72,11 @@ impl Folder {
         unsafe { device.replace_shaders(replacements) };
     }
 
+    /// The text of a file, if the folder has it.
+    pub(super) fn text(&self, file: &str) -> Option<&str> {
+        self.texts.get(file).map(String::as_str)
+    }
+
     /// The files whose texts are not those of `before`.
     pub(super) fn changed(&self, before: &Self) -> Vec<&str> {
         let differs = |file: &&'static str| self.texts.get(*file) != before.texts.get(*file);
