@@ -5,7 +5,7 @@ use mode_kernels::check::not_run;
 use mode_kernels::fill_hash::fill;
 use mode_kernels::matmul::{Params, Precision, matmul};
 use mode_kernels::scale::scale;
-use mode_kernels::{Device, Epilogue, KernelError, Sizes, View, registry};
+use mode_kernels::{Activation, Device, Dtype, Epilogue, KernelError, Sizes, View, registry};
 use std::io::Write;
 
 /// Runs all kernels; the number of kernels and cases, with a word on those that the device can't run, or every disagreement.
@@ -57,26 +57,40 @@ fn random_launches_agree_with_the_reference() {
 
 /// Products that are long enough to be summed in parts, as the device would choose to compute them.
 fn check_products(device: &Device) -> Result<(), KernelError> {
-    for ([m, n, k], accumulate, precision, error) in [
-        ([130, 260, 1_100], 1, Precision::F32, 1e-3),
-        ([5, 70, 2_060], 0, Precision::F32, 1e-3),
-        ([300, 9, 1_025], 1, Precision::F32, 1e-3),
+    let (plain, mixed) = ([Dtype::F32; 2], [Dtype::F16, Dtype::F32]);
+    for ([m, n, k], accumulate, precision, [a_dtype, c_dtype], error) in [
+        ([130, 260, 1_100], 1, Precision::F32, plain, 1e-3),
+        ([5, 70, 2_060], 0, Precision::F32, plain, 1e-3),
+        ([300, 9, 1_025], 1, Precision::F32, plain, 1e-3),
+        ([65, 67, 1_100], 0, Precision::F32, mixed, 1e-3),
         // Each of a thousand terms is off by 4e-4 or so, and they add as chance has it.
-        ([130, 260, 1_100], 1, Precision::Half, 4e-2),
+        ([130, 260, 1_100], 1, Precision::Half, plain, 4e-2),
+        ([130, 68, 1_100], 0, Precision::Half, mixed, 4e-2),
     ] {
-        let product = |device: &Device| {
-            let [a, b, c] = [m * k, k * n, m * n].map(|len| device.alloc(len).map(View::whole));
-            let (a, b, c) = (a?, b?, c?);
-            device.write(&a, &fill(1, m * k, 1.0))?;
-            device.write(&b, &fill(2, k * n, 1.0))?;
-            device.write(&c, &fill(3, m * n, 1.0))?;
-            let params = Params { accumulate, precision: precision.code(), ..Params::new(1, m, n, k, true, false) };
-            matmul(device, params, [&a, &b], &Epilogue::default(), &c)?;
-            device.read(&c)
-        };
-        let (got, want) = (product(device)?, product(&Device::reference())?);
-        let close = |(got, want): (&f32, &f32)| (got - want).abs() < error;
-        assert!(got.iter().zip(&want).all(close), "{m} x {n} x {k}");
+        if device.is_gpu() && !device.capabilities().f16 && a_dtype != Dtype::F32 {
+            continue;
+        }
+        for ends in [false, true] {
+            let product = |device: &Device| {
+                let place = |dtype: Dtype, seed: u32, len: usize| {
+                    let view = View::whole(device.alloc_as(dtype, len)?);
+                    device.write(&view, &fill(seed, len, 1.0))?;
+                    Ok::<_, KernelError>(view)
+                };
+                let [a, b, c] = [(a_dtype, 1, m * k), (Dtype::F32, 2, k * n), (c_dtype, 3, m * n)]
+                    .map(|(dtype, seed, len)| place(dtype, seed, len));
+                let (a, b, c) = (a?, b?, c?);
+                let (bias, residual) = (place(Dtype::F32, 4, n)?, place(c_dtype, 5, m * n)?);
+                let all =
+                    Epilogue { bias: Some(&bias), residual: Some(&residual), activation: Some(Activation::GeluTanh) };
+                let params = Params { accumulate, precision: precision.code(), ..Params::new(1, m, n, k, true, false) };
+                matmul(device, params, [&a, &b], &if ends { all } else { Epilogue::default() }, &c)?;
+                device.read_f64(&c)
+            };
+            let (got, want) = (product(device)?, product(&Device::reference())?);
+            let close = |(got, want): (&f64, &f64)| (got - want).abs() < error;
+            assert!(got.iter().zip(&want).all(close), "{m} x {n} x {k}, with an epilogue: {ends}");
+        }
     }
     Ok(())
 }

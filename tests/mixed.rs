@@ -120,7 +120,7 @@ fn every_family_has_f32s_curve() {
 }
 
 #[test]
-fn half_of_what_is_kept_takes_half_the_memory() {
+fn what_is_kept_takes_less_memory() {
     let peak = |mixed| {
         let device = Device::cpu();
         let mut model = full(&data("tiny-random-llama"), &device);

@@ -68,7 +68,7 @@ fn a_shader_of_the_folder_runs_and_its_errors_have_a_place() {
     assert!(stderr.lines().any(|line| line.starts_with("shaders: 2 of ") && line.ends_with(&said)), "{stderr}");
 
     // Wrong numbers.
-    write("fill.wgsl", &changed("fill.wgsl", "= params.value;", "= 1.001 * params.value;"));
+    write("fill.wgsl", &changed("fill.wgsl", "Stored(params.value)", "Stored(1.001 * params.value)"));
     let (stdout, stderr, code) = run(path, &check);
     assert!(code == 1 && stdout.contains("WRONG  fill") && stderr.contains("fill disagrees"), "{stdout}{stderr}");
 
@@ -103,7 +103,7 @@ fn a_shader_of_the_folder_runs_and_its_errors_have_a_place() {
         assert!(code == 1 && stdout.contains(says) && stdout.contains("kernel fill: "), "{to}: {stdout}{stderr}");
     }
     let stored = "var<workgroup> much: array<f32, 1000000>;\n@compute";
-    let used = changed("fill.wgsl", "@compute", stored).replacen("= params.value;", "= params.value + much[i];", 1);
+    let used = changed("fill.wgsl", "@compute", stored).replacen("Stored(params.value)", "Stored(params.value + much[i])", 1);
     write("fill.wgsl", &used);
     let (stdout, stderr, code) = run(path, &["check", "fill", "--device", "gpu"]);
     assert!(

@@ -3,9 +3,10 @@
 mod common;
 
 use common::{gpu, refused, text};
+use mode_kernels::fill_hash::fill;
 use mode_kernels::shaders::Replacements;
 use mode_kernels::tune::{Choice, KNOBS, Knob, texts, tune};
-use mode_kernels::{Device, KernelError, Tuning};
+use mode_kernels::{Device, Epilogue, KernelError, Tuning, View, matmul};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -83,16 +84,42 @@ fn a_way_that_does_not_compile_is_not_chosen() -> Result<(), KernelError> {
 }
 
 #[test]
-fn a_budget_ends_it_and_a_tuning_changes_no_more_than_the_way() -> Result<(), KernelError> {
+fn a_budget_that_is_over_leaves_all_as_it_was() -> Result<(), KernelError> {
     let Some(device) = gpu() else { return Ok(()) };
-    let now = Instant::now();
+    let (now, before) = (Instant::now(), Tuning { merge_lanes: 64, ..device.tuning() });
+    device.set_tuning(before);
     assert!(tune(&device, knob("merge_pieces"), 7, now, now)?.is_none());
+    assert_eq!(device.tuning(), before);
+    Ok(())
+}
+
+#[test]
+fn launches_go_by_the_tuning_and_come_to_the_same() -> Result<(), KernelError> {
+    let Some(device) = gpu() else { return Ok(()) };
     let built_in = device.tuning();
-    device.set_tuning(Tuning { large_tiles: 1, parted_groups: 1, four_lines: 1, short_queries: 0, ..built_in });
-    assert!(
-        mode_kernels::check::kernel::<mode_kernels::registry::Matmul>(&device, mode_kernels::Sizes::Odd, 1)?.agrees()
-    );
-    device.set_tuning(built_in);
+    let other = Tuning { large_tiles: 1, four_lines: 1, ..built_in };
+    for [m, n, k] in [[128, 256, 40], [3, 500, 70]] {
+        let run = |device: &Device| {
+            let [a, b, c] = [m * k, k * n, m * n].map(|len| device.alloc(len).map(View::whole));
+            let (a, b, c) = (a?, b?, c?);
+            device.write(&a, &fill(1, m * k, 1.0))?;
+            device.write(&b, &fill(2, k * n, 1.0))?;
+            let params = matmul::Params::new(1, m, n, k, false, true);
+            matmul::matmul(device, params, [&a, &b], &Epilogue::default(), &c)?;
+            device.read(&c)
+        };
+        let want = run(&Device::reference())?;
+        let mut made = Vec::new();
+        for tuning in [built_in, other] {
+            device.set_tuning(tuning);
+            let before = device.counters().pipelines;
+            let got = run(&device)?;
+            made.push(device.counters().pipelines - before);
+            assert!(got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-3), "{m} x {n} x {k}, {tuning:?}");
+        }
+        // Pipelines of its own say that it went another way.
+        assert!(made.iter().all(|&count| count > 0), "{m} x {n} x {k}: {made:?}");
+    }
     Ok(())
 }
 

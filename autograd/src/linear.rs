@@ -45,13 +45,15 @@ pub fn linear(x: &Var, weight: &Var) -> Result<Var, AutogradError> {
 /// Shapes that do not fit.
 pub fn linear_to(x: &Var, weight: &Var, added: Added) -> Result<Var, AutogradError> {
     let Added { alpha, bias, residual, activation: bend, out } = added;
+    let y_dtype = residual.unwrap_or(x).value().dtype();
     let operands: Vec<&Var> = [x, weight].into_iter().chain(bias).chain(residual).collect();
-    let apart = bend.filter(|_| operands.iter().any(|operand| operand.requires_grad()));
+    // Of f16 it is always that, for within the product it would be of a sum that nobody has rounded, with a tape of one that was.
+    let apart = bend.filter(|_| operands.iter().any(|operand| operand.requires_grad()) || y_dtype != Dtype::F32);
     let product = Product {
         bias: bias.map(Var::value),
         residual: residual.map(Var::value),
         activation: if apart.is_none() { bend } else { None },
-        dtype: residual.unwrap_or(x).value().dtype(),
+        dtype: y_dtype,
         ..Product::new(x.value(), weight.value()).transpose_b().alpha(alpha).among(x.value().dtype())
     };
     let y = matmul_into(product, out.map_or(Target::New, Target::Overwrite))?;

@@ -1,9 +1,9 @@
 //! y = x + b, a row at a time; x, y `[rows, width]`, b `[width]`. db is the [sum over rows](crate::sum_rows) of dy, dx is dy
-//! itself. Moves 2 units.
+//! itself. Moves 2 units. A linear layer's bias is part of its [product](crate::epilogue); here it stands alone, for what is measured apart.
 
 use crate::add::sums;
 use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
+    Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
 };
 use rayon::prelude::*;
 
@@ -14,8 +14,6 @@ crate::kernel::params! {
         pub count: u32,
         /// Elements a row.
         pub width: u32,
-        /// How x and y are stored: [`Dtype::code`].
-        pub dtype: u32,
     }
 }
 
@@ -27,8 +25,7 @@ pub struct Bias;
 /// # Errors
 /// As [`crate::launch`].
 pub fn bias(device: &Device, x: &View, b: &View, y: &View) -> Result<(), KernelError> {
-    let params = Params { count: x.len as u32, width: b.len as u32, dtype: x.dtype().code() };
-    launch::<Bias>(device, &params, &[x, b], &[y])
+    launch::<Bias>(device, &Params { count: x.len as u32, width: b.len as u32 }, &[x, b], &[y])
 }
 
 impl Kernel for Bias {
@@ -37,14 +34,6 @@ impl Kernel for Bias {
     const SHADERS: &'static [mode_shaders::Shader] = &[mode_shaders::BIAS];
     const INPUTS: &'static [&'static str] = &["x", "b"];
     const OUTPUTS: &'static [&'static str] = &["y"];
-
-    fn types(p: &Params) -> Vec<(&'static str, &'static str)> {
-        vec![("Stored", Dtype::activation(p.dtype).wgsl()[0])]
-    }
-
-    fn dtype(p: &Params, binding: usize) -> Dtype {
-        if binding == 1 { Dtype::F32 } else { Dtype::activation(p.dtype) }
-    }
 
     fn passes(p: &Params) -> Vec<Pass> {
         vec![Pass::new("main", (p.count as usize).div_ceil(256))]
@@ -66,24 +55,22 @@ impl Kernel for Bias {
     }
 
     fn cost(p: &Params) -> Cost {
-        Cost { flop: f64::from(p.count), bytes: 2.0 * Self::dtype(p, 0).bytes() * f64::from(p.count) }
+        Cost { flop: f64::from(p.count), bytes: 8.0 * f64::from(p.count) }
     }
 
     fn cases(sizes: Sizes, seed: u32) -> Vec<Case<Params>> {
         let odd = [(1, 1), (3, 63), (5, 65), (77, 129)];
-        let shapes = sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter();
-        let cases = shapes.map(|shape| case(shape, seed)).collect();
-        Case::and(cases, sizes, &[|p| Params { dtype: Dtype::F16.code(), ..p }])
+        sizes.pick(odd, [(66_000, 255), (1025, 2049)]).into_iter().map(|shape| case(shape, seed)).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case(draw.rows(), draw.seed()).with(|p| Params { dtype: draw.stored(), ..p })
+        case(draw.rows(), draw.seed())
     }
 }
 
 fn case((rows, width): (usize, usize), seed: u32) -> Case<Params> {
     Case {
-        params: Params { count: (rows * width) as u32, width: width as u32, dtype: Dtype::F32.code() },
+        params: Params { count: (rows * width) as u32, width: width as u32 },
         inputs: vec![Data::F32(fill(seed, rows * width, 1.0)), Data::F32(fill(seed + 1, width, 1.0))],
         outputs: vec![Data::Out(rows * width)],
     }
@@ -97,7 +84,7 @@ mod tests {
     fn by_hand() {
         let mut y = [0.0; 4];
         let bindings = Bindings::new(vec![&[1.0, 2.0, 3.0, 4.0], &[10.0, 20.0]], vec![&mut y]);
-        Bias::reference(&Params { count: 4, width: 2, dtype: Dtype::F32.code() }, bindings);
+        Bias::reference(&Params { count: 4, width: 2 }, bindings);
         assert_eq!(y, [11.0, 22.0, 13.0, 24.0]);
     }
 }

@@ -60,11 +60,12 @@ impl Dtype {
     /// How far what is stored of `value` may lie from it. In main memory that is half of what lies between two neighbours, for the
     /// nearest is stored; a GPU may store the next towards zero, and zero for what is no normal number.
     pub(crate) fn rounding(self, value: f64, on_gpu: bool) -> f64 {
-        // Neighbours lie 2^-10 of themselves apart at the most, and those that are no normal numbers 2^-24.
+        // Neighbours of f16 lie 2^-10 of themselves apart at the most, and those that are no normal numbers 2^-24; of bf16 2^-7.
         match self {
             Self::F32 => 0.0,
-            _ if on_gpu => (value.abs() / 1024.0).max(f64::from(LEAST_NORMAL)),
-            _ => (value.abs() / 2048.0).max(f64::from(LEAST_NORMAL) / 2048.0),
+            Self::BF16 => value.abs() / if on_gpu { 128.0 } else { 256.0 },
+            Self::F16 if on_gpu => (value.abs() / 1024.0).max(f64::from(LEAST_NORMAL)),
+            Self::F16 => (value.abs() / 2048.0).max(f64::from(LEAST_NORMAL) / 2048.0),
         }
     }
 

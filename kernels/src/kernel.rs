@@ -163,8 +163,8 @@ pub trait Kernel: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// How the buffer at a binding is stored, counted from 0 on, inputs and then outputs: a weight as f32 or halves, and what
-    /// mixed precision stores as f16, as f32 or that.
+    /// How binding number `binding` is stored; bindings count from 0, inputs first, then outputs. Weights may be f32, f16 or bf16,
+    /// activations f32 or f16; all else is f32.
     fn dtype(_params: &Self::Params, _binding: usize) -> Dtype {
         Dtype::F32
     }

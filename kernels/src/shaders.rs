@@ -184,9 +184,9 @@ impl Source {
     }
 }
 
-/// Compilers and drivers report over many lines; ours have one.
-pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What compilers, drivers and files say may be of several lines, and of what a terminal would obey; ours is one line of text.
+pub fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! sum (+)= factor sum of x_i^2: gradient norms, of gradients that are scaled by 1 / sqrt(factor). x `[count]`, sum `[1]`. Chunks first, then the chunks in order, so that the bits
-//! do not depend on the number of threads. Moves 1 unit.
+//! sum (+)= factor sum of x_i^2: gradient norms, of gradients that are scaled by 1 / sqrt(factor). x `[count]`, sum `[1]`. Chunks
+//! first, then the chunks in order, so that the bits do not depend on the number of threads. Moves 1 unit.
 
 use crate::simd::{dot, simd};
 use crate::{
@@ -73,7 +73,9 @@ impl Kernel for SumOfSquares {
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
-        case((draw.count(), draw.bit()), draw.seed())
+        // As the squares of scales are: some small.
+        let factor = draw.one_of(&[0.75, 1.0, 1.0 / (1 << 16) as f32]);
+        case((draw.count(), draw.bit()), draw.seed()).with(|p| Params { factor, ..p })
     }
 }
 

@@ -5,7 +5,7 @@ mod knobs;
 mod launches;
 mod rule;
 
-pub use knobs::{KNOBS, Knob};
+pub use knobs::{KNOBS, Knob, RULES};
 pub use rule::{GAIN, LOSS, Round, Times, Trial, number};
 
 use crate::check::TOLERANCE;

@@ -4,7 +4,8 @@
 //! if every number in it is one that the adapter can do.
 
 use crate::{Error, files};
-use mode_kernels::tune::{Choice, KNOBS, Times, Trial, number};
+use mode_kernels::shaders::one_line;
+use mode_kernels::tune::{Choice, KNOBS, RULES, Times, Trial, number};
 use mode_kernels::{AdapterSummary, Capabilities, Tuning};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub(crate) struct Head {
     adapter: String,
     /// The driver and its version.
     driver: String,
-    /// SHA-256 of the texts of the shaders that there is something to choose for.
+    /// SHA-256 of the texts of the shaders that there is something to choose for, and of [`RULES`].
     shaders: String,
 }
 
@@ -55,7 +56,8 @@ impl Head {
     /// That of files made now on an adapter, with these texts of shaders by their paths.
     pub(crate) fn new<'a>(adapter: &AdapterSummary, texts: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         // Lengths keep the end of one from being taken for the beginning of the next.
-        let all: String = texts.map(|(path, text)| format!("{path} {}\n{text}\n", text.len())).collect();
+        let texts: String = texts.map(|(path, text)| format!("{path} {}\n{text}\n", text.len())).collect();
+        let all = format!("rules {RULES}\n{texts}");
         Self {
             program: env!("CARGO_PKG_VERSION").into(),
             adapter: format!("{} through {}", adapter.name, adapter.backend),
@@ -182,11 +184,6 @@ impl Cache {
         }
         files::write(path, text)
     }
-}
-
-/// What files and drivers say may be of several lines, and of what a terminal would obey.
-fn one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

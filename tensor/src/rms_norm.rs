@@ -44,10 +44,19 @@ fn norm(
         return Err(TensorError::shape(op, "a parameter is not as wide as x", x.shape(), other.shape()));
     }
     let y = Tensor::empty_as(x.device(), dtype, x.shape())?;
-    let scales = Tensor::empty(x.device(), &[if bias.is_some() { 2 } else { 1 } * x.rows()])?;
+    let shape = [2, x.rows()];
+    let scales = Tensor::empty(x.device(), if bias.is_some() { &shape } else { &shape[1..] })?;
     let (inputs, outputs) = ([x.view(), weight.view()], [y.view(), scales.view()]);
     forward::rms_norm(x.device(), settings, inputs, bias.map(Tensor::view), outputs)?;
     Ok((y, scales))
+}
+
+/// An error if `scales` are not those of as many rows as x has.
+fn check_scales(op: &'static str, x: &Tensor, scales: &Tensor) -> Result<(), TensorError> {
+    if scales.shape() == [x.rows()] || scales.shape() == [2, x.rows()] {
+        return Ok(());
+    }
+    Err(TensorError::shape(op, "the scales are not those that the norm of x gave", x.shape(), scales.shape()))
 }
 
 /// Gradient of x, of a norm that gave these `scales`; `offset` is 0 for LayerNorm.
@@ -62,6 +71,10 @@ pub fn rms_norm_dx(
     dy: &Tensor,
 ) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dx")?;
+    check_scales("rms_norm_dx", x, scales)?;
+    if weight.shape() != [x.width()] {
+        return Err(TensorError::shape("rms_norm_dx", "the weight is not as wide as x", x.shape(), weight.shape()));
+    }
     let dx = x.empty_like()?;
     let inputs = [x.view(), weight.view(), scales.view(), dy.view()];
     dx_kernel::rms_norm_dx(x.device(), offset, inputs, dx.view())?;
@@ -74,6 +87,7 @@ pub fn rms_norm_dx(
 /// Shapes that differ.
 pub fn rms_norm_dw(x: &Tensor, scales: &Tensor, dy: &Tensor, into: Target) -> Result<Tensor, TensorError> {
     x.same_shape(dy, "rms_norm_dw")?;
+    check_scales("rms_norm_dw", x, scales)?;
     let (dw, accumulate) = into.place(x.device(), Dtype::F32, &[x.width()])?;
     dw_kernel::rms_norm_dw(x.device(), [x.view(), scales.view(), dy.view()], dw.view(), accumulate)?;
     Ok(dw)

@@ -36,8 +36,13 @@ impl Load {
 
     /// Counts a copy of `bytes` bytes, which has no parameters.
     pub(super) fn copy(&mut self, bytes: u64) {
-        self.seconds += seconds(Cost { flop: 0.0, bytes: 2.0 * bytes as f64 });
+        self.seconds += seconds(of_copy(bytes));
     }
+}
+
+/// What a copy of `bytes` bytes costs.
+pub(super) fn of_copy(bytes: u64) -> Cost {
+    Cost { flop: 0.0, bytes: 2.0 * bytes as f64 }
 }
 
 /// How long a slow GPU takes, by what binds it.

@@ -24,7 +24,7 @@ use crate::buffer::Storage;
 use crate::pool::{self, Counters, Pool, size_class};
 use crate::profile::Timing;
 use crate::shaders::{Replacements, one_line};
-use crate::{Kernel, KernelError, Parameters, View};
+use crate::{Cost, Kernel, KernelError, Parameters, View};
 use bind_groups::Bound;
 use pipeline::Pipelines;
 use recorder::{Dispatch, Recorder};
@@ -190,13 +190,18 @@ impl Gpu {
         inputs: &[&View],
         outputs: &[&View],
     ) -> Result<(), KernelError> {
+        let plan = self.plan::<K>(params)?;
         let mut cost = K::cost(params);
-        for stage in self.plan::<K>(params)?.iter() {
+        // Which dispatch does how much of it is not known; that one does half of its share or twice is no matter to a bound.
+        let share = 1.0 / plan.len().max(1) as f64;
+        let load = Cost { flop: share * cost.flop, bytes: share * cost.bytes };
+        for stage in plan.iter() {
             let bound = Bound::new::<K>(&stage.pipeline, inputs, outputs)?;
             let dispatch = Dispatch {
                 kernel: K::NAME,
                 entry: stage.entry,
                 cost: std::mem::take(&mut cost),
+                load,
                 fields: K::Params::FIELDS,
                 params: bytemuck::bytes_of(params),
                 groups: stage.groups,
@@ -237,7 +242,8 @@ impl Gpu {
     /// Records a copy.
     pub(crate) fn copy(&self, from: &View, to: &View) -> Result<(), KernelError> {
         let ((start, size), (target, _)) = (bytes(from), bytes(to));
-        self.recorder().copy(&self.device, (&storage(from)?.buffer, start), (&storage(to)?.buffer, target), size);
+        let (from, to) = ((&storage(from)?.buffer, start), (&storage(to)?.buffer, target));
+        self.recorder().copy((&self.device, &self.queue), from, to, size);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl Gpu {
             let (mut recorder, mut place) = (self.recorder(), 0);
             for view in views {
                 let (start, size) = bytes(view);
-                recorder.copy(&self.device, (&storage(view)?.buffer, start), (&staging, place), size);
+                recorder.copy((&self.device, &self.queue), (&storage(view)?.buffer, start), (&staging, place), size);
                 place += size;
             }
             recorder.submit(&self.device, &self.queue)

@@ -1,7 +1,7 @@
 //! The open command encoder: dispatches and copies in order, submitted many at a time.
 
 use super::bind_groups::{BindGroups, Bound};
-use super::load::{Load, MOST_LAUNCHES};
+use super::load::{self, Load, MOST_LAUNCHES};
 use super::pipeline::Pipeline;
 use super::timestamps::Timestamps;
 use crate::Cost;
@@ -11,7 +11,10 @@ use crate::profile::Timing;
 pub(super) struct Dispatch<'a> {
     pub(super) kernel: &'static str,
     pub(super) entry: &'static str,
+    /// What the launch costs, at its first dispatch; nothing at the others.
     pub(super) cost: Cost,
+    /// What a submission counts for this one.
+    pub(super) load: Cost,
     /// Names and types of the parameters.
     pub(super) fields: &'static [(&'static str, &'static str)],
     pub(super) params: &'a [u8],
@@ -57,11 +60,11 @@ impl Recorder {
         bound: Bound,
         dispatch: &Dispatch,
     ) {
-        let Dispatch { cost, params, groups, .. } = *dispatch;
-        if !self.load.has_room(cost) {
+        let Dispatch { load, params, groups, .. } = *dispatch;
+        if !self.load.has_room(load) {
             self.submit(device, queue);
         }
-        self.load.launch(cost);
+        self.load.launch(load);
         let offset = self.staged.len() as u32;
         self.staged.extend_from_slice(params);
         self.staged.resize(offset as usize + self.slot_size as usize, 0);
@@ -80,11 +83,14 @@ impl Recorder {
     /// Records a copy between buffers, each with the byte to begin at.
     pub(super) fn copy(
         &mut self,
-        device: &wgpu::Device,
+        (device, queue): (&wgpu::Device, &wgpu::Queue),
         (from, at): (&wgpu::Buffer, u64),
         (to, place): (&wgpu::Buffer, u64),
         size: u64,
     ) {
+        if !self.load.has_room(load::of_copy(size)) {
+            self.submit(device, queue);
+        }
         self.pass = None;
         let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         encoder.copy_buffer_to_buffer(from, at, to, place, size);

@@ -27,14 +27,17 @@ fn plain(values: Vec<f32>) -> Operand {
     (Dtype::F32, values)
 }
 
+type Ways = dyn Fn(Capabilities, &Tuning) -> Way;
+type Run = dyn Fn(&Device, &[View], &[View]) -> Result<(), KernelError>;
+
 /// One launch: what goes in, elements of what comes out, and the function that makes it.
 pub struct Launch {
     /// Its shape, for a person.
     pub(super) name: String,
     inputs: Box<dyn Fn() -> Vec<Operand>>,
     outputs: Vec<usize>,
-    pub(super) way: Box<dyn Fn(Capabilities, &Tuning) -> Way>,
-    pub(super) run: Box<dyn Fn(&Device, &[View], &[View]) -> Result<(), KernelError>>,
+    pub(super) way: Box<Ways>,
+    pub(super) run: Box<Run>,
 }
 
 impl Launch {
@@ -43,6 +46,14 @@ impl Launch {
         let inputs = (self.inputs)().into_iter().map(|(dtype, values)| view(device, dtype, &Data::F32(values)));
         let outputs = self.outputs.iter().map(|&count| view(device, Dtype::F32, &Data::Out(count)));
         Ok([inputs.collect::<Result<_, _>>()?, outputs.collect::<Result<_, _>>()?])
+    }
+
+    /// Bytes of the largest buffer.
+    #[cfg(test)]
+    pub(super) fn largest(&self) -> usize {
+        let inputs =
+            (self.inputs)().iter().map(|(dtype, values)| 4 * dtype.words(values.len())).max().unwrap_or_default();
+        self.outputs.iter().map(|count| 4 * count).fold(inputs, usize::max)
     }
 
     fn results(&self, device: &Device) -> Result<Vec<Vec<f64>>, KernelError> {

@@ -58,8 +58,9 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         let what = "set it to a folder for what is found";
         return Err(Error::Setting(format!("there is no cache folder, or {} is off; {what}", folders::CACHE)));
     };
-    let (found, left) = find(&knobs, &device, arguments.budget, !arguments.json)?;
+    let (found, left, failed) = find(&knobs, &device, arguments.budget, !arguments.json);
     if found.is_empty() {
+        failed.map_or(Ok(()), Err)?;
         let what = "nothing was tried to its end; give more, or name one kernel";
         return Err(Error::Setting(format!("--budget {:.0}s: {what}", arguments.budget.as_secs_f64())));
     }
@@ -68,6 +69,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     let mut cache = before.unwrap_or_else(|| Cache::new(head));
     found.iter().for_each(|choice| cache.put(choice));
     cache.write(&path)?;
+    // What was found before something failed is found.
+    failed.map_or(Ok(()), Err)?;
     if arguments.json {
         let choices: Vec<Value> = found.iter().map(as_json).collect();
         return print_json(&json!({"device": device.name(), "file": path, "choices": choices, "not_tried": left}));
@@ -138,13 +141,14 @@ fn knobs(names: &[String]) -> Result<Vec<&'static Knob>, Error> {
     Ok(KNOBS.iter().filter(|knob| names.is_empty() || any(knob, &wanted)).collect())
 }
 
-/// Tunes one number after the other, each with what was found before it; and the names of those that there was no time for.
+/// Tunes one number after the other, each with what was found before it; the names of those that there was no time for; and what
+/// went wrong with the next.
 fn find(
     knobs: &[&Knob],
     device: &Device,
     budget: Duration,
     print: bool,
-) -> Result<(Vec<Choice>, Vec<&'static str>), Error> {
+) -> (Vec<Choice>, Vec<&'static str>, Option<Error>) {
     let (end, mut found, mut left) = (Instant::now() + budget, Vec::new(), Vec::new());
     let built_in = Tuning::built_in(&device.capabilities());
     // What an earlier run found is tried anew.
@@ -152,9 +156,13 @@ fn find(
     device.set_tuning(knobs.iter().fold(device.tuning(), fresh));
     for (place, knob) in knobs.iter().enumerate() {
         let until = Instant::now() + end.saturating_duration_since(Instant::now()) / (knobs.len() - place) as u32;
-        let Some(choice) = tune(device, knob, SEED, until, end)? else {
-            left.push(knob.name);
-            continue;
+        let choice = match tune(device, knob, SEED, until, end) {
+            Ok(Some(choice)) => choice,
+            Ok(None) => {
+                left.push(knob.name);
+                continue;
+            }
+            Err(error) => return (found, left, Some(error.into())),
         };
         device.set_tuning(knob.with(device.tuning(), choice.value));
         if print {
@@ -162,7 +170,7 @@ fn find(
         }
         found.push(choice);
     }
-    Ok((found, left))
+    (found, left, None)
 }
 
 fn line(choice: &Choice) -> String {
@@ -174,14 +182,16 @@ fn line(choice: &Choice) -> String {
 /// What would be tried.
 fn list(knobs: &[&Knob], device: &Device, json: bool) -> Result<(), Error> {
     let (capabilities, tuning) = (device.capabilities(), device.tuning());
+    let built_in = Tuning::built_in(&capabilities);
     let mut rows = Vec::new();
     for knob in knobs {
-        let (now, others) = (tuning.get(knob.name).unwrap_or_default(), knob.candidates(&capabilities));
+        let [now, built_in] = [tuning, built_in].map(|tuning| tuning.get(knob.name).unwrap_or_default());
+        let others = knob.candidates(&capabilities);
         let shapes = knob.shapes(device.is_hardware_gpu());
         if json {
             rows.push(json!({
-                "name": knob.name, "kernels": knob.kernels, "what": knob.what, "now": now, "others": others,
-                "shapes": shapes
+                "name": knob.name, "kernels": knob.kernels, "what": knob.what, "now": now, "built_in": built_in,
+                "others": others, "shapes": shapes
             }));
             continue;
         }
@@ -189,7 +199,10 @@ fn list(knobs: &[&Knob], device: &Device, json: bool) -> Result<(), Error> {
         say!("{:21} {} ({})", knob.name, knob.what, knob.kernels.join(", "));
         match words.is_empty() {
             true => say!("{:21} now {}; there is no other way on this device", "", number(now)),
-            false => say!("{:21} now {}; others: {}; on {}", "", number(now), words.join(", "), shapes.join("; ")),
+            false => {
+                let (now, built_in) = (number(now), number(built_in));
+                say!("{:21} now {now}, built in {built_in}, others {}; on {}", "", words.join(", "), shapes.join("; "));
+            }
         }
     }
     if json { print_json(&json!({"device": device.name(), "numbers": rows})) } else { Ok(()) }

@@ -16,14 +16,15 @@ pub struct Halves {
 }
 
 impl Model {
-    /// Turns frozen matrices of bf16 into f16 where that holds them. For whoever asks for half precision, once it is known what is
+    /// Turns the backbone's frozen matrices of bf16 into f16 where that holds them; experts stay what will be written down again. For whoever asks for half precision, once it is known what is
     /// trained: that is widened from what the file has.
     ///
     /// # Errors
     /// What the device reports.
     pub fn halve_frozen(&self) -> Result<Halves, Error> {
         let mut halves = Halves::default();
-        for param in self.params().filter(|param| !param.is_trained() && param.value().dtype() == Dtype::BF16) {
+        for param in self.backbone.params().filter(|param| !param.is_trained() && param.value().dtype() == Dtype::BF16)
+        {
             match as_f16(&param.value())? {
                 Some(value) => {
                     param.set_value(value)?;

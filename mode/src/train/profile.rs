@@ -19,6 +19,9 @@ pub(crate) fn with_steps<T>(
     let Opened { model, mixture, .. } = Opened::new(recipe, &task, device)?;
     let mixture =
         mixture.ok_or_else(|| Error::Setting("the recipe has no steps to profile; set train.steps".into()))?;
+    if model.mixed {
+        model.halve_frozen()?;
+    }
     let mut trainer = Trainer::new(&model, &recipe.train, mixture)?;
     measure(&mut || trainer.step())
 }

@@ -40,9 +40,9 @@ pub struct Finished {
     pub scaling: Option<LossScaling>,
     /// Greatest learning rate.
     pub learning_rate: f64,
-    /// Hash of the frozen weights before.
+    /// Hash of the frozen weights before, as the files have them.
     pub frozen_before: String,
-    /// Hash of the frozen weights after.
+    /// The same after, which no run writes down if they have changed on the device.
     pub frozen_after: String,
     /// Loss before each step.
     pub losses: Vec<f32>,

@@ -112,9 +112,6 @@ impl Opened {
         model.recompute = recipe.train.recompute;
         model.mixed = mixed;
         model.set_trained(trained);
-        if mixed {
-            model.halve_frozen()?;
-        }
         let data = RunData::read(recipe, &task.tokenizer())?;
         data.check(model.backbone.config.vocabulary)?;
         model.fits(recipe.train.length).map_err(|error| Error::Setting(format!("train.length: {error}")))?;
@@ -141,6 +138,8 @@ impl Run<'_, '_> {
     fn train(&mut self, mixture: Option<Mixture>) -> Result<Finished, Error> {
         let recipe = self.recipe;
         let frozen_before = frozen::hash(self.model)?;
+        // What files are told apart by is what they hold; what must not change is what stands on the device.
+        let stands = if self.model.mixed && self.halve()? { frozen::hash(self.model)? } else { frozen_before.clone() };
         let (losses, tokens_seen, seconds, scaling) = match mixture {
             None => {
                 recipe.write(&recipe.out.join(RECIPE))?;
@@ -153,8 +152,7 @@ impl Run<'_, '_> {
                 (trainer.losses, trainer.tokens_seen, trainer.seconds, scaling)
             }
         };
-        let frozen_after = frozen::hash(self.model)?;
-        if frozen_before != frozen_after {
+        if frozen::hash(self.model)? != stands {
             return Err(Error::FrozenChanged(recipe.out.display().to_string()));
         }
         let params_trained = frozen::count(self.model, true);
@@ -171,13 +169,25 @@ impl Run<'_, '_> {
             seconds,
             scaling,
             learning_rate: recipe.train.learning_rate,
+            frozen_after: frozen_before.clone(),
             frozen_before,
-            frozen_after,
             losses,
         })
     }
 
     /// All steps that are left, from the last checkpoint on if there is one.
+    /// Makes f16 of the frozen matrices that can be; true if there was one.
+    fn halve(&mut self) -> Result<bool, Error> {
+        let halves = self.model.halve_frozen()?;
+        if let Some(first) = halves.kept.first() {
+            let (kept, all) = (halves.kept.len(), halves.kept.len() + halves.converted);
+            let _ = (self.listener)(Event::Warn(&format!(
+                "{kept} of {all} frozen matrices stay bf16, for f16 does not hold their numbers ({first}, ..); they multiply slower"
+            )));
+        }
+        Ok(halves.converted > 0)
+    }
+
     fn steps(&mut self, trainer: &mut Trainer, frozen_sha256: &str) -> Result<(), Error> {
         let recipe = self.recipe;
         let settings = &recipe.checkpoint;
