@@ -36,10 +36,11 @@ part() {
 # Its name, driver, limits and features.
 part 30 devices --json
 # A wrong kernel's time is nobody's business, but which is wrong we want to know.
-part 90 check --all --device "$device" --json || echo "gpu-suite: kernels that disagree are named in $out" >&2
+part 60 check --all --device "$device" --json || echo "gpu-suite: kernels that disagree are named in $out" >&2
+part 40 check --draws 50 --seed 1 --device "$device" --json || echo "gpu-suite: draws that disagree are named in $out" >&2
 part 30 bench ceilings --device "$device" --json
 for workload in W1 W1-4096 W1-8192 W1-4096-f16 W1-8192-f16 W1b W2 W2b W2-4096 W2-4096-half W2b-4096 W3 W3b W3-32768 W3b-32768 W4 W4-f16 W4-135M W4-135M-f16 W5 W5f W6 W6-f16; do
-    part 13 bench "$workload" --device "$device" --json
+    part 11 bench "$workload" --device "$device" --json
 done
 part 30 profile gate --branches 3 --tokens 8192 --width 1536 --device "$device" --json
 part 30 profile step W4 --device "$device" --json

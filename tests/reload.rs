@@ -103,7 +103,8 @@ fn a_shader_of_the_folder_runs_and_its_errors_have_a_place() {
         assert!(code == 1 && stdout.contains(says) && stdout.contains("kernel fill: "), "{to}: {stdout}{stderr}");
     }
     let stored = "var<workgroup> much: array<f32, 1000000>;\n@compute";
-    let used = changed("fill.wgsl", "@compute", stored).replacen("Stored(params.value)", "Stored(params.value + much[i])", 1);
+    let used =
+        changed("fill.wgsl", "@compute", stored).replacen("Stored(params.value)", "Stored(params.value + much[i])", 1);
     write("fill.wgsl", &used);
     let (stdout, stderr, code) = run(path, &["check", "fill", "--device", "gpu"]);
     assert!(
