@@ -27,7 +27,8 @@ so that a machine that slows down slows all of them, and the best run of all rou
 and the more threads wait for one another the less it means: see the warning that is printed then.
 
 W1 to W3b must give everybody's check value to 0.1 %. In W4, W5 and W5f peers run a model of the same size as ours, but GPT-style
-(layer norm, learned positions, a GELU feed-forward of 1024, no biases): they must agree with one another instead.
+(layer norm, learned positions, a GELU feed-forward of 1024, no biases): they must agree with one another instead. `llama.py` is
+PyTorch on our own, on a GPU too.
 """
 import argparse, json, os, pathlib, shutil, subprocess, sys, venv
 

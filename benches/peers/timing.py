@@ -51,7 +51,7 @@ def ids(count):
     return (hashed(99, count) % VOCABULARY).astype(np.int64)
 
 
-def flop(workload):
+def nominal_flop(workload):
     """Nominal FLOP of a run."""
     attention = 4 * B * HEADS * T * T * 64
     layer = 2 * (4 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN)
@@ -72,7 +72,8 @@ def mean_abs(results):
     return float(sum(np.abs(np.asarray(x, dtype=np.float64)).mean() for x in results))
 
 
-def main(engine, device, workloads):
+def main(engine, device, workloads, flop=None, tokens=None):
+    """Times the workload that the first argument names; `flop` and `tokens` of a run, if it is none of those above."""
     name = sys.argv[1]
     run, check = workloads[name]()
     for _ in range(3):
@@ -89,9 +90,9 @@ def main(engine, device, workloads):
     times.sort()
     median = times[len(times) // 2]
     line = {"engine": engine, "device": device, "workload": name, "median_ms": median, "min_ms": times[0], "cpu_ms": cpu,
-            "gflops": flop(name) / median / 1e6, "peak_rss_mb": peak_rss()}
-    if name in TOKENS:
-        line["tokens_per_s"] = 1e3 * TOKENS[name] / median
+            "gflops": (flop or nominal_flop(name)) / median / 1e6, "peak_rss_mb": peak_rss()}
+    if tokens := tokens or TOKENS.get(name):
+        line["tokens_per_s"] = 1e3 * tokens / median
     print(json.dumps(line | {"check": check}))
 
 
