@@ -78,6 +78,26 @@ pub enum Error {
         /// NaN or infinite.
         loss: f32,
     },
+    /// The same in mixed precision.
+    #[error(
+        "the loss in f16, which ends at 65,504, is {loss} at step {step}; set train.precision = \"f32\", lower learning_rate, or set clip"
+    )]
+    NotFiniteHalf {
+        /// Step, from 1.
+        step: u64,
+        /// NaN or infinite.
+        loss: f32,
+    },
+    /// Gradients that f16 does not hold at any scale of the loss.
+    #[error(
+        "{skipped} of {step} steps were skipped, the last in a row at the least loss scale, for their gradients overflow f16; set train.precision = \"f32\""
+    )]
+    NoScale {
+        /// Step, from 1.
+        step: u64,
+        /// Steps skipped.
+        skipped: u64,
+    },
     /// The first value that is no number, as `--check-nan` finds it.
     #[error("step {step}: {what}; lower learning_rate, set clip, or look at that layer's weights")]
     FirstNotFinite {
@@ -149,6 +169,8 @@ impl Error {
             Self::Hub(error) => error.exit_code(),
             Self::Interrupted { .. } => 130,
             Self::NotFinite { .. }
+            | Self::NotFiniteHalf { .. }
+            | Self::NoScale { .. }
             | Self::FirstNotFinite { .. }
             | Self::NotNumbers(_)
             | Self::FrozenChanged(_)

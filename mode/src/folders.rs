@@ -170,7 +170,7 @@ pub(crate) fn cache() -> Option<PathBuf> {
 
 fn cache_in(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     if let Some(folder) = variable(CACHE) {
-        return Some(PathBuf::from(folder)).filter(|folder| folder != Path::new("off"));
+        return Some(PathBuf::from(&folder)).filter(|_| !folder.eq_ignore_ascii_case("off"));
     }
     // A path that depends on where the program is started is nobody's cache; the XDG specification says so too.
     let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());

@@ -66,12 +66,13 @@ impl Head {
         }
     }
 
-    /// The adapter's name as one of a file.
-    pub(crate) fn file(&self) -> String {
+    /// The adapter's name as one of a file; with other shaders than the built-in ones there is a file of its own for each set of them.
+    pub(crate) fn file(&self, built_in: bool) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let words: String = self.adapter.chars().map(plain).collect();
         let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
-        format!("{:.LONGEST_NAME$}.toml", words.join("-"))
+        let shaders = if built_in { String::new() } else { format!("-{:.8}", self.shaders) };
+        format!("{:.LONGEST_NAME$}{shaders}.toml", words.join("-"))
     }
 
     /// What of a file's head is not as it is here.
@@ -85,7 +86,7 @@ impl Head {
             ("driver", &found.driver, &self.driver),
         ];
         let (what, found, here) = all.into_iter().find(|(_, found, here)| found != here)?;
-        Some(format!("its {what} is '{}', and here it is '{here}'", one_line(found)))
+        Some(format!("its {what} is '{:.80}', and here it is '{here}'", one_line(found)))
     }
 }
 
@@ -100,10 +101,13 @@ impl Cache {
         if !files::is_there(path) {
             return Ok(None);
         }
+        // A pipe would be waited for.
+        if !path.is_file() {
+            return Err("it is no file".into());
+        }
         let text = files::read_text(path).map_err(|error| match error {
-            Error::Content { what, .. } => what,
             Error::File { source, .. } => source.to_string(),
-            error => error.to_string(),
+            _ => "it is no text".into(),
         })?;
         // A file of another version may have other fields: what it is of is looked at first.
         let found: Head = toml::from_str(&text).map_err(|error| one_line(error.message()))?;
@@ -112,7 +116,10 @@ impl Cache {
         }
         let cache: Self = toml::from_str(&text).map_err(|error| one_line(error.message()))?;
         let built_in = Tuning::built_in(device);
-        for Chosen { name, value, built_in: before, .. } in &cache.choices {
+        for (place, Chosen { name, value, built_in: before, .. }) in cache.choices.iter().enumerate() {
+            if cache.choices[..place].iter().any(|other| other.name == *name) {
+                return Err(format!("it has {:.40} twice", one_line(name)));
+            }
             let Some(knob) = KNOBS.iter().find(|knob| knob.name == name) else {
                 return Err(format!("there is no '{:.40}' to be chosen", one_line(name)));
             };
@@ -220,7 +227,8 @@ mod tests {
     fn a_file_is_read_as_it_was_written_and_not_believed_elsewhere() -> Result<(), Error> {
         let folder = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
         let here = head("driver 1", "text");
-        let path = folder.path().join("deep").join(here.file());
+        let path = folder.path().join("deep").join(here.file(true));
+        assert_ne!(here.file(false), head("driver 1", "others").file(false));
         assert!(path.ends_with("a-gpu-of-2026-through-vulkan.toml"), "{}", path.display());
         let device = Capabilities { workgroups: 32, ..Capabilities::default() };
         let read = |head: &Head| Cache::read(&path, head, &device);
@@ -259,6 +267,8 @@ mod tests {
             "merge_pieces can't be 17: the adapter has not any",
         )?;
         with("built_in = 4", "built_in = 5", "merge_pieces is built in as 4, not 5")?;
+        let again = "name = \"merge_pieces\"\nvalue = 8\nbuilt_in = 4";
+        with("name = \"large_tiles\"\nvalue = 16\nbuilt_in = 16", again, "it has merge_pieces twice")?;
         with("value = 16\nbuilt_in = 4", "value = -1\nbuilt_in = 4", "")?;
         with("value = 16", "value = 'much'", "invalid type")?;
         with("program =", "program", "")?;

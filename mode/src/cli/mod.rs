@@ -184,7 +184,8 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => shell::completions(arguments),
         Command::Man(arguments) => shell::man(arguments),
     };
-    pipelines::save();
+    // Of a command that failed there is one line to read.
+    pipelines::save(result.is_ok());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

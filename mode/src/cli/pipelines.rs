@@ -33,25 +33,29 @@ pub(super) fn load(device: &Device) {
 
 /// What a file holds, and its hash; none if it is not there, or not what was written.
 fn read(path: &Path) -> Option<(Vec<u8>, [u8; HASH])> {
-    if path.metadata().ok()?.len() > MOST {
-        return None;
-    }
+    // Neither a pipe, which nobody may ever write to, nor a device that never ends.
+    path.metadata().ok().filter(|about| about.is_file() && about.len() <= MOST)?;
     let mut data = std::fs::read(path).ok()?;
     let hash = data.get(..HASH)?.try_into().ok()?;
     data.drain(..HASH);
     (files::digest_of(&data) == hash).then_some((data, hash))
 }
 
-/// Writes down what the device has compiled, if there is anything new. That this fails is no reason for the program to.
-pub(super) fn save() {
+/// Writes down what the device has compiled, if there is anything new. That this fails is no reason for the program to; `tell` says so.
+pub(super) fn save(tell: bool) {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some((device, path, before)) = kept else { return };
+    if device.counters().pipelines == 0 {
+        return;
+    }
     let Some(data) = device.pipeline_cache() else { return };
     let hash = files::digest_of(&data);
     if before == Some(hash) {
         return;
     }
-    if let Err(error) = write(&path, &hash, &data) {
+    if let Err(error) = write(&path, &hash, &data)
+        && tell
+    {
         tell!("compiled pipelines are not kept: {error}");
     }
 }

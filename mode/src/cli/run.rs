@@ -3,7 +3,7 @@
 use super::progress::{Progress, flow, stop_after_step};
 use super::{DeviceArguments, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
-use crate::train::{DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Recipe, dry_run, run};
+use crate::train::{DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
@@ -75,6 +75,11 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
         RunProfile::try_out(&device)?;
     }
     if arguments.check_nan {
+        if recipe.train.precision == Precision::F16 {
+            let what =
+                "looks for the first number that is none, and in f16 gradients may overflow, which skips a step; add";
+            return Err(Error::Setting(format!("--check-nan {what} --set train.precision=f32")));
+        }
         device.watch_finite();
     }
     stop_after_step();

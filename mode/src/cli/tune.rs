@@ -3,7 +3,7 @@
 use super::shaders::Folder;
 use super::{DeviceArguments, check, print_json};
 use crate::tune::{Cache, Head};
-use crate::{Error, folders};
+use crate::{Error, files, folders};
 use mode_kernels::registry::AnyKernel;
 use mode_kernels::tune::{Choice, KNOBS, Knob, Round, Trial, number, texts, tune};
 use mode_kernels::{AdapterSummary, Device, Tuning};
@@ -58,19 +58,21 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         let what = "set it to a folder for what is found";
         return Err(Error::Setting(format!("there is no cache folder, or {} is off; {what}", folders::CACHE)));
     };
-    let (found, left, failed) = find(&knobs, &device, arguments.budget, !arguments.json);
-    if found.is_empty() {
-        failed.map_or(Ok(()), Err)?;
-        let what = "nothing was tried to its end; give more, or name one kernel";
-        return Err(Error::Setting(format!("--budget {:.0}s: {what}", arguments.budget.as_secs_f64())));
-    }
     // What an earlier run found of other numbers stays; a file that is not believed is replaced.
     let before = Cache::read(&path, &head, &adapter.capabilities).ok().flatten();
     let mut cache = before.unwrap_or_else(|| Cache::new(head));
-    found.iter().for_each(|choice| cache.put(choice));
-    cache.write(&path)?;
-    // What was found before something failed is found.
-    failed.map_or(Ok(()), Err)?;
+    can_be_written(&path)?;
+    let (found, left) = find(&knobs, &device, arguments.budget, &mut |choice| {
+        if !arguments.json {
+            say!("{}", line(choice));
+        }
+        cache.put(choice);
+        cache.write(&path)
+    })?;
+    if found.is_empty() {
+        let what = "nothing was tried to its end; give more, or name one kernel";
+        return Err(Error::Setting(format!("--budget {:.0}s: {what}", arguments.budget.as_secs_f64())));
+    }
     if arguments.json {
         let choices: Vec<Value> = found.iter().map(as_json).collect();
         return print_json(&json!({"device": device.name(), "file": path, "choices": choices, "not_tried": left}));
@@ -90,7 +92,7 @@ fn file(adapter: &AdapterSummary) -> Result<Option<(Head, PathBuf)>, Error> {
     let own = |path: &str| folder.as_ref().and_then(|folder| folder.text(path));
     let texts = texts();
     let head = Head::new(adapter, texts.iter().map(|(path, text)| (*path, own(path).unwrap_or(text))));
-    let path = cache.join("tune").join(head.file());
+    let path = cache.join("tune").join(head.file(folder.is_none()));
     Ok(Some((head, path)))
 }
 
@@ -141,14 +143,26 @@ fn knobs(names: &[String]) -> Result<Vec<&'static Knob>, Error> {
     Ok(KNOBS.iter().filter(|knob| names.is_empty() || any(knob, &wanted)).collect())
 }
 
-/// Tunes one number after the other, each with what was found before it; the names of those that there was no time for; and what
-/// went wrong with the next.
+/// An error before any time is spent, if nothing can be put there.
+fn can_be_written(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(Error::Setting(format!("{} is a folder, where what is found would be written", path.display())));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    let trial = path.with_extension("trial");
+    files::write(&trial, "")?;
+    std::fs::remove_file(&trial).map_err(Error::file(&trial))
+}
+
+/// Tunes one number after the other, each with what was found before it, and hands out each choice as it is made; all of them, and the
+/// names of the numbers that there was no time for.
 fn find(
     knobs: &[&Knob],
     device: &Device,
     budget: Duration,
-    print: bool,
-) -> (Vec<Choice>, Vec<&'static str>, Option<Error>) {
+    found_one: &mut dyn FnMut(&Choice) -> Result<(), Error>,
+) -> Result<(Vec<Choice>, Vec<&'static str>), Error> {
     let (end, mut found, mut left) = (Instant::now() + budget, Vec::new(), Vec::new());
     let built_in = Tuning::built_in(&device.capabilities());
     // What an earlier run found is tried anew.
@@ -156,21 +170,15 @@ fn find(
     device.set_tuning(knobs.iter().fold(device.tuning(), fresh));
     for (place, knob) in knobs.iter().enumerate() {
         let until = Instant::now() + end.saturating_duration_since(Instant::now()) / (knobs.len() - place) as u32;
-        let choice = match tune(device, knob, SEED, until, end) {
-            Ok(Some(choice)) => choice,
-            Ok(None) => {
-                left.push(knob.name);
-                continue;
-            }
-            Err(error) => return (found, left, Some(error.into())),
+        let Some(choice) = tune(device, knob, SEED, until, end)? else {
+            left.push(knob.name);
+            continue;
         };
         device.set_tuning(knob.with(device.tuning(), choice.value));
-        if print {
-            say!("{}", line(&choice));
-        }
+        found_one(&choice)?;
         found.push(choice);
     }
-    (found, left, None)
+    Ok((found, left))
 }
 
 fn line(choice: &Choice) -> String {

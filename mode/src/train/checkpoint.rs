@@ -298,6 +298,8 @@ pub(super) fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, V
     let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
     keys.filter(|key| !(at.is_empty() && FREE.contains(&key.as_str()))).find_map(|key| {
         let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-        difference(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null))
+        // What recipes leave out where it is as it was before there was such a setting.
+        let absent = if path == "train.precision" { Value::from("f32") } else { Value::Null };
+        difference(&path, a.get(key).unwrap_or(&absent), b.get(key).unwrap_or(&absent))
     })
 }

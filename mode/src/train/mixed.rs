@@ -14,7 +14,7 @@ pub(crate) fn check(device: &Device) -> Result<Option<&'static str>, Error> {
             "train.precision is \"f16\", and {name} has no f16 arithmetic; set train.precision = \"f32\""
         )));
     }
-    let slower = "mixed precision on the CPU gives the numbers that a GPU would give, and takes longer than f32";
+    let slower = "mixed precision on the CPU gives about the numbers that a GPU would give, and takes longer than f32";
     Ok((!device.is_gpu()).then_some(slower))
 }
 

@@ -8,7 +8,7 @@ use super::recipe::{Recipe, Task, kebab};
 use super::record::{Finished, PROFILE, RECIPE, RECORD, is_run};
 use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
-use super::{frozen, method, mixed};
+use super::{LossScaling, frozen, method, mixed};
 use crate::data::{Mixture, Source};
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
@@ -149,6 +149,15 @@ impl Run<'_, '_> {
                 let mut trainer = Trainer::new(self.model, &recipe.train, mixture)?;
                 self.steps(&mut trainer, &frozen_before)?;
                 let scaling = trainer.scaling();
+                if let Some(LossScaling { skipped, scale }) = scaling
+                    && 2 * skipped > recipe.train.steps
+                {
+                    let steps = recipe.train.steps;
+                    let _ = (self.listener)(Event::Warn(&format!(
+                        "{skipped} of {steps} steps were skipped, for f16 does not hold their gradients at a loss scale of {scale} yet; \
+                         train longer, or set train.precision = \"f32\""
+                    )));
+                }
                 (trainer.losses, trainer.tokens_seen, trainer.seconds, scaling)
             }
         };
@@ -175,19 +184,20 @@ impl Run<'_, '_> {
         })
     }
 
-    /// All steps that are left, from the last checkpoint on if there is one.
     /// Makes f16 of the frozen matrices that can be; true if there was one.
     fn halve(&mut self) -> Result<bool, Error> {
         let halves = self.model.halve_frozen()?;
         if let Some(first) = halves.kept.first() {
             let (kept, all) = (halves.kept.len(), halves.kept.len() + halves.converted);
+            let more = if kept > 1 { ", .." } else { "" };
             let _ = (self.listener)(Event::Warn(&format!(
-                "{kept} of {all} frozen matrices stay bf16, for f16 does not hold their numbers ({first}, ..); they multiply slower"
+                "{kept} of {all} frozen matrices stay bf16, for f16 does not hold their numbers ({first}{more}); they multiply slower"
             )));
         }
         Ok(halves.converted > 0)
     }
 
+    /// All steps that are left, from the last checkpoint on if there is one.
     fn steps(&mut self, trainer: &mut Trainer, frozen_sha256: &str) -> Result<(), Error> {
         let recipe = self.recipe;
         let settings = &recipe.checkpoint;

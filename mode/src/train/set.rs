@@ -34,6 +34,9 @@ pub(crate) fn from_table<T: DeserializeOwned>(table: toml::Table) -> Result<T, S
         if what.ends_with("expected a string") || what.ends_with("expected path string") {
             what += "; write it in quotes";
         }
+        if what.ends_with("expected string only") {
+            what = "invalid type; give one of its names, in quotes".into();
+        }
         // An unknown key is named by the message itself; the path would name it again.
         if what.starts_with("unknown key") || at == "." { what } else { format!("{at}: {what}") }
     })

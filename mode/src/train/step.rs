@@ -39,13 +39,19 @@ impl Launched {
         let loss = self.shares.iter().zip(means.chunks_exact(2)).fold(0.0, |sum, (share, mean)| sum + share * mean[0]);
         let gradient_norm = squares.first().map_or(0.0, |square| square.sqrt());
         optimizer.learn(gradient_norm);
+        let step = self.step;
         // A scale has nothing to do with the loss itself.
-        let may_skip = optimizer.loss_scale().is_some_and(|scale| !scale.is_hopeless());
-        let checked = [loss, if may_skip { 0.0 } else { gradient_norm }];
-        match checked.into_iter().find(|value| !value.is_finite()) {
-            None => Ok((Stepped { loss, gradient_norm }, at)),
-            Some(value) => Err(Error::NotFinite { step: self.step, loss: value }),
+        match optimizer.loss_scale() {
+            Some(_) if !loss.is_finite() => return Err(Error::NotFiniteHalf { step, loss }),
+            Some(scale) if scale.is_hopeless() => return Err(Error::NoScale { step, skipped: scale.skipped }),
+            Some(_) => {}
+            None => {
+                if let Some(value) = [loss, gradient_norm].into_iter().find(|value| !value.is_finite()) {
+                    return Err(Error::NotFinite { step, loss: value });
+                }
+            }
         }
+        Ok((Stepped { loss, gradient_norm }, at))
     }
 }
 
