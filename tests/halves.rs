@@ -1,7 +1,7 @@
 //! Models stored as f16 or bf16: kept as they are where they are frozen, widened where they are trained, and the same numbers as
 //! a model of the widened values.
 
-use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
+use mode::model::{Model, Trained, open};
 use mode::train::{evaluate, one_step};
 use mode_autograd::{AdamW, AdamWSettings, LossScale};
 use mode_tensor::{Device, Dtype, Tensor, write_safetensors};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod common;
-use common::{as_halves, data, devices, gpu};
+use common::{as_halves, data, devices, full, gpu, stage_1};
 
 /// The small model with its matrices rounded to `dtype`, stored as such or as f32.
 fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
@@ -30,22 +30,6 @@ fn rounded(folder: &Path, dtype: Dtype, stored: Dtype) -> PathBuf {
         model.params().map(|param| (param.name().to_string(), store(param.value()))).collect();
     write_safetensors(&to.join("model.safetensors"), &tensors, |_| false, &[]).expect("written");
     to
-}
-
-fn stage_1(folder: &Path, device: &Device) -> Model {
-    let backbone = open(folder, device).expect("a model").backbone;
-    let info = ExpertInfo::new("one", "one", &"0".repeat(64), 2, 1).expect("a name");
-    let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut Random::new(5)).expect("an expert");
-    let gates = (0..2).map(|i| Gate::with_share(device, i, backbone.config.width, 0.4).expect("a gate")).collect();
-    let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
-    model.set_trained(Trained::Experts);
-    model
-}
-
-fn full(folder: &Path, device: &Device) -> Model {
-    let model = open(folder, device).expect("a model");
-    model.set_trained(Trained::Backbone);
-    model
 }
 
 fn losses(model: &Model) -> Vec<f32> {

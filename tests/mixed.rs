@@ -1,6 +1,6 @@
 //! Mixed precision: the loss of f32's curve, less memory, and steps that overflow as if they had never been.
 
-use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, add_lora, open};
+use mode::model::{Model, Random, Trained, add_lora, open};
 use mode::train::{Recipe, one_step};
 use mode_autograd::loss_scale::START;
 use mode_autograd::{AdamW, AdamWSettings, LossScale};
@@ -9,7 +9,7 @@ use mode_tensor::Device;
 use std::path::Path;
 
 mod common;
-use common::{Recipes, data, families, gpu, refused, run, text};
+use common::{Recipes, data, families, full, gpu, refused, run, stage_1, text};
 
 /// The CPU, and a GPU if it has f16 arithmetic.
 fn devices() -> Vec<Device> {
@@ -19,27 +19,10 @@ fn devices() -> Vec<Device> {
 /// So low that these small models of random weights do not yet leap about: two curves in f32 would be told apart by their last digits.
 const RATE: f64 = 1e-3;
 
-fn full(folder: &Path, device: &Device) -> Model {
-    let model = open(folder, device).expect("a model");
-    model.set_trained(Trained::Backbone);
-    model
-}
-
 fn lora(folder: &Path, device: &Device) -> Model {
     let mut model = open(folder, device).expect("a model");
     add_lora(&mut model.backbone, 4, 8.0, &mut Random::new(3)).expect("factors");
     model.set_trained(Trained::Lora);
-    model
-}
-
-/// Stage 1.
-fn expert(folder: &Path, device: &Device) -> Model {
-    let backbone = open(folder, device).expect("a model").backbone;
-    let info = ExpertInfo::new("one", "one", &"0".repeat(64), 2, 1).expect("a name");
-    let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut Random::new(5)).expect("an expert");
-    let gates = (0..2).map(|i| Gate::with_share(device, i, backbone.config.width, 0.4).expect("a gate")).collect();
-    let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
-    model.set_trained(Trained::Experts);
     model
 }
 
@@ -97,7 +80,7 @@ fn every_way_to_train_has_f32s_curve() {
         let ways: [(&str, &dyn Fn() -> Model); 4] = [
             ("full", &|| full(&folder, &device)),
             ("lora", &|| lora(&folder, &device)),
-            ("expert", &|| expert(&folder, &device)),
+            ("expert", &|| stage_1(&folder, &device)),
             ("composed", &|| composed(&device)),
         ];
         for (what, make) in ways {

@@ -2,10 +2,9 @@
 
 use crate::activation::{Activation, Params, with_functions};
 use crate::add::TASK;
+use crate::glu::case;
 use crate::simd::simd;
-use crate::{
-    Bindings, Case, Cost, Data, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
-};
+use crate::{Bindings, Case, Cost, Device, Draw, Dtype, Kernel, KernelError, Pass, Sizes, View, launch};
 use rayon::prelude::*;
 
 /// The kernel.
@@ -76,12 +75,6 @@ impl Kernel for ActivationBackward {
     fn draw(draw: &mut Draw) -> Case<Params> {
         case(Params::draw(draw), draw.seed())
     }
-}
-
-fn case(params: Params, seed: u32) -> Case<Params> {
-    let n = params.count as usize;
-    let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
-    Case { params, inputs, outputs: vec![Data::Out(n)] }
 }
 
 simd! {

@@ -4,6 +4,7 @@
 //! activation moves 2 units and a residual 3; here a residual moves 1 and the others none.
 
 use crate::activation::with_functions;
+use crate::add::sums;
 use crate::simd::simd;
 use crate::strips::Strip;
 use crate::{Activation, Dtype, View};
@@ -141,10 +142,6 @@ impl Ending<'_, f32> {
 simd! {
     fn add(y: &mut [f32], x: &[f32]) {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
-    }
-
-    fn sums(y: &mut [f32], a: &[f32], b: &[f32]) {
-        y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a + b);
     }
 
     fn apply<F: Fn(f32) -> f32>(y: &mut [f32], f: &F) {

@@ -75,7 +75,8 @@ impl Kernel for Glu {
     }
 }
 
-fn case(params: Params, seed: u32) -> Case<Params> {
+/// Of two operands, of which the first goes through the activation.
+pub(crate) fn case(params: Params, seed: u32) -> Case<Params> {
     let n = params.count as usize;
     let inputs = vec![Data::F32(fill(seed, n, 8.0)), Data::F32(fill(seed + 1, n, 1.0))];
     Case { params, inputs, outputs: vec![Data::Out(n)] }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 use assert_cmd::Command;
+use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
 use mode_kernels::{Device, Dtype, KernelError};
 use mode_tensor::{SafeTensors, Tensor, write_safetensors};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,24 @@ pub fn as_halves(from: &Path, to: &Path, dtype: Dtype) {
     };
     let halves = tensors.names().map(|name| (name.to_string(), half(name))).collect();
     write_safetensors(to, &halves, |_| false, &[]).expect("written");
+}
+
+/// A model of which all is trained.
+pub fn full(folder: &Path, device: &Device) -> Model {
+    let model = open(folder, device).expect("a model");
+    model.set_trained(Trained::Backbone);
+    model
+}
+
+/// Stage 1: one expert of a layer beside each of two blocks.
+pub fn stage_1(folder: &Path, device: &Device) -> Model {
+    let backbone = open(folder, device).expect("a model").backbone;
+    let info = ExpertInfo::new("one", "one", &"0".repeat(64), 2, 1).expect("a name");
+    let expert = Expert::new(&backbone, info, ExpertInit::Copy, &mut Random::new(5)).expect("an expert");
+    let gates = (0..2).map(|i| Gate::with_share(device, i, backbone.config.width, 0.4).expect("a gate")).collect();
+    let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
+    model.set_trained(Trained::Experts);
+    model
 }
 
 /// The program, through cargo's runner where one is set; it keeps nothing for its next run.
