@@ -7,6 +7,7 @@
 
 use crate::simd::{dot, simd};
 use crate::softmax::softmax_row;
+use crate::stream::Stores;
 use crate::{
     Bindings, Capabilities, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, Tuning, View,
     fill_hash::fill, launch,
@@ -15,6 +16,9 @@ use rayon::prelude::*;
 
 /// The most branches that the kernels take, the backbone included.
 pub const MOST_BRANCHES: usize = 65;
+
+/// Tokens of a task.
+const TASK: usize = 16;
 
 crate::kernel::params! {
     /// Parameters of [`GateMerge`].
@@ -99,10 +103,15 @@ impl Kernel for GateMerge {
     fn cpu(params: &Params, bindings: Bindings<f32>) {
         let ([x, weight, bias, f], [y, p]) = bindings.take();
         let [width, branches, stride] = [params.width, params.branches, params.stride].map(|v| v as usize);
-        let rows = y.par_chunks_mut(width).zip(p.par_chunks_mut(branches)).zip(x.par_chunks(width)).enumerate();
-        rows.with_min_len(16).for_each(|(token, ((y, p), x))| {
-            weigh(p, x, weight, bias);
-            weighted_sum(y, p, &f[token * width..], stride);
+        let written = y.len();
+        let tasks = y.par_chunks_mut(TASK * width).zip(p.par_chunks_mut(TASK * branches)).enumerate();
+        tasks.for_each(|(task, (y, p))| {
+            let stores = Stores::of(written);
+            let rows = y.chunks_exact_mut(width).zip(p.chunks_exact_mut(branches));
+            for (token, (y, p)) in (TASK * task..).zip(rows) {
+                weigh(p, &x[token * width..][..width], weight, bias);
+                stores.row(y, |y| weighted_sum(y, p, &f[token * width..], stride));
+            }
         });
     }
 

@@ -9,6 +9,7 @@
 
 use crate::gate_merge::{MOST_BRANCHES, built_in, drawn, lanes, limit, piece, row, weighted_sum};
 use crate::simd::{dot, simd};
+use crate::stream::Stores;
 use crate::strips::Strip;
 use crate::{
     Bindings, Case, Cost, Data, Device, Draw, Kernel, KernelError, Pass, Sizes, View, fill_hash::fill, launch,
@@ -329,6 +330,7 @@ impl Tokens<'_> {
             sums.fill(0.0);
         }
         let branches = params.branches as usize;
+        let stores = Stores::of(params.tokens as usize * width * (params.wanted() + params.want_dx) as usize);
         // One operand after the other, for memory is read fastest in long pieces; g and x stay in a cache meanwhile.
         let tokens = self.p.len() / branches;
         let piece = (PIECE / width).max(1);
@@ -343,13 +345,14 @@ impl Tokens<'_> {
                 for k in (0..branches).filter(|&k| params.wants(k)) {
                     let df = df.row(k)[first * width..].chunks_exact_mut(width).take(last - first);
                     for (i, df) in (first..).zip(df) {
-                        weighted_sum(df, &self.p[i * branches + k..][..1], &g[at(i)..], width);
+                        let p = &self.p[i * branches + k..][..1];
+                        stores.row(df, |df| weighted_sum(df, p, &g[at(i)..], width));
                     }
                 }
             }
             if let Some(dx) = &mut self.dx {
                 for i in first..last {
-                    weighted_sum(&mut dx[i * width..][..width], &self.dz[row(i)], weight, width);
+                    stores.row(&mut dx[i * width..][..width], |dx| weighted_sum(dx, &self.dz[row(i)], weight, width));
                 }
             }
             if let Some(sums) = &mut self.sums {

@@ -48,6 +48,7 @@ pub mod registry;
 mod scratch;
 pub mod shaders;
 mod simd;
+mod stream;
 mod strips;
 mod time;
 pub mod tune;
