@@ -171,8 +171,12 @@ fn in_parts(p: &Params, parts: u32) -> (Params, usize) {
 impl Kernel for Matmul {
     type Params = Params;
     const NAME: &'static str = "matmul";
-    const SHADERS: &'static [mode_shaders::Shader] =
-        &[mode_shaders::MATMUL, mode_shaders::MATMUL_NARROW, mode_shaders::MATMUL_COOPERATIVE];
+    const SHADERS: &'static [mode_shaders::Shader] = &[
+        mode_shaders::MATMUL,
+        mode_shaders::MATMUL_NARROW,
+        mode_shaders::MATMUL_COOPERATIVE,
+        mode_shaders::MATMUL_BROADCAST,
+    ];
     const INPUTS: &'static [&'static str] = &["a", "b", "bias", "residual"];
     const OUTPUTS: &'static [&'static str] = &["c"];
 

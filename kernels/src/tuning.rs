@@ -26,6 +26,8 @@ macro_rules! tuning {
 tuning! {
     /// Products: the widest cooperative matrices that are used where operands may be rounded: 16, 8, or 0 for none.
     matmul_cooperative,
+    /// Products: 1 where subgroups of up to 16 threads broadcast rows, rather than that tiles lie in workgroup memory; or 0.
+    matmul_broadcast,
     /// Products: tiles of 128 x 128 from which on they are taken, rather than four times as many of 64 x 64.
     large_tiles,
     /// Products: workgroups that a long sum is parted for.
@@ -52,6 +54,7 @@ impl Tuning {
         let cooperative = if device.cooperative_16 { 16 } else { 8 * u32::from(device.cooperative_8) };
         Self {
             matmul_cooperative: cooperative,
+            matmul_broadcast: (device.software && device.narrow_subgroups()).into(),
             large_tiles: device.workgroups / 2,
             parted_groups: device.workgroups,
             four_lines: 4_096,

@@ -73,6 +73,9 @@ shaders! {
     GLU_BACKWARD = "glu_backward.wgsl" + "activation.wgsl";
     /// Matrix product.
     MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
+    /// Matrix product by rows that subgroups broadcast.
+    MATMUL_BROADCAST =
+        "matmul_broadcast.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product by cooperative matrices.
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product of few rows or columns.

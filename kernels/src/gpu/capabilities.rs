@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub cooperative_8: bool,
     /// The same of 16 x 16.
     pub cooperative_16: bool,
+    /// True where a CPU stands in for a GPU.
+    pub software: bool,
     /// Workgroups of 256 threads that keep it busy, roughly, for no interface tells.
     pub workgroups: u32,
     /// Bytes of memory that a workgroup shares, at the most.
@@ -40,6 +42,7 @@ impl Capabilities {
                 && features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
                 && adapter.cooperative_matrix_properties().iter().any(ours)
         };
+        let software = info.device_type == wgpu::DeviceType::Cpu;
         Self {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroup: features
@@ -47,7 +50,8 @@ impl Capabilities {
                 .then_some([info.subgroup_min_size, info.subgroup_max_size]),
             cooperative_8: cooperative(8),
             cooperative_16: cooperative(16),
-            workgroups: if info.device_type == wgpu::DeviceType::Cpu { 8 } else { 256 },
+            software,
+            workgroups: if software { 8 } else { 256 },
             workgroup_bytes: adapter.limits().max_compute_workgroup_storage_size,
         }
     }
@@ -55,6 +59,11 @@ impl Capabilities {
     /// Threads of a subgroup, where all subgroups have as many.
     pub fn subgroup_size(&self) -> Option<u32> {
         self.subgroup.and_then(|[least, most]| (least == most).then_some(least))
+    }
+
+    /// True where subgroups have 4 to 16 threads, as many as a CPU's vector has numbers.
+    pub fn narrow_subgroups(&self) -> bool {
+        self.subgroup_size().is_some_and(|size| (4..=16).contains(&size))
     }
 
     /// What the device itself knows of a shader's constants: `SUBGROUP`, the threads of one.

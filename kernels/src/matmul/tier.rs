@@ -4,6 +4,7 @@
 //! |---|---|
 //! | up to 16 rows or columns of c: one token, a gate, LoRA's ranks | [`Tier::Narrow`]; beside very many, [`Tier::NarrowFour`] |
 //! | operands may be rounded to f16, which the device has cooperative matrices of | [`Tier::Cooperative16`], [`Tier::Cooperative8`] |
+//! | any, where a CPU runs a subgroup as a vector | [`Tier::Broadcast`], tiles of up to 128 x 32 |
 //! | tiles of 128 x 128 fit as well as those of 64 x 64, and are enough to keep the device busy | [`Tier::Large`] |
 //! | all others | [`Tier::Small`], tiles of 64 x 64 |
 //!
@@ -29,6 +30,8 @@ pub enum Tier {
     Cooperative16,
     /// As [`Tier::Narrow`], four lines a thread: the narrow operand is read less often, by fewer workgroups.
     NarrowFour,
+    /// Rows that subgroups of up to 16 threads broadcast, in tiles of up to 128 x 32, 16 rows a subgroup.
+    Broadcast,
 }
 
 /// Rows or columns of c that count as few.
@@ -36,8 +39,15 @@ pub(super) const FEW: u32 = 16;
 
 impl Tier {
     /// All of them, by their codes in [`Params::tier`].
-    pub const ALL: [Self; 6] =
-        [Self::Small, Self::Large, Self::Narrow, Self::Cooperative8, Self::Cooperative16, Self::NarrowFour];
+    pub const ALL: [Self; 7] = [
+        Self::Small,
+        Self::Large,
+        Self::Narrow,
+        Self::Cooperative8,
+        Self::Cooperative16,
+        Self::NarrowFour,
+        Self::Broadcast,
+    ];
 
     /// Its number in launches.
     pub fn code(self) -> u32 {
@@ -66,6 +76,8 @@ impl Tier {
         } else if rounded && tuning.matmul_cooperative >= 8 && device.cooperative_8 && device.workgroup_bytes >= 22_528
         {
             Self::Cooperative8
+        } else if tuning.matmul_broadcast != 0 && device.narrow_subgroups() {
+            Self::Broadcast
         } else if 10 * tiles(128) <= 3 * tiles(64) && tiles(128) >= u64::from(tuning.large_tiles) {
             Self::Large
         } else {
@@ -94,12 +106,17 @@ impl Tier {
             Self::Small | Self::Large => 0,
             Self::Narrow | Self::NarrowFour => 1,
             Self::Cooperative8 | Self::Cooperative16 => 2,
+            Self::Broadcast => 3,
         }
     }
 
     /// Rows and columns of a workgroup's tile.
-    fn side(self) -> u32 {
-        if matches!(self, Self::Large | Self::Cooperative16) { 128 } else { 64 }
+    fn tile(self, p: &Params) -> [u32; 2] {
+        match self {
+            Self::Broadcast => [16 * subgroups(p), 32],
+            Self::Large | Self::Cooperative16 => [128; 2],
+            _ => [64; 2],
+        }
     }
 
     pub(super) fn constants(self, p: &Params) -> Vec<(&'static str, u32)> {
@@ -111,7 +128,8 @@ impl Tier {
             ("B_FOURS", b.fours().into()),
         ];
         match self {
-            Self::Small | Self::Large => constants.extend([("DTYPE", p.dtype), ("BLOCKS", self.side() / 64)]),
+            Self::Small | Self::Large => constants.extend([("DTYPE", p.dtype), ("BLOCKS", self.tile(p)[0] / 64)]),
+            Self::Broadcast => constants.extend([("DTYPE", p.dtype), ("SUBGROUPS", subgroups(p))]),
             Self::Narrow | Self::NarrowFour => constants.extend([
                 ("DTYPE", p.dtype),
                 ("COLUMNS", few_columns(p).into()),
@@ -119,7 +137,7 @@ impl Tier {
                 ("WIDE", self.wide_lines()),
             ]),
             Self::Cooperative8 | Self::Cooperative16 => {
-                constants.push(("SIZE", self.side() / 8));
+                constants.push(("SIZE", self.tile(p)[0] / 8));
             }
         }
         constants
@@ -129,7 +147,7 @@ impl Tier {
         let [a, c] = [Dtype::activation(p.a_dtype).wgsl()[1], Dtype::activation(p.c_dtype).wgsl()[0]];
         let mut types = vec![("StoredA", a), ("StoredC", c)];
         if self.rounds() {
-            types.extend(matrices(self.side() / 8));
+            types.extend(matrices(self.tile(p)[0] / 8));
             types.push(("Stored", Dtype::activation(p.dtype).wgsl()[1]));
         }
         types
@@ -137,16 +155,19 @@ impl Tier {
 
     pub(super) fn passes(self, p: &Params) -> Vec<Pass> {
         if !self.is_narrow() {
-            return vec![Pass {
-                entry: "main",
-                groups: [p.n.div_ceil(self.side()), p.m.div_ceil(self.side()), p.batch],
-            }];
+            let [rows, columns] = self.tile(p);
+            return vec![Pass { entry: "main", groups: [p.n.div_ceil(columns), p.m.div_ceil(rows), p.batch] }];
         }
         let wide = if few_columns(p) { Operand::a(p) } else { Operand::b(p) };
         let (entry, lines) = if wide.along_k() { ("along_k", 8 * self.wide_lines()) } else { ("across", 128) };
         let [x, y, _] = grid(wide.lines.div_ceil(lines) as usize);
         vec![Pass { entry, groups: [x, y, p.batch] }]
     }
+}
+
+/// Subgroups of a workgroup of [`Tier::Broadcast`], 16 rows each.
+fn subgroups(p: &Params) -> u32 {
+    p.m.div_ceil(16).next_power_of_two().min(8)
 }
 
 /// True where c has few columns rather than few rows.
@@ -206,6 +227,7 @@ mod tests {
         let both =
             Capabilities { cooperative_8: true, cooperative_16: true, subgroup, workgroup_bytes: 49_152, ..none };
         let eight = Capabilities { workgroup_bytes: 32_768, ..both };
+        let vectors = Capabilities { software: true, workgroups: 8, subgroup: Some([8, 8]), ..none };
         let chosen = |m, n, half: bool, device| {
             let precision = if half { Precision::Half } else { Precision::F32 };
             Tier::choose(
@@ -227,6 +249,10 @@ mod tests {
             (1_024, 1_024, true, eight, Tier::Cooperative8),
             (1_024, 1_024, true, Capabilities { subgroup: Some([32, 64]), ..both }, Tier::Small),
             (1_024, 1_024, true, none, Tier::Small),
+            (17, 17, false, vectors, Tier::Broadcast),
+            (16, 1_024, false, vectors, Tier::Narrow),
+            (1_024, 1_024, false, Capabilities { software: false, ..vectors }, Tier::Large),
+            (1_024, 1_024, false, Capabilities { subgroup, ..vectors }, Tier::Large),
         ] {
             assert_eq!(chosen(m, n, half, device), tier, "{m} x {n}");
         }

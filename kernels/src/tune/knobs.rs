@@ -19,12 +19,14 @@ pub struct Knob {
 }
 
 /// What the numbers mean, counted: raised when the code that goes by one changes, so that what was found before is not believed.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// Never: for numbers from which on something is done.
 const NEVER: u32 = u32::MAX;
 
 const COOPERATIVE: &str = "side of the cooperative matrices where operands may be rounded to f16; 0 for none";
+
+const BROADCAST: &str = "matmul_broadcast";
 
 /// All of them.
 pub const KNOBS: &[Knob] = &[
@@ -40,6 +42,20 @@ pub const KNOBS: &[Knob] = &[
         draw: |draw, _| {
             let size = [64 + draw.size(100), 64 + draw.size(100), draw.size(100)];
             product(size, [draw.bit(), draw.bit()], draw.one_of(&[Dtype::F32, Dtype::F16]), true)
+        },
+    },
+    Knob {
+        name: BROADCAST,
+        kernels: &["matmul"],
+        what: "1 if subgroups broadcast rows of a product, which is for software; 0 for tiles in workgroup memory",
+        candidates: &[0, 1],
+        shapes: |hardware| {
+            let sizes: &[_] = if hardware { &[[1_024, 1_024, 1_024]] } else { &[[128, 256, 128], [256, 512, 256]] };
+            sizes.iter().map(|&size| product(size, [false, true], Dtype::F32, false)).collect()
+        },
+        draw: |draw, _| {
+            let size = [17 + draw.size(150), 17 + draw.size(150), draw.size(200)];
+            product(size, [draw.bit(), draw.bit()], Dtype::F32, false)
         },
     },
     Knob {
@@ -207,6 +223,7 @@ impl Knob {
         let cooperative = self.what == COOPERATIVE;
         match value {
             8 if cooperative && !device.cooperative_8 => Some("cooperative matrices of 8 x 8"),
+            1 if self.name == BROADCAST && !device.narrow_subgroups() => Some("subgroups of 4 to 16 threads"),
             16 if cooperative && !device.cooperative_16 => Some("cooperative matrices of 16 x 16"),
             _ => (!self.candidates.contains(&value)).then_some("any such way"),
         }
