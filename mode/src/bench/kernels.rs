@@ -23,7 +23,7 @@ fn check(results: &[&Tensor]) -> Result<f64, Error> {
 }
 
 /// `compute` once a run, waited for; its check value is taken from one run more.
-fn workload<'a>(
+pub(super) fn workload<'a>(
     device: &Device,
     flop: f64,
     compute: impl Fn() -> Result<Vec<Tensor>, Error> + Clone + 'a,

@@ -5,6 +5,7 @@
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
 
 use super::Workload;
+use super::kernels::workload as outcome;
 use crate::Error;
 use crate::generate::generate;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
@@ -12,6 +13,7 @@ use crate::train::{check_mixed, one_step};
 use mode_autograd::{AdamW, AdamWSettings, Decayed, LossScale, Tape};
 use mode_kernels::fill_hash::{fill, hash};
 use mode_tensor::{Device, Ids};
+use std::rc::Rc;
 
 const WINDOWS: usize = 4;
 const LENGTH: usize = 256;
@@ -90,19 +92,15 @@ fn forward_cost(config: &Config, length: usize) -> f64 {
 
 /// W5f: logits of one window, ids the hash of seed 99.
 pub(super) fn forward(device: &Device) -> Result<Workload<'static>, Error> {
-    let model = Model::plain(backbone(device)?);
+    let model = Rc::new(Model::plain(backbone(device)?));
     let ids: Vec<u32> = (0..LENGTH).map(|column| hash(99, column as u32) % VOCABULARY as u32).collect();
-    Ok(Workload {
-        flop: LENGTH as f64 * forward_cost(&config(), LENGTH),
-        tokens: Some(LENGTH),
-        run: Box::new(move || {
-            let tape = Tape::frozen();
-            let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, LENGTH)?;
-            let logits = model.logits(&tape, &output.hidden)?.value().to_vec()?;
-            Ok(logits.iter().map(|z| f64::from(z.abs())).sum::<f64>() / logits.len() as f64)
-        }),
-        check: None,
-    })
+    let logits = move || {
+        let tape = Tape::frozen();
+        let output = model.forward(&tape, &Ids::new(model.backbone.device(), &ids)?, LENGTH)?;
+        Ok(vec![model.logits(&tape, &output.hidden)?.value().clone()])
+    };
+    let flop = LENGTH as f64 * forward_cost(&config(), LENGTH);
+    Ok(Workload { tokens: Some(LENGTH), ..outcome(device, flop, logits) })
 }
 
 /// W5: 64 tokens generated after a prompt of 16; the sum of their ids.
