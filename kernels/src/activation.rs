@@ -51,13 +51,14 @@ impl Activation {
                 s * (1.0 + x * (1.0 - s))
             }
             Self::GeluTanh => {
-                let t = tanh_argument(x).tanh();
+                // (1 + tanh(u)) / 2 = sigmoid(2 u), of which digits are left far out.
+                let s = 1.0 / (1.0 + (-2.0 * tanh_argument(x)).exp());
                 let du = (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
-                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du
+                s * (1.0 + 2.0 * x * (1.0 - s) * du)
             }
             Self::Gelu => normal64(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt(),
             Self::Relu => f64::from(u8::from(x > 0.0)),
-            Self::Tanh => 1.0 - x.tanh() * x.tanh(),
+            Self::Tanh => x.cosh().powi(-2),
         }
     }
 }
@@ -328,5 +329,10 @@ mod tests {
                 approx::assert_relative_eq!(activation.slope(x), difference / 2e-6, epsilon = 1e-7);
             }
         }
+        // Far out, where 1 - tanh has no digits left, by their leading terms.
+        approx::assert_relative_eq!(Activation::Tanh.slope(20.0), 4.0 * (-40.0f64).exp(), max_relative = 1e-12);
+        let (x, u) = (-8.0f64, tanh_argument(-8.0));
+        let leading = (2.0 * u).exp() * (1.0 + 2.0 * x * 0.797_884_560_8 * (1.0 + 0.134_145 * x * x));
+        approx::assert_relative_eq!(Activation::GeluTanh.slope(x), leading, max_relative = 1e-9);
     }
 }

@@ -4,6 +4,7 @@ use crate::{Error, files};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An error if a folder to make exists.
 pub(crate) fn refuse(path: &Path) -> Result<(), Error> {
@@ -168,6 +169,23 @@ pub(crate) fn cache() -> Option<PathBuf> {
     cache_in(|name| std::env::var_os(name).filter(|value| !value.is_empty()), std::env::home_dir())
 }
 
+/// How old what a killed process left in the cache must be to be removed: no other process is still writing it.
+const STALE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Writes a file of [`cache`], whole or not at all, and makes its folder, in which what killed processes left a day ago and more goes.
+pub(crate) fn keep(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = file.metadata().and_then(|about| about.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_leftover(&file.file_name()) && age.is_some_and(|age| age > STALE) {
+            // Another process may have been faster; and a file too many harms nobody.
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+    files::write(path, contents)
+}
+
 fn cache_in(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     if let Some(folder) = variable(CACHE) {
         return Some(PathBuf::from(&folder)).filter(|_| !folder.eq_ignore_ascii_case("off"));
@@ -203,6 +221,21 @@ mod tests {
         assert_eq!(found(&[("XDG_CACHE_HOME", "here")], "/home/i"), is("/home/i/.cache/mode"));
         assert_eq!(found(&[("MODE_CACHE", "there"), ("XDG_CACHE_HOME", "/fast")], "/home/i"), is("there"));
         assert_eq!((found(&[("MODE_CACHE", "off")], "/home/i"), found(&[], "home")), (None, None));
+    }
+
+    #[test]
+    fn what_killed_processes_left_in_the_cache_goes_when_it_is_old() -> Result<(), Error> {
+        let folder = scratch()?;
+        let file = folder.path().join("tune/gpu");
+        keep(&file, "1")?;
+        let [old, new] = ["old", "new"].map(|name| folder.path().join(format!("tune/.{name}{}", files::PARTIAL)));
+        for (file, age) in [(&old, 2 * STALE), (&new, STALE / 2)] {
+            let then = std::time::SystemTime::now() - age;
+            File::create(file).and_then(|file| file.set_modified(then)).map_err(Error::file(file))?;
+        }
+        keep(&file, "2")?;
+        assert_eq!((file.exists(), old.exists(), new.exists()), (true, false, true));
+        Ok(())
     }
 
     fn scratch() -> Result<tempfile::TempDir, Error> {

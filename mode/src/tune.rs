@@ -3,7 +3,7 @@
 //! It is believed if it is of this version of the program, this adapter and driver, and these texts of the shaders in question, and
 //! if every number in it is one that the adapter can do.
 
-use crate::{Error, files};
+use crate::{Error, files, folders};
 use mode_kernels::shaders::one_line;
 use mode_kernels::tune::{Choice, KNOBS, RULES, Times, Trial, number};
 use mode_kernels::{AdapterSummary, Capabilities, Tuning};
@@ -186,10 +186,7 @@ impl Cache {
         let text = format!(
             "# What `mode tune` found on this adapter. Without this file what is built in counts again.\n\n{body}"
         );
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-        }
-        files::write(path, text)
+        folders::keep(path, text)
     }
 }
 

@@ -1,11 +1,19 @@
 //! What shaders may use on an adapter beyond what all have: tiers of kernels are chosen by it.
 
 /// The features that a device is opened with, where its adapter has them.
-pub(super) const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
+const FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP)
     .union(wgpu::Features::PIPELINE_CACHE)
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// Those of [`FEATURES`] that an adapter has. Mesa's lavapipe on a CPU with vectors of four lists cooperative matrices, and then opens no
+/// device with them, in which wgpu sees a mistake of ours.
+pub(super) fn features(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> wgpu::Features {
+    let narrow = info.subgroup_max_size < 8;
+    let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    adapter.features() & if narrow { FEATURES.difference(matrices) } else { FEATURES }
+}
 
 /// What a shader with subgroup operations declares; naga has no `enable subgroups;`.
 const SUBGROUP: &str = "const SUBGROUP: u32 =";
@@ -32,7 +40,7 @@ pub struct Capabilities {
 impl Capabilities {
     pub(super) fn of(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> Self {
         use wgpu::CooperativeScalarType::{F16, F32};
-        let features = adapter.features();
+        let features = features(adapter, info);
         let cooperative = |size: u32| {
             let ours = |p: &wgpu::CooperativeMatrixProperties| {
                 [p.m_size, p.n_size, p.k_size] == [size; 3] && p.ab_type == F16 && p.cr_type == F32

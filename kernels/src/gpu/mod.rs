@@ -61,7 +61,7 @@ impl Gpu {
     pub(crate) fn open(index: usize) -> Result<Self, KernelError> {
         let (adapter, info) = adapters::nth(index)?;
         let limits = adapter.limits();
-        let features = adapter.features() & capabilities::FEATURES;
+        let features = capabilities::features(&adapter, &info);
         let experimental_features = if features.intersects(wgpu::Features::all_experimental_mask()) {
             // SAFETY: wgpu asks for no more than to know that its checks of these are not complete. The shaders that use
             // cooperative matrices keep to what the adapter lists, and load and store inside of arrays of theirs alone.

@@ -57,7 +57,7 @@ pub const UNFROZEN: &str = "W6-unfrozen";
 pub const MIXED: [&str; 3] = ["W4-f16", "W6-f16", "W4-135M-f16"];
 
 /// The workloads that are training steps.
-pub const STEPS: [&str; 3] = ["W4", "W6", UNFROZEN];
+pub const STEPS: [&str; 7] = ["W4", "W4-f16", "W4-135M", "W4-135M-f16", "W6", "W6-f16", UNFROZEN];
 
 /// What is measured in place of workloads.
 pub const CEILINGS: &str = "ceilings";

@@ -67,9 +67,7 @@ fn write(path: &Path, hash: &[u8], data: &[u8]) -> Result<(), Error> {
             false => Ok(()),
         };
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
-    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
-    files::write(path, [hash, data].concat())
+    folders::keep(path, [hash, data].concat())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
     /// step (of a recipe or a workload), gate, attention or matmul
     #[arg(value_parser = what)]
     what: What,
-    /// The recipe whose steps are profiled, or W4, W6 or W6-unfrozen, as `mode bench` has them
+    /// The recipe whose steps are profiled, or one of `mode bench`'s: W4, W6, W6-unfrozen; W4-f16, W6-f16; W4-135M, W4-135M-f16
     #[arg(required_if_eq("what", "step"))]
     recipe: Option<PathBuf>,
     /// Change a setting of the recipe: key=value or table.key=value

@@ -160,7 +160,10 @@ impl Plan {
             expert: None,
             lora: None,
             compose: None,
-            train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),
+            train: TrainSettings {
+                precision: self.settings.precision,
+                ..TrainSettings::new(steps, self.settings.batch, self.settings.length, rate)
+            },
             checkpoint: CheckpointSettings::default(),
             data: data.iter().map(source).collect(),
         }

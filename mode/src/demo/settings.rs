@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
-use crate::train::{apply_setting, expert_init, from_table, gate_rule, share};
+use crate::train::{Precision, apply_setting, expert_init, from_table, gate_rule, share};
 use serde::{Deserialize, Serialize};
 
 /// Steps of a run at the most: a demo is no place for more.
@@ -49,6 +49,9 @@ pub struct Settings {
     pub rank: usize,
     /// Tokens a domain to test on, at the least.
     pub test_tokens: usize,
+    /// What every run computes in f16.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl Default for Settings {
@@ -71,6 +74,7 @@ impl Default for Settings {
             gate_rule: gate_rule(),
             rank: 8,
             test_tokens: 20_000,
+            precision: Precision::F32,
         }
     }
 }

@@ -101,7 +101,7 @@ pub enum Precision {
 
 impl Precision {
     /// Recipes of before there was another say nothing of it.
-    fn is_f32(&self) -> bool {
+    pub(crate) fn is_f32(&self) -> bool {
         *self == Self::F32
     }
 }
