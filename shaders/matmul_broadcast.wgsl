@@ -24,15 +24,15 @@ const SUBGROUPS: u32 = 8u;
 const THREADS: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = 16u;
 const WIDTH: u32 = 32u;
-const COLUMNS: u32 = WIDTH / SUBGROUP;
+const COLUMNS: u32 = WIDTH / SUBGROUP;                           // of a lane
 const DEPTH: u32 = 64u;
-const TERMS: u32 = 8u;                                           // of a row that are held at once
-const LINES: u32 = ROWS / SUBGROUP;                              // rows of a in a lane
+const TERMS: u32 = 8u;                                           // of a row, held at once
+const ROWS_A_LANE: u32 = ROWS / SUBGROUP;
 var<workgroup> tile: array<f32, DEPTH * WIDTH>;                  // [DEPTH, WIDTH], of b
 
 // Four terms of a row of a, from term k on; past the last row, of that. Without a branch, which all lanes would take both ways.
-fn four_terms(a0: u32, line: u32, k: u32, end: u32) -> vec4f {
-    let row = min(line, params.m - 1u);
+fn four_terms(a0: u32, wanted: u32, k: u32, end: u32) -> vec4f {
+    let row = min(wanted, params.m - 1u);
     if A_ALONG_K == 1u && A_FOURS == 1u {
         return select(vec4f(), vec4f(a[(a0 + row * params.a_row + k) / 4u]), k < end);
     }
@@ -73,15 +73,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let a0 = group.z * params.a_batch;
     let b0 = group.z * params.b_batch;
     let end = select(params.k, params.k_last, group.z == params.batch - 1u);
-    var sums: array<array<f32, COLUMNS>, ROWS>;
+    var sums: array<array<f32, COLUMNS>, ROWS>;                    // [ROWS, COLUMNS]
     for (var k0 = 0u; k0 < end; k0 += DEPTH) {
         workgroupBarrier();
         stage(b0, column0, k0, end, thread);
         workgroupBarrier();
         for (var k = 0u; k < min(DEPTH, end - k0); k += TERMS) {
-            var terms: array<array<f32, LINES>, TERMS>;
+            var terms: array<array<f32, ROWS_A_LANE>, TERMS>;      // [TERMS, ROWS_A_LANE]: row i of them in lane i % SUBGROUP
             for (var x = 0u; x < TERMS; x += 4u) {
-                for (var i = 0u; i < LINES; i++) {
+                for (var i = 0u; i < ROWS_A_LANE; i++) {
                     let four = four_terms(a0, row0 + i * SUBGROUP + lane, k0 + k + x, end);
                     for (var y = 0u; y < 4u; y++) {
                         terms[x + y][i] = four[y];
@@ -94,9 +94,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
                     columns[j] = tile[(k + x) * WIDTH + j * SUBGROUP + lane];
                 }
                 for (var i = 0u; i < ROWS; i++) {
-                    let row = subgroupShuffle(terms[x][i / SUBGROUP], i % SUBGROUP);
+                    let term = subgroupShuffle(terms[x][i / SUBGROUP], i % SUBGROUP);
                     for (var j = 0u; j < COLUMNS; j++) {
-                        sums[i][j] = fma(row, columns[j], sums[i][j]);
+                        sums[i][j] = fma(term, columns[j], sums[i][j]);
                     }
                 }
             }

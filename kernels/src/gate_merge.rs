@@ -151,7 +151,7 @@ impl Kernel for GateMerge {
             [3, 68, 65, 0],
             [4, 64, 3, 2],
         ];
-        let large = [[66_000, 5, 3, 0], [1025, 2049, 3, 63], [515, 2052, 9, 0]];
+        let large = [[66_000, 5, 3, 0], [1025, 2049, 3, 63], [515, 2052, 9, 0], [4_100, 2_049, 2, 0]];
         let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, built_in(shape), 0.0, seed));
         cases.chain([FAR, -FAR].map(|shift| case([3, 63, 3, 5], LANES[1], shift, seed))).collect()
     }
@@ -240,6 +240,17 @@ fn add_rows<const N: usize>(y: &mut [f32], p: [f32; N], f: [&[f32]; N], accumula
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate_merge_backward::GateMergeBackward;
+    use crate::stream::MANY;
+
+    #[test]
+    fn some_cases_are_written_around_the_caches() {
+        let y = |case: &Case<Params>| case.outputs[0].count();
+        assert!(GateMerge::cases(Sizes::Large, 1).iter().any(|case| y(case) >= MANY));
+        let gradients = |p: &crate::gate_merge_backward::Params| (p.branches + p.want_dx) * p.tokens * p.width;
+        let backward = GateMergeBackward::cases(Sizes::Large, 1);
+        assert!(backward.iter().any(|case| gradients(&case.params) as usize >= MANY));
+    }
 
     #[test]
     fn by_hand() {

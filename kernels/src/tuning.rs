@@ -51,7 +51,9 @@ tuning! {
 impl Tuning {
     /// What is built in for a device of these capabilities.
     pub fn built_in(device: &Capabilities) -> Self {
-        let cooperative = if device.cooperative_16 { 16 } else { 8 * u32::from(device.cooperative_8) };
+        // What multiplies no matrices only loses time by taking them for some.
+        let hardware = if device.cooperative_16 { 16 } else { 8 * u32::from(device.cooperative_8) };
+        let cooperative = if device.software { 0 } else { hardware };
         Self {
             matmul_cooperative: cooperative,
             // Of four threads, with eight columns each, it takes longer than tiles; of sixteen it has not been measured.

@@ -18,6 +18,9 @@ pub(super) fn features(adapter: &wgpu::Adapter, info: &wgpu::AdapterInfo) -> wgp
 /// What a shader with subgroup operations declares; naga has no `enable subgroups;`.
 const SUBGROUP: &str = "const SUBGROUP: u32 =";
 
+/// What a shader declares whose subgroups share out 16 rows.
+const ROWS_A_LANE: &str = "const ROWS_A_LANE: u32 =";
+
 /// What a device can do beyond the least; nothing, where it runs no shaders.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Capabilities {
@@ -84,6 +87,7 @@ impl Capabilities {
         [
             ("enable f16;", self.f16, "f16 arithmetic"),
             (SUBGROUP, self.subgroup_size().is_some(), "subgroup operations, all subgroups of one size"),
+            (ROWS_A_LANE, self.narrow_subgroups(), "subgroups of 4 to 16 threads"),
             ("coop_mat8x8<f16", self.cooperative_8, "cooperative matrices of 8 x 8, f16 -> f32"),
             ("coop_mat16x16<f16", self.cooperative_16, "cooperative matrices of 16 x 16, f16 -> f32"),
         ]
@@ -106,5 +110,7 @@ mod tests {
         let sixteen = eight.lack("alias Left = coop_mat16x16<f16, A>;");
         assert_eq!(sixteen, Some("cooperative matrices of 16 x 16, f16 -> f32"));
         assert_eq!(eight.lack("const SUBGROUP: u32 = 32;"), Some("subgroup operations, all subgroups of one size"));
+        let of = |size| Capabilities { subgroup: Some([size; 2]), ..none }.lack(mode_shaders::MATMUL_BROADCAST.text);
+        assert_eq!([of(8), of(32)], [None, Some("subgroups of 4 to 16 threads")]);
     }
 }

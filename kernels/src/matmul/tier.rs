@@ -113,7 +113,7 @@ impl Tier {
     /// Rows and columns of a workgroup's tile.
     fn tile(self, p: &Params) -> [u32; 2] {
         match self {
-            Self::Broadcast => [16 * subgroups(p), 32],
+            Self::Broadcast => [ROWS * subgroups(p), 32],
             Self::Large | Self::Cooperative16 => [128; 2],
             _ => [64; 2],
         }
@@ -129,7 +129,10 @@ impl Tier {
         ];
         match self {
             Self::Small | Self::Large => constants.extend([("DTYPE", p.dtype), ("BLOCKS", self.tile(p)[0] / 64)]),
-            Self::Broadcast => constants.extend([("DTYPE", p.dtype), ("SUBGROUPS", subgroups(p))]),
+            Self::Broadcast => {
+                let [rows, width] = self.tile(p);
+                constants.extend([("DTYPE", p.dtype), ("SUBGROUPS", rows / ROWS), ("ROWS", ROWS), ("WIDTH", width)]);
+            }
             Self::Narrow | Self::NarrowFour => constants.extend([
                 ("DTYPE", p.dtype),
                 ("COLUMNS", few_columns(p).into()),
@@ -165,9 +168,13 @@ impl Tier {
     }
 }
 
-/// Subgroups of a workgroup of [`Tier::Broadcast`], 16 rows each.
+/// Rows of a subgroup of [`Tier::Broadcast`].
+const ROWS: u32 = 16;
+
+/// Subgroups of one of its workgroups: eight at the most, and as many in each as share the rows evenly.
 fn subgroups(p: &Params) -> u32 {
-    p.m.div_ceil(16).next_power_of_two().min(8)
+    let all = p.m.div_ceil(ROWS);
+    all.div_ceil(all.div_ceil(8))
 }
 
 /// True where c has few columns rather than few rows.

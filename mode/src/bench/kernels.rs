@@ -23,7 +23,7 @@ fn check(results: &[&Tensor]) -> Result<f64, Error> {
 }
 
 /// `compute` once a run, waited for; its check value is taken from one run more.
-pub(super) fn workload<'a>(
+pub(super) fn timed<'a>(
     device: &Device,
     flop: f64,
     compute: impl Fn() -> Result<Vec<Tensor>, Error> + Clone + 'a,
@@ -50,7 +50,7 @@ pub(super) fn matmul(device: &Device, [m, k, n]: [usize; 3], dtype: Dtype) -> Re
         halves => Tensor::from_halves(device, halves, &halves.encode(&fill(2, k * n, 1.0)), &[k, n])?,
     };
     let (flop, on_gpu) = (2.0 * (m * k * n) as f64, device.is_gpu());
-    Ok(workload(device, flop, move || {
+    Ok(timed(device, flop, move || {
         let product = Product::new(&a, &b);
         // Halves are multiplied as such, where the device may have a way to.
         Ok(vec![multiply(if dtype == Dtype::F32 || !on_gpu { product } else { product.half() })?])
@@ -78,7 +78,7 @@ pub(super) fn attention(
     let shape = AttentionShape::new(t, h, h);
     let shape = if half { shape.half() } else { shape };
     let flop = 4.0 * (b * h * t * t * d) as f64 * if backward { 3.0 } else { 1.0 };
-    Ok(workload(device, flop, move || {
+    Ok(timed(device, flop, move || {
         let attended = attend(&q, &k, &v, shape)?;
         if !backward {
             return Ok(vec![attended.o]);
@@ -131,7 +131,7 @@ pub(super) fn gate_merge(device: &Device, sizes: [usize; 3], backward: bool) -> 
     // Of three branches: that is how every engine counts.
     let flop = (sizes[1] * sizes[2]) as f64 * if backward { 32.0 } else { 11.0 };
     let inputs = std::rc::Rc::new(inputs);
-    Ok(workload(device, flop, move || {
+    Ok(timed(device, flop, move || {
         let merged = inputs.merge()?;
         if !backward {
             return Ok(vec![merged.y]);

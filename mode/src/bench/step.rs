@@ -5,7 +5,7 @@
 //! scale sqrt(3 / in): embedding seed 1 (scale .1), head seed 3, layer l seeds 10 + 10 l and on for q k v o gate up down.
 
 use super::Workload;
-use super::kernels::workload as outcome;
+use super::kernels::timed;
 use crate::Error;
 use crate::generate::generate;
 use crate::model::{Backbone, Config, Expert, ExpertInfo, Gate, Model, Trained};
@@ -100,7 +100,7 @@ pub(super) fn forward(device: &Device) -> Result<Workload<'static>, Error> {
         Ok(vec![model.logits(&tape, &output.hidden)?.value().clone()])
     };
     let flop = LENGTH as f64 * forward_cost(&config(), LENGTH);
-    Ok(Workload { tokens: Some(LENGTH), ..outcome(device, flop, logits) })
+    Ok(Workload { tokens: Some(LENGTH), ..timed(device, flop, logits) })
 }
 
 /// W5: 64 tokens generated after a prompt of 16; the sum of their ids.

@@ -209,7 +209,12 @@ fn list(knobs: &[&Knob], device: &Device, json: bool) -> Result<(), Error> {
             true => say!("{:21} now {}; there is no other way on this device", "", number(now)),
             false => {
                 let (now, built_in) = (number(now), number(built_in));
-                say!("{:21} now {now}, built in {built_in}, others {}; on {}", "", words.join(", "), shapes.join("; "));
+                say!(
+                    "{:21} now {now}, built in {built_in}, others, if a shape goes another way then, {}; on {}",
+                    "",
+                    words.join(", "),
+                    shapes.join("; ")
+                );
             }
         }
     }
