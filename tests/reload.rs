@@ -84,11 +84,11 @@ fn a_shader_of_the_folder_runs_and_its_errors_have_a_place() {
 
     // A command that stops there: one line, and the excerpt below it.
     write("shared/weight.wgsl", &shader("shared/weight.wgsl"));
-    write("matmul.wgsl", &(shader("matmul.wgsl") + "fn broken() -> u32 { return 1.5; }\n"));
-    let (stdout, stderr, code) = run(path, &["bench", "W1", "--device", "gpu"]);
+    write("gate_merge.wgsl", &(shader("gate_merge.wgsl") + "fn broken() -> u32 { return 1.5; }\n"));
+    let (stdout, stderr, code) = run(path, &["bench", "W3", "--device", "gpu"]);
     assert!(code == 2 && stdout.is_empty(), "{stdout}{stderr}");
     let lines: Vec<&str> = stderr.lines().skip_while(|line| !line.starts_with("error: ")).collect();
-    let place = format!("error: kernel matmul: {}:", text(&path.join("matmul.wgsl")));
+    let place = format!("error: kernel gate_merge: {}:", text(&path.join("gate_merge.wgsl")));
     assert!(lines.len() >= 4 && lines[0].starts_with(&place), "{stderr}");
     assert!(lines[2].ends_with(" | fn broken() -> u32 { return 1.5; }") && lines[3].contains("^"), "{stderr}");
 
