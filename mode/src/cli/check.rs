@@ -1,5 +1,6 @@
 //! `mode check`: does this machine's device compute what the f64 reference computes?
 
+use super::shaders::VARIABLE;
 use super::watch::watch;
 use super::{DeviceArguments, nearest, print_json};
 use crate::Error;
@@ -89,9 +90,13 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         let draw = |(name, seed): &(&str, Option<u32>)| seed.map(|seed| format!("{name} --draws 1 --seed {seed}"));
         let draws: Vec<String> = wrong.iter().filter_map(draw).collect();
         let again = if draws.is_empty() { format!("--seed {seed}") } else { draws.join(", and ") };
-        what.push(format!(
-            "{names} disagrees with the reference; run it again with {again}, and try a newer driver or --device cpu"
-        ));
+        let replaced = std::env::var_os(VARIABLE).is_some_and(|folder| !folder.is_empty());
+        let then = match (device.is_gpu(), replaced) {
+            (true, true) => "look at what MODE_SHADERS puts in place",
+            (true, false) => "try a newer driver or --device cpu",
+            (false, _) => "report it, for that is a defect of this program",
+        };
+        what.push(format!("{names} disagrees with the reference; run it again with {again}, and {then}"));
     }
     if !failed.is_empty() {
         what.push(format!("{} could not be run, and its line says why", failed.join(", ")));
