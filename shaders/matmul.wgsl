@@ -89,17 +89,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     for (var i = 0u; i < 4u * BLOCKS; i++) {
         let row = row0 + i / 4u * 64u + local.y * 4u + i % 4u;
         for (var j = 0u; j < BLOCKS; j++) {
-            let sum = params.alpha * sums[4u * (i / 4u * BLOCKS + j) + i % 4u];
+            let sum = sums[4u * (i / 4u * BLOCKS + j) + i % 4u];
             for (var x = 0u; x < 4u; x++) {
-                let column = column0 + j * 64u + local.x * 4u + x;
-                if row < params.m && column < params.n {
-                    let at = (group.z * params.m + row) * params.n + column;
-                    var value = sum[x];
-                    if params.accumulate != 0u {
-                        value += f32(c[at]);
-                    }
-                    c[at] = StoredC(finished(value, at, column));
-                }
+                put(group.z, row, column0 + j * 64u + local.x * 4u + x, sum[x]);
             }
         }
     }

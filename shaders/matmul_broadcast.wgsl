@@ -104,15 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     }
     for (var row = row0; row < row0 + ROWS; row++) {
         for (var j = 0u; j < COLUMNS; j++) {
-            let column = column0 + j * SUBGROUP + lane;
-            if row < params.m && column < params.n {
-                let at = (group.z * params.m + row) * params.n + column;
-                var value = params.alpha * sums[0][j];
-                if params.accumulate != 0u {
-                    value += f32(c[at]);
-                }
-                c[at] = StoredC(finished(value, at, column));
-            }
+            put(group.z, row, column0 + j * SUBGROUP + lane, sums[0][j]);
         }
         // Lines move up, so that a constant says which is meant and all stay in registers.
         for (var i = 0u; i < ROWS - 1u; i++) {

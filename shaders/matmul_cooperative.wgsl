@@ -87,19 +87,10 @@ fn right(slice: u32, line: u32, k: u32) -> Right {
 }
 
 // Puts what the subgroup's thread number `lane` has of a result that begins at a row and a column of c.
-fn put(product: u32, row0: u32, column0: u32, subgroup: u32, lane: u32) {
+fn put_matrix(product: u32, row0: u32, column0: u32, subgroup: u32, lane: u32) {
     workgroupBarrier();
     for (var e = lane; e < SIZE * SIZE; e += SUBGROUP) {
-        let row = row0 + e / SIZE;
-        let column = column0 + e % SIZE;
-        if row < params.m && column < params.n {
-            let at = (product * params.m + row) * params.n + column;
-            var value = params.alpha * results[subgroup * SIZE * SIZE + e];
-            if params.accumulate != 0u {
-                value += f32(c[at]);
-            }
-            c[at] = StoredC(finished(value, at, column));
-        }
+        put(product, row0 + e / SIZE, column0 + e % SIZE, results[subgroup * SIZE * SIZE + e]);
     }
     workgroupBarrier();
 }
@@ -166,19 +157,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let start = column0 + column;
     let at = subgroup * SIZE * SIZE;
     coopStoreT(s00, &results[at], SIZE);
-    put(group.z, top, start, subgroup, lane);
+    put_matrix(group.z, top, start, subgroup, lane);
     coopStoreT(s01, &results[at], SIZE);
-    put(group.z, top, start + SIZE, subgroup, lane);
+    put_matrix(group.z, top, start + SIZE, subgroup, lane);
     coopStoreT(s02, &results[at], SIZE);
-    put(group.z, top, start + 2u * SIZE, subgroup, lane);
+    put_matrix(group.z, top, start + 2u * SIZE, subgroup, lane);
     coopStoreT(s03, &results[at], SIZE);
-    put(group.z, top, start + 3u * SIZE, subgroup, lane);
+    put_matrix(group.z, top, start + 3u * SIZE, subgroup, lane);
     coopStoreT(s10, &results[at], SIZE);
-    put(group.z, top + SIZE, start, subgroup, lane);
+    put_matrix(group.z, top + SIZE, start, subgroup, lane);
     coopStoreT(s11, &results[at], SIZE);
-    put(group.z, top + SIZE, start + SIZE, subgroup, lane);
+    put_matrix(group.z, top + SIZE, start + SIZE, subgroup, lane);
     coopStoreT(s12, &results[at], SIZE);
-    put(group.z, top + SIZE, start + 2u * SIZE, subgroup, lane);
+    put_matrix(group.z, top + SIZE, start + 2u * SIZE, subgroup, lane);
     coopStoreT(s13, &results[at], SIZE);
-    put(group.z, top + SIZE, start + 3u * SIZE, subgroup, lane);
+    put_matrix(group.z, top + SIZE, start + 3u * SIZE, subgroup, lane);
 }

@@ -60,17 +60,8 @@ fn narrow_four(product: u32, line: u32, k: u32, end: u32) -> vec4f {
     return four;
 }
 
-fn put(product: u32, line: u32, wide: u32, sum: f32) {
-    let row = select(line, wide, COLUMNS == 1u);
-    let column = select(wide, line, COLUMNS == 1u);
-    if row < params.m && column < params.n {
-        let at = (product * params.m + row) * params.n + column;
-        var value = params.alpha * sum;
-        if params.accumulate != 0u {
-            value += f32(c[at]);
-        }
-        c[at] = StoredC(finished(value, at, column));
-    }
+fn put_line(product: u32, line: u32, wide: u32, sum: f32) {
+    put(product, select(line, wide, COLUMNS == 1u), select(wide, line, COLUMNS == 1u), sum);
 }
 
 // The lanes of a slice go along k, each through WIDE lines.
@@ -110,7 +101,7 @@ fn along_k(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
             for (var i = 0u; i < LANES; i++) {
                 sum += partial[thread / LANES * LANES + i][lane];
             }
-            put(group.z, (s + lane) / WIDE, first + (s + lane) % WIDE, sum);
+            put_line(group.z, (s + lane) / WIDE, first + (s + lane) % WIDE, sum);
         }
     }
 }
@@ -143,7 +134,7 @@ fn across(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
                 sum += partial[s * LANES + lane];
             }
             for (var x = 0u; x < 4u; x++) {
-                put(group.z, i, wide + x, sum[x]);
+                put_line(group.z, i, wide + x, sum[x]);
             }
         }
     }

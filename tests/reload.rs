@@ -70,7 +70,13 @@ fn a_shader_of_the_folder_runs_and_its_errors_have_a_place() {
     // Wrong numbers.
     write("fill.wgsl", &changed("fill.wgsl", "Stored(params.value)", "Stored(1.001 * params.value)"));
     let (stdout, stderr, code) = run(path, &check);
-    assert!(code == 1 && stdout.contains("WRONG  fill") && stderr.contains("puts in place"), "{stdout}{stderr}");
+    assert!(
+        code == 1
+            && stdout.contains("WRONG  fill")
+            && stderr.contains("fill disagrees")
+            && stderr.contains("puts in place"),
+        "{stdout}{stderr}"
+    );
 
     // No shader, in a file that others share.
     let shared = shader("shared/weight.wgsl") + "fn broken() -> u32 {\n    return nothing + 1u;\n}\n";

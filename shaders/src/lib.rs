@@ -72,15 +72,15 @@ shaders! {
     /// A gated linear unit, backward.
     GLU_BACKWARD = "glu_backward.wgsl" + "activation.wgsl";
     /// Matrix product.
-    MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
+    MATMUL = "matmul.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "product.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product by rows that subgroups broadcast.
     MATMUL_BROADCAST =
-        "matmul_broadcast.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
+        "matmul_broadcast.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "product.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product by cooperative matrices.
-    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl" + "epilogue.wgsl" + "activation.wgsl";
+    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl" + "operand_a.wgsl" + "product.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Matrix product of few rows or columns.
     MATMUL_NARROW =
-        "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "epilogue.wgsl" + "activation.wgsl";
+        "matmul_narrow.wgsl" + "operand_a.wgsl" + "operand_b.wgsl" + "weight.wgsl" + "product.wgsl" + "epilogue.wgsl" + "activation.wgsl";
     /// Chains of cooperative multiply-adds.
     MMA = "mma.wgsl";
     /// c = a b, or rows by a number each.
