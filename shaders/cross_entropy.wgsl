@@ -11,11 +11,6 @@ struct Params { rows: u32, vocabulary: u32, first: u32, tokens: u32, cap: f32, g
 @group(0) @binding(5) var<storage, read_write> hit: array<f32>;      // [tokens], 1 where the greatest logit is the target's
 @group(0) @binding(6) var<storage, read_write> mean: array<f32>;     // [2], of nll and of hit
 
-const LANES: u32 = 256;
-var<workgroup> best: array<f32, LANES>;
-var<workgroup> place: array<u32, LANES>;
-var<workgroup> total: array<f32, LANES>;
-
 @compute @workgroup_size(LANES)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -25,46 +20,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let start = row * params.vocabulary;
     let wanted = targets[params.first + row];
-    // The first of equal logits wins, as in the other bodies: lanes keep the lowest index.
-    var greatest = -3.4e38;
-    var index = 0xffffffffu;
-    for (var i = lane; i < params.vocabulary; i += LANES) {
-        var z = logits[start + i];
-        if params.cap > 0.0 {
-            z = params.cap * tanh(clamp(z / params.cap, -15.0, 15.0));   // Some drivers overflow further out.
-            logits[start + i] = z;
-        }
-        if index == 0xffffffffu || z > greatest {
-            greatest = z;
-            index = i;
-        }
-    }
-    best[lane] = greatest;
-    place[lane] = index;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            let other = lane + half;
-            if best[other] > best[lane] || (best[other] == best[lane] && place[other] < place[lane]) {
-                best[lane] = best[other];
-                place[lane] = place[other];
-            }
-        }
-    }
-    workgroupBarrier();
-    var sum = 0.0;
-    for (var i = lane; i < params.vocabulary; i += LANES) {
-        sum += exp(logits[start + i] - best[0]);
-    }
-    total[lane] = sum;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            total[lane] += total[lane + half];
-        }
-    }
-    workgroupBarrier();
-    // Every logit is read and written by one lane alone, the target's too.
+    reduce_row(start, lane);
     if lane == wanted % LANES {
         nll[params.first + row] = best[0] + log(total[0]) - logits[start + wanted];
         hit[params.first + row] = select(0.0, 1.0, place[0] == wanted);
@@ -79,10 +35,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if i == wanted {
             d -= 1.0;
         }
-        if params.cap > 0.0 {
-            d *= 1.0 - (z / params.cap) * (z / params.cap);
-        }
-        logits[start + i] = d * scale;
+        logits[start + i] = d * slope(z) * scale;
     }
 }
 

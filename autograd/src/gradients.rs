@@ -183,6 +183,15 @@ impl Gradients {
         self.slots.remove(&param)
     }
 
+    /// Takes a parameter's gradient out, for whoever passes it on: of the input of a segment that has a tape of its own.
+    ///
+    /// # Errors
+    /// As [`Gradients::of`].
+    pub fn remove(&mut self, param: &Param) -> Result<Tensor, AutogradError> {
+        let found = self.take(param.id()).and_then(|slot| slot.gradient);
+        found.ok_or_else(|| AutogradError::Unreached { name: param.name().into() })
+    }
+
     /// A parameter's gradient. It may lie in an optimizer's memory, where the next backward pass writes once these gradients are
     /// gone: read it, or copy it, before that.
     ///

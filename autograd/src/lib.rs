@@ -57,7 +57,7 @@ pub use gradcheck::{Differentiable, gradcheck};
 pub use gradients::{Gradients, Sink};
 pub use layer_norm::layer_norm;
 pub use linear::{Added, linear, linear_to};
-pub use linear_cross_entropy::{Loss, linear_cross_entropy};
+pub use linear_cross_entropy::{Loss, linear_cross_entropy, loss_rows};
 pub use loss_scale::LossScale;
 pub use optimizer::{AdamW, AdamWSettings, Decayed};
 pub use param::Param;

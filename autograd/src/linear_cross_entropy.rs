@@ -35,7 +35,7 @@ pub struct Loss {
 /// The loss of hidden `[tokens, width]` under the head weight `[vocabulary, width]`, whose logits `cap` bounds if there is one.
 /// Operands that do not fit are errors once it is computed.
 pub fn linear_cross_entropy(hidden: &Var, weight: &Var, targets: &Ids, cap: Option<f32>) -> Loss {
-    let chunk = even(hidden.value().rows(), most_tokens(weight.value().rows()));
+    let chunk = loss_rows(hidden.value().rows(), weight.value().rows());
     Loss { hidden: hidden.clone(), weight: weight.clone(), targets: targets.clone(), cap, chunk }
 }
 
@@ -107,6 +107,11 @@ impl Loss {
         }
         Ok(())
     }
+}
+
+/// Of so many tokens, how many have their logits, of a vocabulary or of a device's part of one, in memory at once.
+pub fn loss_rows(tokens: usize, vocabulary: usize) -> usize {
+    even(tokens, most_tokens(vocabulary))
 }
 
 /// Tokens of a chunk at the most.

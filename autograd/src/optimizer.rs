@@ -112,12 +112,40 @@ impl AdamW {
     /// # Errors
     /// A parameter that no gradient reached or that another optimizer has taken over, by name; nothing has been changed then.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<(), AutogradError> {
-        let gathered = self.chunks.iter().map(|chunk| chunk.gather(gradients)).collect::<Result<Vec<_>, _>>()?;
+        let gathered = self.gather(gradients)?;
+        self.measure(&gathered)?;
+        self.apply(&gathered, rate)
+    }
+
+    /// The gradients of its parameters, a tensor `[len]` for each chunk of them: the first of a step's three parts, between which
+    /// whoever trains on several devices sums them, and then their norm, over those.
+    ///
+    /// # Errors
+    /// As [`AdamW::step`].
+    pub fn gather(&self, gradients: &Gradients) -> Result<Vec<Tensor>, AutogradError> {
+        self.chunks.iter().map(|chunk| chunk.gather(gradients)).collect()
+    }
+
+    /// The second part: writes the square of the norm of what was gathered to [`AdamW::squared_norm`], `[1]`, which may be overwritten
+    /// before the third.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn measure(&mut self, gathered: &[Tensor]) -> Result<(), AutogradError> {
         let scale = self.scale();
         self.step += 1;
-        let [norm, before] = [self.step, self.step - 1].map(|step| &self.norms[step as usize % 2]);
+        let norm = self.squared_norm();
         norm.device().at(|| "the gradient norm".into());
-        sum_of_squares(scale.recip().powi(2), &gathered, norm)?;
+        Ok(sum_of_squares(scale.recip().powi(2), gathered, norm)?)
+    }
+
+    /// The third part: steps every parameter along the gradient that was gathered and measured.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn apply(&mut self, gathered: &[Tensor], rate: f64) -> Result<(), AutogradError> {
+        let scale = self.loss_scale.as_mut().map_or(1.0, |scale| scale.at(self.step));
+        let [norm, before] = [self.step, self.step - 1].map(|step| &self.norms[step as usize % 2]);
         let before = if self.unknown.is_empty() { norm } else { before };
         // There are no more norms than two; what nobody told of is taken for a good step.
         if self.unknown.len() == 2 {
@@ -126,7 +154,7 @@ impl AdamW {
         self.unknown.push(scale);
         let AdamWSettings { beta1, beta2, epsilon, decay, clip, decayed } = self.settings;
         let (unscale, step) = (f64::from(scale.recip()), self.step - self.skipped);
-        for (chunk, gradients) in self.chunks.iter().zip(&gathered) {
+        for (chunk, gradients) in self.chunks.iter().zip(gathered) {
             norm.device().at(|| "the optimizer's step".into());
             let decay = if decayed == Decayed::Matrices && !chunk.matrices { 0.0 } else { decay };
             let step = AdamWStep { rate, beta1, beta2, epsilon, decay, clip, unscale, step };

@@ -83,8 +83,7 @@ impl Kernel for CrossEntropy {
             let (greatest, total) = greatest_and_sum_exp(z, p.cap);
             let own = z[target];
             *nll = greatest + total.ln() - own;
-            let first_of_equals = own == greatest && !z[..target].contains(&greatest);
-            *hit = if first_of_equals { 1.0 } else { 0.0 };
+            *hit = if is_first_of_greatest(z, target, greatest) { 1.0 } else { 0.0 };
             if let Some(scale) = scale {
                 softmax(z, greatest, p.cap, scale / total);
                 z[target] -= scale * slope(own, p.cap);
@@ -102,17 +101,11 @@ impl Kernel for CrossEntropy {
         for (row, token) in p.span().enumerate() {
             let target = targets[token] as usize;
             let z = &mut logits[row * vocabulary..][..vocabulary];
-            z.iter_mut().for_each(|z| *z = capped(*z, p.cap));
-            let greatest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let lse = greatest + z.iter().map(|z| (z - greatest).exp()).sum::<f64>().ln();
+            let (greatest, lse) = reference_row(z, p.cap);
             nll[token] = lse - z[target];
             hit[token] = if z.iter().position(|&z| z == greatest) == Some(target) { 1.0 } else { 0.0 };
             if p.gradient != 0 {
-                for (i, z) in z.iter_mut().enumerate() {
-                    let own = if i == target { 1.0 } else { 0.0 };
-                    let slope = if p.cap > 0.0 { 1.0 - (*z / f64::from(p.cap)).powi(2) } else { 1.0 };
-                    *z = dloss[0] / tokens * ((*z - lse).exp() - own) * slope;
-                }
+                reference_gradient(z, lse, Some(target), p.cap, dloss[0] / tokens);
             }
         }
         if p.is_last() {
@@ -170,7 +163,7 @@ impl Kernel for CrossEntropy {
 }
 
 /// Logits to here: without the shift by the greatest their exponentials would be infinite.
-const GREAT: f32 = 300.0;
+pub(crate) const GREAT: f32 = 300.0;
 
 /// A case of these logits; what other launches have left of tokens that are not its own stays.
 fn with(params: Params, logits: Vec<f32>, seed: u32) -> Case<Params> {
@@ -183,26 +176,47 @@ fn with(params: Params, logits: Vec<f32>, seed: u32) -> Case<Params> {
     }
 }
 
+/// Bends a row of logits in its place, for references; its greatest and its log sum exp.
+pub(crate) fn reference_row(z: &mut [f64], cap: f32) -> (f64, f64) {
+    z.iter_mut().for_each(|z| *z = capped(*z, cap));
+    let greatest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (greatest, greatest + z.iter().map(|z| (z - greatest).exp()).sum::<f64>().ln())
+}
+
+/// Puts the gradient in the place of a row of bent logits, for references; the target may be none of them.
+pub(crate) fn reference_gradient(z: &mut [f64], lse: f64, target: Option<usize>, cap: f32, scale: f64) {
+    for (i, z) in z.iter_mut().enumerate() {
+        let own = if Some(i) == target { 1.0 } else { 0.0 };
+        let slope = if cap > 0.0 { 1.0 - (*z / f64::from(cap)).powi(2) } else { 1.0 };
+        *z = scale * ((*z - lse).exp() - own) * slope;
+    }
+}
+
+/// True if the target has the greatest of these logits, and no other before it has.
+pub(crate) fn is_first_of_greatest(z: &[f32], target: usize, greatest: f32) -> bool {
+    z[target] == greatest && !z[..target].contains(&greatest)
+}
+
 /// The slope of a cap where it gave `bent`.
 #[inline(always)]
-fn slope(bent: f32, cap: f32) -> f32 {
+pub(crate) fn slope(bent: f32, cap: f32) -> f32 {
     if cap > 0.0 { 1.0 - (bent / cap) * (bent / cap) } else { 1.0 }
 }
 
 simd! {
     /// Of logits, bent by the cap in their place.
-    fn greatest_and_sum_exp[simd](logits: &mut [f32], cap: f32) -> (f32, f32) {
+    pub(crate) fn greatest_and_sum_exp[simd](logits: &mut [f32], cap: f32) -> (f32, f32) {
         bend(logits, cap);
         let greatest = max(simd, logits);
         (greatest, sum_exp(logits, greatest))
     }
 
-    /// Exponentials in the place of bent logits, times `scale` and the slope of the cap.
-    fn softmax(z: &mut [f32], greatest: f32, cap: f32, scale: f32) {
+    /// Exponentials in the place of bent logits, which `shift` is taken from before, times `scale` and the slope of the cap.
+    pub(crate) fn softmax(z: &mut [f32], shift: f32, cap: f32, scale: f32) {
         if cap > 0.0 {
-            z.iter_mut().for_each(|z| *z = exp(*z - greatest) * slope(*z, cap) * scale);
+            z.iter_mut().for_each(|z| *z = exp(*z - shift) * slope(*z, cap) * scale);
         } else {
-            z.iter_mut().for_each(|z| *z = exp(*z - greatest) * scale);
+            z.iter_mut().for_each(|z| *z = exp(*z - shift) * scale);
         }
     }
 }

@@ -64,6 +64,7 @@ pub mod attention_backward;
 pub mod bias;
 pub mod columns;
 pub mod cross_entropy;
+pub mod cross_entropy_part;
 pub mod embedding;
 pub mod embedding_backward;
 pub mod epilogue;

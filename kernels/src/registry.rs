@@ -107,6 +107,7 @@ registry!(
     bias::Bias,
     columns::Columns,
     cross_entropy::CrossEntropy,
+    cross_entropy_part::CrossEntropyPart,
     embedding::Embedding,
     embedding_backward::EmbeddingBackward,
     fill::Fill,

@@ -70,6 +70,14 @@ pub enum Error {
     /// A setting or an argument that can't be.
     #[error("{0}")]
     Setting(String),
+    /// Another device of a mesh, or its process.
+    #[error("{device} {what}; the run has stopped, and can be resumed from its last checkpoint")]
+    Peer {
+        /// Which.
+        device: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A run's loss stopped being a number.
     #[error("the loss, its gradient or a trained weight is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {

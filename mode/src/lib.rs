@@ -48,6 +48,7 @@ pub mod generate;
 pub mod hub;
 pub mod inspect;
 mod memory;
+pub mod mesh;
 pub mod model;
 pub mod report;
 pub mod train;

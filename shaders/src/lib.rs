@@ -52,7 +52,9 @@ shaders! {
     /// A block of columns.
     COLUMNS = "columns.wgsl";
     /// Cross-entropy of the next token, and the gradient of its logits.
-    CROSS_ENTROPY = "cross_entropy.wgsl";
+    CROSS_ENTROPY = "cross_entropy.wgsl" + "logits_row.wgsl";
+    /// Cross-entropy over a part of the vocabulary.
+    CROSS_ENTROPY_PART = "cross_entropy_part.wgsl" + "logits_row.wgsl";
     /// Rows of a table by id.
     EMBEDDING = "embedding.wgsl" + "weight.wgsl";
     /// Rows added to a table by id.

@@ -25,6 +25,7 @@ mod fetch;
 mod generate;
 mod init;
 mod inspect;
+mod mesh;
 mod pipelines;
 mod profile;
 mod progress;
@@ -75,6 +76,8 @@ enum Command {
     Fetch(fetch::Arguments),
     /// Write a commented recipe to begin with
     Init(init::Arguments),
+    /// Train over several devices: run layouts side by side, plan, simulate, show a step
+    Mesh(mesh::Arguments),
     /// Compare every kernel of a device with its f64 reference
     Check(check::Arguments),
     /// Time the standard workloads
@@ -169,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Compose(arguments) => run::main(arguments, true),
         Command::Eval(arguments) => eval::main(arguments),
         Command::Generate(arguments) => generate::main(arguments),
+        Command::Mesh(arguments) => mesh::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
         Command::Profile(arguments) => profile::main(arguments),

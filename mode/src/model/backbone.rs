@@ -9,7 +9,7 @@ use super::rope::Rope;
 use super::weights::{self, Maker, Rule, Source, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, Dtype, Rotation, SafeTensors};
+use mode_tensor::{Device, Dtype, Rotation, SafeTensors, Tensor};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -180,13 +180,18 @@ impl Backbone {
 
     /// With its configuration, and the angles that it says.
     fn turning(mut self, config: Config) -> Result<Self, Error> {
-        let rotation = |rope: &Rope| {
-            let positions = config.positions.min(MOST_POSITIONS);
-            Rotation::new(&self.device, positions, &rope.frequencies(config.head_width), rope.attention_factor())
-        };
-        self.rotations = config.ropes.iter().map(rotation).collect::<Result<_, _>>()?;
+        self.rotations = rotations(&config, &self.device)?;
         self.config = config;
         Ok(self)
+    }
+
+    /// A part of this decoder, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
+    pub(crate) fn part(
+        config: Config,
+        device: &Device,
+        cut: &dyn Fn(&str, &[usize]) -> Result<Tensor, Error>,
+    ) -> Result<Self, Error> {
+        Self::build(&config, device, Weights::Cut(cut))?.turning(config)
     }
 
     /// The device that it is on.
@@ -214,6 +219,14 @@ impl Backbone {
         };
         files::write_json(&folder.join("config.json"), &self.config.to_json(dtype))
     }
+}
+
+/// A configuration's angles on a device.
+pub(crate) fn rotations(config: &Config, device: &Device) -> Result<Vec<Rotation>, Error> {
+    let positions = config.positions.min(MOST_POSITIONS);
+    let rotation =
+        |rope: &Rope| Rotation::new(device, positions, &rope.frequencies(config.head_width), rope.attention_factor());
+    Ok(config.ropes.iter().map(rotation).collect::<Result<_, _>>()?)
 }
 
 /// Rotary tables are made for no more positions than this; longer windows are refused when they come.

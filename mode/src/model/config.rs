@@ -236,6 +236,22 @@ impl Config {
         self.width as u64 * if self.norm == NormKind::Layer { 2 } else { 1 }
     }
 
+    /// Of a layer's parameters those of the stream's norms.
+    pub(crate) fn norms_of_layer(&self) -> usize {
+        let norms = if self.out_norms { 4 } else { 2 };
+        norms * self.norm_parameters() as usize
+    }
+
+    /// Of a layer's parameters those of the heads' norms.
+    pub(crate) fn head_norms_of_layer(&self) -> usize {
+        if self.head_norms { 2 * self.head_width } else { 0 }
+    }
+
+    /// Of a layer's parameters the biases of what is added to the stream.
+    pub(crate) fn biases_of_sums(&self) -> usize {
+        (usize::from(self.biases.output) + usize::from(self.biases.feed_forward)) * self.width
+    }
+
     /// Parameters of the whole model.
     pub fn parameters(&self) -> u64 {
         let tables = self.vocabulary.saturating_mul(if self.tied { 1 } else { 2 });

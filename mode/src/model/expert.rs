@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::weights::{self, Maker, Rule, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors};
+use mode_tensor::{Device, SafeTensors, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -195,6 +195,16 @@ impl Expert {
         let file_name = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_string();
         let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
         Self::build(config, device, info, weights, start, prefix)
+    }
+
+    /// A part of this expert, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
+    pub(crate) fn part(
+        &self,
+        config: &Config,
+        device: &Device,
+        cut: &dyn Fn(&str, &[usize]) -> Result<Tensor, Error>,
+    ) -> Result<Self, Error> {
+        Self::build(config, device, self.info.clone(), Weights::Cut(cut), Start::Constant(0.0), &self.prefix)
     }
 
     /// A parameter's name in the expert's own file.

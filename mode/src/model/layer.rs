@@ -12,7 +12,7 @@ use super::norm::Norm;
 use super::projection::Projection;
 use super::weights::Maker;
 use crate::Error;
-use mode_autograd::{Added, AutogradError, Param, Tape, Var, add, add_at, recompute};
+use mode_autograd::{Added, AutogradError, Param, Tape, Var, add_at, recompute};
 use mode_tensor::Tensor;
 
 /// A decoder layer. Clones are the same parameters.
@@ -24,6 +24,20 @@ pub struct Layer {
     feed_norm: Norm,
     pub(crate) feed_forward: FeedForward,
     feed_out_norm: Option<Norm>,
+}
+
+/// One of a layer's two sums: y = x + f(norm x), or y = x + norm f(norm x).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Half {
+    /// f is the attention.
+    Attention,
+    /// f is the feed-forward.
+    FeedForward,
+}
+
+impl Half {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Attention, Self::FeedForward];
 }
 
 impl Layer {
@@ -68,21 +82,68 @@ impl Layer {
     }
 
     fn compute(&self, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
-        let (tape, dtype, name) = (context.tape, context.activations, self.input_norm.weight.name());
-        // The layer's own name is what stands before its first norm's.
-        x.value().device().at(|| name.rsplitn(3, '.').nth(2).unwrap_or(name).into());
-        let normed = self.input_norm.apply(tape, x, dtype)?;
-        let attended = |added| self.attention.forward(context, name, &normed, added);
-        let h = match &self.attention_norm {
-            None => attended(Added { residual: Some(x), ..Added::default() })?,
-            Some(norm) => add(x, &norm.apply(tape, &attended(Added::default())?, dtype)?)?,
-        };
-        let normed = self.feed_norm.apply(tape, &h, dtype)?;
-        let fed = |added| self.feed_forward.forward(context, &normed, added);
-        match &self.feed_out_norm {
-            None => fed(Added { residual: Some(&h), out, ..Added::default() }),
-            Some(norm) => add_at(&h, &norm.apply(tape, &fed(Added::default())?, dtype)?, out),
+        let h = self.half(Half::Attention, context, x, None)?;
+        self.half(Half::FeedForward, context, &h, out)
+    }
+
+    fn half(&self, half: Half, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
+        let normed = self.normed(half, context, x)?;
+        match self.out_norm(half) {
+            None => self.inner(half, context, &normed, Added { residual: Some(x), out, ..Added::default() }),
+            Some(_) => self.joined(half, context, x, &self.inner(half, context, &normed, Added::default())?, out),
         }
+    }
+
+    /// What a half's f reads: the stream, normed.
+    pub(crate) fn normed(&self, half: Half, context: &Context, x: &Var) -> Result<Var, AutogradError> {
+        let name = self.name();
+        x.value().device().at(|| name.rsplitn(3, '.').nth(2).unwrap_or(name).into());
+        self.norm(half).apply(context.tape, x, context.activations)
+    }
+
+    /// A half's f, of which a device that has some of its heads, or of its hidden elements, computes its share of a sum; and what is
+    /// `added` to it.
+    pub(crate) fn inner(
+        &self,
+        half: Half,
+        context: &Context,
+        normed: &Var,
+        added: Added,
+    ) -> Result<Var, AutogradError> {
+        match half {
+            Half::Attention => self.attention.forward(context, self.name(), normed, added),
+            Half::FeedForward => self.feed_forward.forward(context, normed, added),
+        }
+    }
+
+    /// A half's result, x + norm f or x + f, where that was not added on the way.
+    pub(crate) fn joined(
+        &self,
+        half: Half,
+        context: &Context,
+        x: &Var,
+        f: &Var,
+        out: Option<&Tensor>,
+    ) -> Result<Var, AutogradError> {
+        match self.out_norm(half) {
+            None => add_at(x, f, out),
+            Some(norm) => add_at(x, &norm.apply(context.tape, f, context.activations)?, out),
+        }
+    }
+
+    /// The norm of what a half reads.
+    pub(crate) fn norm(&self, half: Half) -> &Norm {
+        if half == Half::Attention { &self.input_norm } else { &self.feed_norm }
+    }
+
+    /// The norm of what a half adds to the stream, where the family has one.
+    pub(crate) fn out_norm(&self, half: Half) -> Option<&Norm> {
+        if half == Half::Attention { self.attention_norm.as_ref() } else { self.feed_out_norm.as_ref() }
+    }
+
+    /// Its first norm's, which caches know it by; the layer's own is what stands before it.
+    fn name(&self) -> &str {
+        self.input_norm.weight.name()
     }
 
     /// Its projections: the attention's, then the feed-forward's.

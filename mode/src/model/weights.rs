@@ -54,6 +54,8 @@ pub(crate) enum Weights<'a> {
     Random(&'a mut Random),
     /// By a rule: the values of the parameter of this name and shape.
     Rule(&'a Rule),
+    /// What another model's parameter of this name and a part's shape is cut to.
+    Cut(&'a dyn Fn(&str, &[usize]) -> Result<Tensor, Error>),
     /// None: only names and shapes are noted, as a file would have them.
     Listed(&'a mut Vec<(String, Vec<usize>)>, &'a Names),
 }
@@ -92,6 +94,7 @@ impl Maker<'_> {
                 list.push((name.into(), stored));
                 return Ok(Param::new(name, Tensor::empty(device, shape)?));
             }
+            Weights::Cut(cut) => return Ok(Param::new(name, cut(name, shape)?)),
             Weights::Random(random) => random.values(shape.iter().product(), start),
             Weights::Rule(rule) => rule(name, shape),
         };

@@ -26,6 +26,7 @@ pub(crate) use checkpoint::{
 };
 pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
+pub(crate) use eval::shifted;
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
 pub(crate) use frozen::count;
@@ -38,8 +39,9 @@ pub use recipe::{Method, Recipe};
 pub use record::Finished;
 pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
+pub(crate) use run::{Prepared, prepare};
 pub use schedule::Schedule;
-pub(crate) use set::{apply as apply_setting, from_table};
+pub(crate) use set::{apply as apply_setting, from_table, located};
 pub use settings::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, ModelShape,
     Precision, TrainSettings, Unfrozen,

@@ -282,6 +282,11 @@ impl TrainSettings {
         }
     }
 
+    /// The learning rate of a step, from 1.
+    pub fn rate(&self, step: u64) -> f64 {
+        self.learning_rate * self.schedule.factor(step, self.steps, self.warmup)
+    }
+
     /// The optimizer's share of them.
     pub fn adamw(&self) -> AdamWSettings {
         let Self { decay, clip, beta1, beta2, .. } = *self;

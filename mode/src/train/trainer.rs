@@ -126,9 +126,9 @@ impl<'a> Trainer<'a> {
         if self.flights.is_empty() {
             self.since = Instant::now();
         }
-        let TrainSettings { steps, batch, learning_rate, warmup, schedule, accumulate, .. } = *self.settings;
+        let TrainSettings { batch, accumulate, .. } = *self.settings;
         let step = self.steps() + 1;
-        let learning_rate = learning_rate * schedule.factor(step, steps, warmup);
+        let learning_rate = self.settings.rate(step);
         let windows = self.data.batch(batch);
         let scale = self.optimizer.scale();
         let launched = launch_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);

@@ -1,0 +1,202 @@
+//! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
+
+use super::layout::Layout;
+use super::problem::Problem;
+use super::rank::Batch;
+use super::schedule::{Action, Schedule};
+use super::team::{Options, Stepped, Team};
+use crate::Error;
+use crate::model::{Model, Trained};
+use crate::train::{Prepared, Recipe, TrainSettings};
+use mode_tensor::Device;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What a layout's steps took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// Which layout.
+    pub layout: String,
+    /// How many devices it has.
+    pub devices: usize,
+    /// The loss before each step.
+    pub losses: Vec<f32>,
+    /// Seconds of each round's fastest step, of all but the first.
+    pub rounds: Vec<f64>,
+    /// Bytes that go between devices of one mesh in a step.
+    pub bytes_within: u64,
+    /// Bytes that go from mesh to mesh in a step.
+    pub bytes_between: u64,
+    /// The share of the fastest step in which each device computes.
+    pub busy: Vec<f64>,
+    /// The fastest step: its schedule, and when each device's entries began and ended, in seconds.
+    #[serde(skip)]
+    pub fastest: Option<Traced>,
+}
+
+/// A step that was carried out.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// What was carried out.
+    pub schedule: Arc<Schedule>,
+    /// For each device when each of its entries began and ended.
+    pub spans: Vec<Vec<[f64; 2]>>,
+    /// How long all of it took.
+    pub seconds: f64,
+}
+
+impl Measured {
+    /// Seconds of the fastest step.
+    pub fn seconds(&self) -> f64 {
+        self.rounds.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// How far apart the rounds are: the slowest over the fastest, less one.
+    pub fn spread(&self) -> f64 {
+        self.rounds.iter().copied().fold(0.0, f64::max) / self.seconds() - 1.0
+    }
+
+    /// The share of the fastest step in which devices do nothing but wait, of all of them.
+    pub fn idle(&self) -> f64 {
+        1.0 - self.busy.iter().sum::<f64>() / self.busy.len() as f64
+    }
+}
+
+/// A recipe's model and steps, to be put on layouts.
+pub struct Bench {
+    model: Model,
+    problem: Problem,
+    batches: Vec<Batch>,
+    train: TrainSettings,
+    experts: Vec<String>,
+}
+
+impl Bench {
+    /// Opens what a recipe names.
+    ///
+    /// # Errors
+    /// Bad input, or a method that trains no experts.
+    pub fn new(recipe: &Recipe) -> Result<Self, Error> {
+        let Prepared { model, trained, mixture } = crate::train::prepare(recipe, &Device::cpu())?;
+        let problem = problem(&model, trained, &recipe.train)?;
+        let Some(mut mixture) = mixture else {
+            return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
+        };
+        let batch = |step| {
+            let windows = Arc::new(mixture.batch(recipe.train.batch));
+            Batch { windows, rate: recipe.train.rate(step) }
+        };
+        let batches = (1..=recipe.train.steps).map(batch).collect();
+        let experts = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
+        Ok(Self { model, problem, batches, train: recipe.train.clone(), experts })
+    }
+
+    /// The names of its experts, in gate order.
+    pub fn experts(&self) -> &[String] {
+        &self.experts
+    }
+
+    /// What it is in numbers.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// Takes the recipe's steps on each layout, `rounds` times in turns. `devices` gives the devices of a layout of so many.
+    ///
+    /// # Errors
+    /// A layout that does not fit, or what devices report.
+    pub fn measure(
+        &self,
+        layouts: &[Layout],
+        rounds: usize,
+        devices: &dyn Fn(usize) -> Result<Vec<Device>, Error>,
+        options: &Options,
+    ) -> Result<Vec<Measured>, Error> {
+        let mut all: Vec<Measured> = Vec::new();
+        for layout in layouts {
+            self.problem.check(layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
+        }
+        for round in 0..rounds {
+            for (i, layout) in layouts.iter().enumerate() {
+                let found = self.round(layout, &devices(layout.devices())?, options)?;
+                match all.get_mut(i).filter(|_| round > 0) {
+                    None => all.push(found),
+                    Some(before) => before.add(found),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn round(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Measured, Error> {
+        let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
+        let (mut losses, mut fastest) = (Vec::new(), None::<Stepped>);
+        for (number, batch) in self.batches.iter().enumerate() {
+            let stepped = team.step(batch)?;
+            if let Some(value) = [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
+                return Err(Error::NotFinite { step: number as u64 + 1, loss: value });
+            }
+            losses.push(stepped.loss);
+            // The first takes memory.
+            let first = number == 0 && self.batches.len() > 1;
+            if !first && fastest.as_ref().is_none_or(|before| stepped.seconds < before.seconds) {
+                fastest = Some(stepped);
+            }
+        }
+        let Some(fastest) = fastest else { return Err(Error::Setting("no step was taken".into())) };
+        let schedule = team.schedule.clone();
+        let traced = Traced { schedule: schedule.clone(), spans: fastest.spans, seconds: fastest.seconds };
+        let [mut within, mut between] = [0; 2];
+        for device in 0..layout.devices() {
+            let [collectives, sends] = schedule.bytes_sent(device);
+            (within, between) = (within + collectives, between + sends);
+        }
+        Ok(Measured {
+            layout: layout.name.clone(),
+            devices: layout.devices(),
+            losses,
+            rounds: vec![traced.seconds],
+            bytes_within: within,
+            bytes_between: between,
+            busy: traced.busy(),
+            fastest: Some(traced),
+        })
+    }
+}
+
+impl Measured {
+    /// Takes note of another round.
+    fn add(&mut self, other: Self) {
+        if other.seconds() < self.seconds() {
+            (self.busy, self.fastest) = (other.busy, other.fastest);
+        }
+        self.rounds.extend(other.rounds);
+    }
+}
+
+impl Traced {
+    /// The share of the step in which each device computes.
+    pub fn busy(&self) -> Vec<f64> {
+        let device = |(device, spans): (usize, &Vec<[f64; 2]>)| {
+            let entries = self.schedule.of(device).zip(spans);
+            let computes = entries.filter(|((_, entry), _)| matches!(entry.action, Action::Compute(_)));
+            computes.map(|(_, [began, ended])| ended - began).sum::<f64>() / self.seconds
+        };
+        self.spans.iter().enumerate().map(device).collect()
+    }
+}
+
+/// A model and what is trained of it, in numbers.
+///
+/// # Errors
+/// A method that trains no experts, or f16.
+pub(crate) fn problem(model: &Model, trained: Trained, train: &TrainSettings) -> Result<Problem, Error> {
+    let wrong = |what: &str| Err(Error::Setting(what.into()));
+    if !matches!(trained, Trained::Experts | Trained::Gates) {
+        return wrong("meshes train experts and gates beside a frozen backbone; take method \"expert\" or \"compose\"");
+    }
+    if model.mixed {
+        return wrong("meshes compute in f32; set train.precision = \"f32\"");
+    }
+    Ok(Problem::new(model, train, trained == Trained::Experts))
+}

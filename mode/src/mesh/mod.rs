@@ -1,0 +1,36 @@
+//! Training over several devices.
+//!
+//! The words: a *device* computes; a *mesh* is a grid of devices with named *axes*; a tensor's *placement* says how it lies along an axis; to
+//! *reshard* is to bring it to another mesh or placement; a *collective* is what devices of a mesh do together. Under SPMD one mesh runs
+//! one program; under MPMD the backbone has one mesh and experts have others, which meet at the merge alone.
+//!
+//! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
+//! simulator prices it. The model's own maths know nothing of all this.
+
+mod collective;
+mod layout;
+mod local;
+mod measure;
+#[allow(clippy::module_inception)]
+mod mesh;
+mod placement;
+mod plan;
+mod planner;
+mod problem;
+mod rank;
+mod schedule;
+mod shard;
+mod tapes;
+mod team;
+mod transport;
+
+pub use layout::Layout;
+pub use local::{Link, Local, local};
+pub use measure::{Bench, Measured, Traced};
+pub use mesh::{Axis, Mesh, share};
+pub use placement::Placement;
+pub use plan::plan;
+pub use problem::Problem;
+pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
+pub use team::Options;
+pub use transport::{Message, PATIENCE, Transport};

@@ -1,0 +1,132 @@
+//! What is to be trained, in numbers: all that a plan needs to know of a model and its batch.
+
+use super::layout::Layout;
+use super::mesh::{Axis, Mesh};
+use super::schedule::Set;
+use crate::model::{Config, Model};
+use crate::train::TrainSettings;
+
+/// Sizes of a model with experts, of a batch, and what is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The decoder's shape.
+    pub config: Config,
+    /// Blocks m that it is cut into.
+    pub blocks: usize,
+    /// Layers of each expert in a block.
+    pub expert_layers: Vec<usize>,
+    /// Windows of a batch.
+    pub windows: usize,
+    /// Predicted tokens a window.
+    pub length: usize,
+    /// Parts that a batch is gone through in.
+    pub parts: usize,
+    /// Whether experts are trained, or gates alone.
+    pub train_experts: bool,
+    /// Whether the backward pass computes again what the layers would have kept: the backbone's, the experts'.
+    pub recompute: [bool; 2],
+}
+
+impl Problem {
+    /// That of a model as a recipe trains it.
+    pub(crate) fn new(model: &Model, train: &TrainSettings, train_experts: bool) -> Self {
+        Self {
+            config: model.backbone.config.clone(),
+            blocks: model.gates.len(),
+            expert_layers: model.experts.iter().map(|expert| expert.info.layers_per_block).collect(),
+            windows: train.batch,
+            length: train.length,
+            parts: train.accumulate.max(1),
+            train_experts,
+            recompute: [train.recompute; 2],
+        }
+    }
+
+    /// Branches of a block, the backbone's among them.
+    pub fn branches(&self) -> usize {
+        self.expert_layers.len() + 1
+    }
+
+    /// Layers that a branch has in each block: the backbone's, or an expert's.
+    pub fn layers(&self, expert: Option<usize>) -> usize {
+        expert.map_or(self.config.layers / self.blocks, |expert| self.expert_layers[expert])
+    }
+
+    /// Tokens of a part of the batch.
+    pub fn tokens(&self) -> usize {
+        self.windows / self.parts * self.length
+    }
+
+    /// An error if a layout can't share out this problem, in words.
+    pub fn check(&self, layout: &Layout) -> Result<(), String> {
+        if !self.windows.is_multiple_of(self.parts) {
+            let (windows, parts) = (self.windows, self.parts);
+            return Err(format!(
+                "{windows} windows a step can't be gone through in {parts} equal parts; set train.accumulate"
+            ));
+        }
+        layout.meshes.iter().try_for_each(|mesh| self.check_mesh(mesh))
+    }
+
+    fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
+        let Mesh { name, data, tensor, .. } = mesh;
+        let Config { heads, kv_heads, hidden, vocabulary, .. } = self.config;
+        let windows = self.windows / self.parts;
+        if !windows.is_multiple_of(*data) {
+            return Err(format!(
+                "mesh '{name}': {windows} windows can't be shared out evenly to {data} devices along data"
+            ));
+        }
+        for (count, what) in [(heads, "heads"), (kv_heads, "key and value heads"), (hidden, "hidden elements")] {
+            if !count.is_multiple_of(*tensor) {
+                return Err(format!(
+                    "mesh '{name}': {count} {what} can't be shared out evenly to {tensor} devices along tensor; {}",
+                    self.fitting()
+                ));
+            }
+        }
+        if vocabulary < *tensor || self.tokens() / data < *tensor {
+            return Err(format!("mesh '{name}': fewer words or tokens than its {tensor} devices; give it fewer"));
+        }
+        Ok(())
+    }
+
+    /// What a tensor axis may be.
+    fn fitting(&self) -> String {
+        let Config { heads, kv_heads, hidden, .. } = self.config;
+        let fits = |n: &usize| [heads, kv_heads, hidden].iter().all(|count| count.is_multiple_of(*n));
+        let all: Vec<String> = (1..=kv_heads).filter(fits).map(|n| n.to_string()).collect();
+        format!("{} would do", all.join(", "))
+    }
+
+    /// Trained numbers of a set that a device has.
+    pub fn trained(&self, layout: &Layout, device: usize, set: Set) -> usize {
+        let mesh = layout.mesh_of(device);
+        let position = mesh.position(device, Axis::Tensor);
+        let part = self.part(mesh.tensor, position);
+        let [norms, heads, sums] = [part.norms_of_layer(), part.head_norms_of_layer(), part.biases_of_sums()];
+        let matrices = part.layer_parameters() as usize - norms - heads - if position > 0 { sums } else { 0 };
+        let each = match set {
+            Set::Sharded => matrices,
+            Set::Replicated => norms,
+            Set::Partial => heads,
+        };
+        let number = layout.meshes.iter().position(|other| other == mesh).unwrap_or(0);
+        let layers: usize = layout.experts_on(number).map(|expert| self.expert_layers[expert] * self.blocks).sum();
+        let gates =
+            if number == 0 && set == Set::Partial { self.blocks * self.branches() * (part.width + 1) } else { 0 };
+        gates + if self.train_experts { layers * each } else { 0 }
+    }
+
+    /// The decoder's shape as one device of a mesh has it: its share of heads, hidden elements and words.
+    pub fn part(&self, tensor: usize, position: usize) -> Config {
+        let whole = &self.config;
+        Config {
+            heads: whole.heads / tensor,
+            kv_heads: whole.kv_heads / tensor,
+            hidden: whole.hidden / tensor,
+            vocabulary: super::mesh::share(whole.vocabulary, tensor, position).len(),
+            ..whole.clone()
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! One device at work: it carries out its entries of a schedule in their order, on its part of the model.
+
+use super::collective::{Group, same_count};
+use super::schedule::{Action, Collective, Entry, Place, Schedule, Set, Slot, Work};
+use super::shard::Shard;
+use super::tapes::{HalfTapes, JoinTape, MergeTape, NormTape, Sum, Windows};
+use super::transport::Transport;
+use crate::Error;
+use crate::train::shifted;
+use mode_autograd::{AdamW, AdamWSettings};
+use mode_tensor::{
+    Device, Ids, Product, Target, Tensor, add, copy_block, cross_entropy_part, cross_entropy_part_gradient, embedding,
+    embedding_backward, fill, join_parts, matmul_into,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a step is given.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// All windows of the step, the last of whose ids is only predicted.
+    pub(super) windows: Arc<Vec<Vec<u32>>>,
+    /// The learning rate.
+    pub(super) rate: f64,
+}
+
+/// What a device found in a step.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// The mean loss of all tokens, before the step; the same on all devices.
+    pub(super) loss: f32,
+    /// The gradient's norm over all devices, before clipping.
+    pub(super) gradient_norm: f32,
+    /// When each of its entries began and ended.
+    pub(super) spans: Vec<[Instant; 2]>,
+}
+
+/// A device with its part of the model.
+pub(super) struct Rank {
+    number: usize,
+    device: Device,
+    shard: Shard,
+    transport: Box<dyn Transport>,
+    optimizers: BTreeMap<Set, AdamW>,
+    /// Tokens a window.
+    length: usize,
+    parts: usize,
+    /// Where it stands along the data axis, how many there are, and the words before its own.
+    data: [usize; 2],
+    offset: usize,
+    step: Step,
+}
+
+/// What one step leaves for its own later entries.
+#[derive(Default)]
+struct Step {
+    slots: BTreeMap<Slot, Vec<Tensor>>,
+    halves: BTreeMap<Place, Kept>,
+    joins: BTreeMap<Place, JoinTape>,
+    merges: BTreeMap<usize, MergeTape>,
+    norm: Option<NormTape>,
+    /// The logits of the chunk at hand.
+    logits: Option<(Tensor, Ids)>,
+    gradients: Sum,
+    /// Sum of all tokens' nll, and how many they are.
+    loss: [f64; 2],
+}
+
+/// What is kept of half a layer.
+enum Kept {
+    Tapes(HalfTapes),
+    /// What its tapes are made of again.
+    Input {
+        x: Tensor,
+        wants_x: bool,
+    },
+}
+
+/// What a rank has to know of its place.
+pub(super) struct Seat {
+    pub(super) number: usize,
+    pub(super) length: usize,
+    pub(super) parts: usize,
+    pub(super) data: [usize; 2],
+    /// Words of the vocabulary before its own.
+    pub(super) offset: usize,
+}
+
+impl Rank {
+    pub(super) fn new(
+        seat: Seat,
+        device: Device,
+        shard: Shard,
+        transport: Box<dyn Transport>,
+        settings: AdamWSettings,
+    ) -> Result<Self, Error> {
+        let mut optimizers = BTreeMap::new();
+        for set in Set::ALL {
+            let trained = shard.trained(set);
+            if !trained.is_empty() {
+                optimizers.insert(set, AdamW::new(trained, settings)?);
+            }
+        }
+        let Seat { number, length, parts, data, offset } = seat;
+        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step: Step::default() })
+    }
+
+    /// One step.
+    pub(super) fn step(&mut self, schedule: &Schedule, batch: &Batch) -> Result<Found, Error> {
+        self.step = Step::default();
+        let mut spans = Vec::new();
+        let mut found = None;
+        for (_, entry) in schedule.of(self.number) {
+            let began = Instant::now();
+            self.entry(entry, batch, &mut found)?;
+            spans.push([began, Instant::now()]);
+            for slot in &entry.frees {
+                self.step.slots.remove(slot);
+            }
+        }
+        let [loss, gradient_norm] = found.unwrap_or([f32::NAN; 2]);
+        Ok(Found { loss, gradient_norm, spans })
+    }
+
+    fn entry(&mut self, entry: &Entry, batch: &Batch, found: &mut Option<[f32; 2]>) -> Result<(), Error> {
+        match &entry.action {
+            Action::Compute(Work::Update) => *found = Some(self.update(entry, batch.rate)?),
+            Action::Compute(work) => {
+                let made = self.compute(*work, entry, batch)?;
+                for (&slot, tensor) in entry.writes.iter().zip(made) {
+                    self.step.slots.insert(slot, tensor);
+                }
+            }
+            Action::Send { to, rows } => {
+                let x = self.read(entry, 0)?;
+                let part = Tensor::empty(&self.device, &[rows.len(), x.width()])?;
+                copy_block(&x, rows.start, &part, 0, rows.len())?;
+                self.transport.send(*to, Arc::new(part.to_vec()?))?;
+            }
+            Action::Receive { from, rows, of } => {
+                let values = self.transport.receive(*from)?;
+                let width = self.shard.config.width;
+                same_count(*from, values.len(), rows.len() * width)?;
+                let part = Tensor::from_slice(&self.device, &values, &[rows.len(), width])?;
+                if rows.len() == *of {
+                    self.step.slots.insert(entry.writes[0], vec![part]);
+                } else {
+                    copy_block(&part, 0, &self.room(entry.writes[0], [*of, width])?, rows.start, rows.len())?;
+                }
+            }
+            Action::Collective { kind, group, .. } => {
+                let mut made = Vec::new();
+                for x in self.step.slots.get(&entry.reads[0]).cloned().unwrap_or_default() {
+                    made.push(self.collective(*kind, group, &x)?);
+                }
+                self.step.slots.insert(entry.writes[0], made);
+            }
+        }
+        Ok(())
+    }
+
+    /// A slot that several entries write to.
+    fn room(&mut self, slot: Slot, shape: [usize; 2]) -> Result<Tensor, Error> {
+        if let Some(tensor) = self.step.slots.get(&slot).and_then(|tensors| tensors.first()) {
+            return Ok(tensor.clone());
+        }
+        let room = Tensor::empty(&self.device, &shape)?;
+        self.step.slots.insert(slot, vec![room.clone()]);
+        Ok(room)
+    }
+
+    /// What an entry reads.
+    fn read(&self, entry: &Entry, number: usize) -> Result<Tensor, Error> {
+        let slot = entry.reads.get(number).and_then(|slot| self.step.slots.get(slot)?.first());
+        slot.cloned().ok_or_else(|| Error::Setting(format!("the schedule reads what nobody wrote: {entry:?}")))
+    }
+
+    fn collective(&mut self, kind: Collective, members: &[usize], x: &Tensor) -> Result<Tensor, Error> {
+        let me = members.iter().position(|&member| member == self.number).unwrap_or(0);
+        let (group, width, values) = (Group { members, me }, x.width(), x.to_vec()?);
+        // A vector's elements are as good as rows.
+        let (width, vector) = if x.shape().len() == 1 { (1, true) } else { (width, false) };
+        let transport = &mut *self.transport;
+        let values = match kind {
+            Collective::AllReduce => group.all_reduce(transport, &values, width)?,
+            Collective::ReduceScatter => group.reduce_scatter(transport, &values, width)?,
+            Collective::AllGather => group.all_gather(transport, values)?,
+        };
+        let rows = values.len() / width;
+        let shape = if vector { vec![rows] } else { vec![rows, width] };
+        Ok(Tensor::from_slice(&self.device, &values, &shape)?)
+    }
+
+    /// What each slot that the entry writes gets.
+    fn compute(&mut self, work: Work, entry: &Entry, batch: &Batch) -> Result<Vec<Vec<Tensor>>, Error> {
+        let one = |tensor: Tensor| Ok(vec![vec![tensor]]);
+        let some = |tensor: Option<Tensor>| Ok(tensor.map(|tensor| vec![tensor]).into_iter().collect());
+        let windows = Windows { rotations: &self.shard.rotations, length: self.length };
+        match work {
+            Work::Embed => one(self.embed(entry.part, batch)?),
+            Work::Forward { place, wants_x, again } => {
+                let x = self.read(entry, 0)?;
+                let layer = self.shard.layer(&place)?;
+                let adds = self.shard.position == 0 && layer.out_norm(place.half).is_none();
+                let (tapes, f) = HalfTapes::forward(layer, place.half, windows, &x, wants_x, adds)?;
+                if again {
+                    self.step.halves.insert(place, Kept::Input { x, wants_x });
+                } else if tapes.is_walked() {
+                    self.step.halves.insert(place, Kept::Tapes(tapes));
+                }
+                one(f)
+            }
+            Work::Join(place) => {
+                let (x, f) = (self.read(entry, 0)?, self.read(entry, 1)?);
+                let layer = self.shard.layer(&place)?;
+                let wants_f = layer.params().any(|param| param.is_trained()) || place.block > 0;
+                let (tape, y) = JoinTape::forward(layer, place.half, windows, [&x, &f], wants_f)?;
+                if wants_f {
+                    self.step.joins.insert(place, tape);
+                }
+                one(y)
+            }
+            Work::JoinBackward(place) => {
+                let g = self.read(entry, 0)?;
+                let tape = take(self.step.joins.remove(&place), entry)?;
+                some(tape.backward(g, &mut self.step.gradients)?)
+            }
+            Work::Backward { place, .. } => {
+                let g = self.read(entry, 0)?;
+                let tapes = match self.step.halves.remove(&place) {
+                    Some(Kept::Tapes(tapes)) => tapes,
+                    Some(Kept::Input { x, wants_x }) => {
+                        let layer = self.shard.layer(&place)?;
+                        HalfTapes::forward(layer, place.half, windows, &x, wants_x, false)?.0
+                    }
+                    None => return take(None, entry),
+                };
+                let dn = tapes.backward(g, &mut self.step.gradients)?;
+                self.step.halves.insert(place, Kept::Tapes(tapes));
+                some(dn)
+            }
+            Work::NormBackward(place) => {
+                let (dn, g) = (self.read(entry, 0)?, self.read(entry, 1)?);
+                let Some(Kept::Tapes(tapes)) = self.step.halves.remove(&place) else { return take(None, entry) };
+                some(tapes.norm_backward(dn, &g, &mut self.step.gradients)?)
+            }
+            Work::Merge { block, wants_x, wants: [backbone, experts] } => {
+                let all = (0..entry.reads.len()).map(|i| self.read(entry, i)).collect::<Result<Vec<_>, _>>()?;
+                let branches: Vec<&Tensor> = all[1..].iter().collect();
+                let mut wants = vec![experts; branches.len() + 1];
+                (wants[0], wants[1]) = (wants_x, backbone);
+                let gate = &self.shard.gates[block];
+                let (tape, y) = MergeTape::forward(gate.params(), &all[0], &branches, &wants)?;
+                self.step.merges.insert(block, tape);
+                one(y)
+            }
+            Work::MergeBackward(block) => {
+                let g = self.read(entry, 0)?;
+                let tape = take(self.step.merges.remove(&block), entry)?;
+                Ok(tape.backward(g, &mut self.step.gradients)?.into_iter().map(|tensor| vec![tensor]).collect())
+            }
+            Work::FinalNorm => {
+                let y = self.read(entry, 0)?;
+                let (tape, h) = NormTape::forward(&take(self.shard.backbone.as_ref(), entry)?.norm, &y)?;
+                self.step.norm = Some(tape);
+                one(h)
+            }
+            Work::FinalNormBackward => {
+                let g = self.read(entry, 0)?;
+                some(take(self.step.norm.take(), entry)?.backward(g, &mut self.step.gradients)?)
+            }
+            Work::Logits { first, rows } => one(self.logits(entry, batch, first, rows)?),
+            Work::LossGradient { first, rows } => self.loss_gradient(entry, first, rows).map(|()| Vec::new()),
+            Work::Slice { first, rows } => {
+                let x = self.read(entry, 0)?;
+                let part = Tensor::empty(&self.device, &[rows, x.width()])?;
+                copy_block(&x, first, &part, 0, rows)?;
+                one(part)
+            }
+            Work::Sum => {
+                let mut sum = self.read(entry, 0)?;
+                for i in 1..entry.reads.len() {
+                    sum = add(&sum, &self.read(entry, i)?, None)?;
+                }
+                one(sum)
+            }
+            Work::Gradients(set) => {
+                let gradients = self.step.gradients.get_or_insert_default();
+                let gathered = self.optimizers.get(&set).map(|optimizer| optimizer.gather(gradients)).transpose()?;
+                Ok(vec![gathered.unwrap_or_default()])
+            }
+            Work::Measure => one(self.measure(entry)?),
+            // Of which `entry` has told apart what it finds.
+            Work::Update => Ok(Vec::new()),
+        }
+    }
+
+    /// The windows of this device in a part of the batch: inputs and targets.
+    fn ids(&self, part: usize, batch: &Batch) -> (Vec<u32>, Vec<u32>) {
+        let windows = &batch.windows;
+        let [position, count] = self.data;
+        let of_part = super::mesh::share(windows.len(), self.parts, part);
+        let own = super::mesh::share(of_part.len(), count, position);
+        shifted(&windows[of_part.start + own.start..of_part.start + own.end])
+    }
+
+    /// Rows of the embedding whose words are on this device, zeros for the others; the first device adds learned positions.
+    fn embed(&self, part: usize, batch: &Batch) -> Result<Tensor, Error> {
+        let (ids, _) = self.ids(part, batch);
+        let Some(backbone) = &self.shard.backbone else { return take(None, "embedding") };
+        let (config, table) = (&self.shard.config, backbone.embedding.value());
+        let x = Tensor::full(&self.device, &[ids.len(), config.width], 0.0)?;
+        let here = |id: u32| (id as usize).checked_sub(self.offset).filter(|&row| row < table.rows());
+        let (tokens, rows): (Vec<u32>, Vec<u32>) =
+            (0u32..).zip(&ids).filter_map(|(token, &id)| Some((token, here(id)? as u32))).unzip();
+        if !tokens.is_empty() {
+            let found = embedding(&Ids::new(&self.device, &rows)?, &table)?;
+            let found = mode_tensor::scale(&found, config.embedding_factor as f32)?;
+            embedding_backward(&Ids::new(&self.device, &tokens)?, None, &found, &x)?;
+        }
+        if let Some(table) = backbone.positions.as_ref().filter(|_| self.shard.position == 0) {
+            let positions: Vec<u32> = (0..ids.len()).map(|i| (i % self.length) as u32).collect();
+            return Ok(add(&x, &embedding(&Ids::new(&self.device, &positions)?, &table.value())?, None)?);
+        }
+        Ok(x)
+    }
+
+    /// This device's words of some tokens' logits, and what is to be known of them elsewhere.
+    fn logits(&mut self, entry: &Entry, batch: &Batch, first: usize, rows: usize) -> Result<Tensor, Error> {
+        let h = self.read(entry, 0)?.rows_from(first, rows)?;
+        let (_, targets) = self.ids(entry.part, batch);
+        let targets = Ids::new(&self.device, &targets[first..first + rows])?;
+        let head = self.head()?;
+        let logits = matmul_into(Product::new(&h, &head).transpose_b(), Target::New)?;
+        let stats = Tensor::empty(&self.device, &[rows, 4])?;
+        cross_entropy_part(&logits, &targets, 0, self.offset, self.cap(), &stats)?;
+        self.step.logits = Some((logits, targets));
+        Ok(stats)
+    }
+
+    /// From what all devices know of some tokens' logits to rows of dh: this device's term.
+    fn loss_gradient(&mut self, entry: &Entry, first: usize, rows: usize) -> Result<(), Error> {
+        let (h, stats) = (self.read(entry, 0)?, self.read(entry, 1)?.to_vec()?);
+        let (logits, targets) = take(self.step.logits.take(), entry)?;
+        let parts: Vec<Vec<f32>> = stats.chunks(4 * rows).map(<[f32]>::to_vec).collect();
+        let joined = join_parts(&parts);
+        self.step.loss[0] += joined.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+        self.step.loss[1] += rows as f64;
+        // The mean is over all tokens of all parts and devices.
+        let share = rows as f32 / (h.rows() * self.data[1] * self.parts) as f32;
+        let lse = Tensor::from_slice(&self.device, &joined.lse, &[rows])?;
+        let dloss = Tensor::from_slice(&self.device, &[share], &[1])?;
+        cross_entropy_part_gradient(&logits, &targets, 0, self.offset, self.cap(), &lse, &dloss)?;
+        let dh = self.room(entry.writes[0], [h.rows(), h.width()])?;
+        let head = self.head()?;
+        matmul_into(Product::new(&logits, &head), Target::Overwrite(&dh.rows_from(first, rows)?))?;
+        Ok(())
+    }
+
+    /// This device's words of the head.
+    fn head(&self) -> Result<Tensor, Error> {
+        let backbone = take(self.shard.backbone.as_ref(), "head")?;
+        Ok(backbone.head.as_ref().unwrap_or(&backbone.embedding).value())
+    }
+
+    fn cap(&self) -> Option<f32> {
+        self.shard.config.logit_cap.map(|cap| cap as f32)
+    }
+
+    /// The square of the norm of what this device answers for, and its tokens' loss: squares, sum of nll, tokens, 0.
+    fn measure(&mut self, entry: &Entry) -> Result<Tensor, Error> {
+        let mut squares = 0.0;
+        for (i, set) in Set::ALL.into_iter().enumerate() {
+            let gathered = self.step.slots.get(&entry.reads[i]).cloned().unwrap_or_default();
+            let Some(optimizer) = self.optimizers.get_mut(&set) else { continue };
+            optimizer.measure(&gathered)?;
+            // What several devices have is counted where it first stands.
+            let counted = self.data[0] == 0 && (set == Set::Sharded || self.shard.position == 0);
+            if counted {
+                squares += optimizer.squared_norm().to_vec()?[0];
+            }
+        }
+        // Along the tensor axis all devices of the backbone's mesh know the same tokens' loss.
+        let [nll, tokens] = if self.shard.position == 0 { self.step.loss } else { [0.0; 2] };
+        Ok(Tensor::from_slice(&self.device, &[squares, nll as f32, tokens as f32, 0.0], &[1, 4])?)
+    }
+
+    /// The step itself, from what all devices measured: the loss, and the norm of the whole gradient.
+    fn update(&mut self, entry: &Entry, rate: f64) -> Result<[f32; 2], Error> {
+        let all = self.read(entry, 0)?.to_vec()?;
+        let sum = |column: usize| all.iter().skip(column).step_by(4).sum::<f32>();
+        let (squares, loss) = (sum(0), sum(1) / sum(2));
+        for (i, set) in Set::ALL.into_iter().enumerate() {
+            let gathered = self.step.slots.get(&entry.reads[i + 1]).cloned().unwrap_or_default();
+            if let Some(optimizer) = self.optimizers.get_mut(&set) {
+                fill(optimizer.squared_norm(), squares)?;
+                optimizer.apply(&gathered, rate)?;
+                optimizer.learn(squares.sqrt());
+            }
+        }
+        self.step.gradients = None;
+        Ok([loss, squares.sqrt()])
+    }
+}
+
+/// What an earlier entry has left, without which the schedule is wrong.
+fn take<T>(found: Option<T>, entry: impl std::fmt::Debug) -> Result<T, Error> {
+    found.ok_or_else(|| Error::Setting(format!("the schedule needs what no entry has made: {entry:?}")))
+}
