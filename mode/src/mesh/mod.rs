@@ -8,6 +8,7 @@
 //! simulator prices it. The model's own maths know nothing of all this.
 
 mod collective;
+mod cost;
 mod layout;
 mod local;
 mod measure;
@@ -24,6 +25,7 @@ mod tapes;
 mod team;
 mod transport;
 
+pub use cost::{Cost, cost, cost_of_device};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
 pub use measure::{Bench, Measured, Traced};

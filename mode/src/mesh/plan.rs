@@ -62,7 +62,7 @@ impl Step<'_> {
 
     /// Whether a branch's parameters are trained.
     fn is_trained(&self, branch: Branch) -> bool {
-        branch != Branch::Backbone && self.problem.train_experts
+        branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen
     }
 
     /// Whether a branch's layers are computed again in the backward pass.
@@ -72,7 +72,12 @@ impl Step<'_> {
 
     /// Whether a gradient has to go back through a branch.
     fn is_walked(&self, block: usize, branch: Branch) -> bool {
-        block > 0 || self.is_trained(branch)
+        self.wants_x(block) || self.is_trained(branch)
+    }
+
+    /// Whether the gradient of a block's input is wanted.
+    fn wants_x(&self, block: usize) -> bool {
+        block > 0 || self.problem.computes_frozen
     }
 
     /// The last block's result, by tokens.
@@ -101,8 +106,9 @@ impl Step<'_> {
         // Receipts last: the backbone's own branch does not wait for an expert's.
         let merged: Vec<Spread> =
             merged.into_iter().map(|f| self.planner.reshard(&f, HOME, Placement::TOKENS)).collect();
-        let wants = [block > 0, self.is_walked(block, Branch::Expert(0))];
-        let work = Work::Merge { block, wants_x: block > 0, wants };
+        let wants_x = self.wants_x(block);
+        let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
+        let work = Work::Merge { block, wants_x, wants };
         self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), Placement::TOKENS)
     }
 
@@ -113,7 +119,7 @@ impl Step<'_> {
         let mut x = x.clone();
         for (i, &place) in places.iter().enumerate() {
             let walked = self.is_walked(block, branch);
-            let wants_x = walked && (i > 0 || block > 0);
+            let wants_x = walked && (i > 0 || self.wants_x(block));
             let work = Work::Forward { place, wants_x, again: walked && self.again(branch) };
             let f = self.planner.compute_one(mesh, work, &[&x], Placement::Partial);
             let last = i + 1 == places.len();
@@ -161,11 +167,11 @@ impl Step<'_> {
     fn block_backward(&mut self, block: usize, dy: &Spread) -> Option<Spread> {
         let walked: Vec<Branch> = self.branches().into_iter().filter(|&branch| self.is_walked(block, branch)).collect();
         let mut wanted = vec![Placement::TOKENS; walked.len()];
-        if block > 0 {
+        if self.wants_x(block) {
             wanted.push(Placement::TOKENS);
         }
         let mut made = self.planner.compute(HOME, Work::MergeBackward(block), &[dy], &wanted);
-        let mut terms = if block > 0 { made.split_off(walked.len()) } else { Vec::new() };
+        let mut terms = if self.wants_x(block) { made.split_off(walked.len()) } else { Vec::new() };
         // Experts elsewhere get theirs first, then every mesh goes on by itself.
         let sent: Vec<Option<Spread>> = walked
             .iter()
@@ -198,7 +204,7 @@ impl Step<'_> {
         let again = self.again(branch);
         let mut g = df;
         for (i, place) in self.places(block, branch).into_iter().enumerate().rev() {
-            let wants_x = i > 0 || block > 0;
+            let wants_x = i > 0 || self.wants_x(block);
             if !wants_x && !trained {
                 return None;
             }

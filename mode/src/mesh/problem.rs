@@ -25,6 +25,11 @@ pub struct Problem {
     pub train_experts: bool,
     /// Whether the backward pass computes again what the layers would have kept: the backbone's, the experts'.
     pub recompute: [bool; 2],
+    /// Whether the gradients of frozen weights are computed all the same, and gradients cross into the first block: what a program does
+    /// that does not know of freezing, for comparisons.
+    pub computes_frozen: bool,
+    /// Whether attention leaves out what its mask hides.
+    pub causal: bool,
 }
 
 impl Problem {
@@ -39,6 +44,8 @@ impl Problem {
             parts: train.accumulate.max(1),
             train_experts,
             recompute: [train.recompute; 2],
+            computes_frozen: false,
+            causal: true,
         }
     }
 

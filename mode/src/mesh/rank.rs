@@ -214,7 +214,7 @@ impl Rank {
             Work::Join(place) => {
                 let (x, f) = (self.read(entry, 0)?, self.read(entry, 1)?);
                 let layer = self.shard.layer(&place)?;
-                let wants_f = layer.params().any(|param| param.is_trained()) || place.block > 0;
+                let wants_f = self.step.halves.contains_key(&place);
                 let (tape, y) = JoinTape::forward(layer, place.half, windows, [&x, &f], wants_f)?;
                 if wants_f {
                     self.step.joins.insert(place, tape);

@@ -75,7 +75,10 @@ impl Shard {
             tensor,
         };
         shard.silence()?;
-        shard.set_trained(problem.train_experts);
+        shard.set_trained(problem.train_experts || problem.computes_frozen);
+        if let Some(backbone) = shard.backbone.as_ref().filter(|_| problem.computes_frozen) {
+            backbone.layers.iter().flat_map(Layer::params).for_each(|param| param.set_trained(true));
+        }
         Ok(shard)
     }
 

@@ -1,0 +1,228 @@
+//! What an entry of a schedule costs, from first principles: floating-point operations of products of matrices and of attention, bytes
+//! that everything else moves, launches.
+//!
+//! T tokens of windows of S on a device that has 1 / n of a layer's matrices; d, f, q, kv the widths of stream, hidden layer, queries,
+//! keys. A product `[T, a] x [a, b]` is 2 T a b, its two gradients 2 T a b each; attention's two products are 4 q T pairs / S, its
+//! gradients 2.5 times that, for scores are computed again. A frozen matrix has no gradient of its own, unless a problem says that
+//! nothing is left out. `tests/mesh_cost.rs` holds all this against what the kernels themselves say that they were launched for.
+
+use super::layout::Layout;
+use super::mesh::{Axis, share};
+use super::problem::Problem;
+use super::schedule::{Action, Branch, Entry, Place, Set, Work};
+use crate::model::{Config, Half, NormKind};
+use std::ops::AddAssign;
+
+/// Bytes of an f32.
+const F32: f64 = 4.0;
+
+/// What something costs on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// FLOP of products of matrices.
+    pub matmul: f64,
+    /// FLOP of attention.
+    pub attention: f64,
+    /// Bytes that other kernels read and write.
+    pub bytes: f64,
+    /// Launches.
+    pub launches: f64,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.matmul += other.matmul;
+        self.attention += other.attention;
+        self.bytes += other.bytes;
+        self.launches += other.launches;
+    }
+}
+
+impl Cost {
+    /// Kernels that move `units` times `elements` f32.
+    fn moved(launches: f64, units: f64, elements: f64) -> Self {
+        Self { bytes: F32 * units * elements, launches, ..Self::default() }
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+/// What an entry costs; nothing but what a device computes.
+pub fn cost(problem: &Problem, layout: &Layout, entry: &Entry) -> Cost {
+    let Action::Compute(work) = entry.action else { return Cost::default() };
+    let mesh = layout.mesh_of(entry.device);
+    let position = mesh.position(entry.device, Axis::Tensor);
+    let part = problem.part(mesh.tensor, position);
+    let tokens = problem.tokens() / mesh.data;
+    let own = share(tokens, mesh.tensor, position).len() as f64;
+    let device = Device { problem, config: &part, tokens: tokens as f64 };
+    device.work(work, own, layout, entry.device)
+}
+
+/// A device, in numbers.
+struct Device<'a> {
+    problem: &'a Problem,
+    /// Its part of a layer and of the vocabulary.
+    config: &'a Config,
+    /// Of its windows.
+    tokens: f64,
+}
+
+impl Device<'_> {
+    fn work(&self, work: Work, own: f64, layout: &Layout, number: usize) -> Cost {
+        let (d, t) = (self.config.width as f64, self.tokens);
+        let stream = t * d;
+        match work {
+            Work::Embed => {
+                let share = self.config.vocabulary as f64 / self.problem.config.vocabulary as f64;
+                Cost::moved(4.0, 1.0 + 7.0 * share, stream)
+            }
+            Work::Forward { place, .. } => self.forward(place),
+            Work::Join(_) => Cost::moved(2.0, 5.0, stream),
+            Work::JoinBackward(place) => self.norm_backward(true, self.is_trained(place), stream),
+            Work::Backward { place, again } => {
+                let first = if again { self.forward(place) } else { Cost::default() };
+                first.plus(self.backward(place))
+            }
+            Work::NormBackward(place) => {
+                let first = place.block == 0 && place.layer == 0 && place.half == Half::Attention;
+                let wants_x = !first || self.problem.computes_frozen;
+                let norm = self.norm_backward(wants_x, self.is_trained(place), stream);
+                if wants_x { norm.plus(Cost::moved(1.0, 3.0, stream)) } else { norm }
+            }
+            Work::Merge { .. } => {
+                let branches = self.problem.branches() as f64;
+                // The merge, and its branches brought together.
+                Cost::moved(1.0, branches + 2.0, own * d).plus(Cost::moved(branches, 2.0 * branches, own * d))
+            }
+            Work::MergeBackward(block) => {
+                let branches = self.problem.branches() as f64;
+                let inner = if block > 0 || self.problem.computes_frozen { 1.0 } else { 0.0 };
+                let experts = if block > 0 || self.problem.train_experts { branches - 1.0 } else { 0.0 };
+                Cost::moved(1.0, 2.0 + branches + experts + 2.0 * inner, own * d)
+            }
+            Work::FinalNorm => Cost::moved(1.0, 2.0, own * d),
+            Work::FinalNormBackward => self.norm_backward(true, false, own * d),
+            Work::Logits { rows, .. } => self.head(rows as f64, 1.0),
+            Work::LossGradient { rows, .. } => self.head(rows as f64, 2.0),
+            Work::Slice { rows, .. } => Cost::moved(0.0, 2.0, rows as f64 * d),
+            Work::Sum => Cost::moved(2.0, 6.0, own * d),
+            Work::Gradients(_) => Cost::default(),
+            Work::Measure => self.sets(layout, number, 1.0),
+            Work::Update => self.sets(layout, number, 7.0),
+        }
+    }
+
+    fn is_trained(&self, place: Place) -> bool {
+        match place.branch {
+            Branch::Backbone => self.problem.computes_frozen,
+            Branch::Expert(_) => self.problem.train_experts || self.problem.computes_frozen,
+        }
+    }
+
+    /// Widths of queries and of keys.
+    fn widths(&self) -> (f64, f64) {
+        let of = |heads: usize| (heads * self.config.head_width) as f64;
+        (of(self.config.heads), of(self.config.kv_heads))
+    }
+
+    /// FLOP of a half's products.
+    fn products(&self, half: Half) -> f64 {
+        let (d, f, (q, kv)) = (self.config.width as f64, self.config.hidden as f64, self.widths());
+        let widths = match half {
+            Half::Attention => 2.0 * (q + kv),
+            Half::FeedForward => f * if self.config.gated() { 3.0 } else { 2.0 },
+        };
+        2.0 * self.tokens * d * widths
+    }
+
+    /// FLOP of attention's two products.
+    fn attention(&self, place: Place) -> f64 {
+        let length = self.problem.length;
+        let per_block = self.problem.layers(None);
+        let layer = match place.branch {
+            Branch::Backbone => place.layer,
+            Branch::Expert(expert) => {
+                let own = self.problem.layers(Some(expert));
+                per_block - (own - place.layer).min(per_block)
+            }
+        };
+        let seen = match self.config.window(place.block * per_block + layer) {
+            Some(window) if self.problem.causal => window.min(length),
+            _ => length,
+        };
+        let pairs = if self.problem.causal { (length - seen) * seen + seen * (seen + 1) / 2 } else { length * length };
+        4.0 * self.widths().0 * self.tokens * pairs as f64 / length as f64
+    }
+
+    fn forward(&self, place: Place) -> Cost {
+        let (t, d) = (self.tokens, self.config.width as f64);
+        let norm = Cost::moved(1.0, 2.0, t * d);
+        let matmul = Cost { matmul: self.products(place.half), ..Cost::default() };
+        norm.plus(matmul).plus(self.between(place.half, false)).plus(Cost {
+            attention: if place.half == Half::Attention { self.attention(place) } else { 0.0 },
+            ..Cost::default()
+        })
+    }
+
+    /// What lies between a half's products: rotation or activation; and launches of all.
+    fn between(&self, half: Half, backward: bool) -> Cost {
+        let (t, f, (q, kv)) = (self.tokens, self.config.hidden as f64, self.widths());
+        match half {
+            Half::Attention => {
+                let turned = if self.config.ropes.is_empty() { 0.0 } else { 1.0 };
+                let products = if self.config.family.names.inputs.len() == 1 { 2.0 } else { 4.0 };
+                Cost::moved(products + 1.0 + 2.0 * turned, 2.0 * turned, t * (q + kv))
+            }
+            Half::FeedForward => {
+                let gated = self.config.gated();
+                let units = match (gated, backward) {
+                    (true, false) => 3.0,
+                    (true, true) => 5.0,
+                    (false, false) => 2.0,
+                    (false, true) => 3.0,
+                };
+                Cost::moved(if gated { 4.0 } else { 3.0 }, units, t * f)
+            }
+        }
+    }
+
+    /// From the gradient of a half's term to that of the normed stream, and of its own matrices if they are trained.
+    fn backward(&self, place: Place) -> Cost {
+        let gradients = if self.is_trained(place) { 2.0 } else { 1.0 };
+        let matmul = Cost { matmul: gradients * self.products(place.half), ..Cost::default() };
+        let attention = if place.half == Half::Attention { 2.5 * self.attention(place) } else { 0.0 };
+        matmul.plus(self.between(place.half, true)).plus(Cost { attention, ..Cost::default() })
+    }
+
+    fn norm_backward(&self, dx: bool, dw: bool, elements: f64) -> Cost {
+        let of = |wanted: bool, units: f64| if wanted { Cost::moved(1.0, units, elements) } else { Cost::default() };
+        let biases = if self.config.norm == NormKind::Layer { of(dw, 1.0) } else { Cost::default() };
+        of(dx, 3.0).plus(of(dw, 2.0)).plus(biases)
+    }
+
+    /// The head's product, once each way, and what the loss moves of its result.
+    fn head(&self, rows: f64, units: f64) -> Cost {
+        let (d, v) = (self.config.width as f64, self.config.vocabulary as f64);
+        let matmul = Cost { matmul: 2.0 * rows * d * v, launches: 1.0, ..Cost::default() };
+        matmul.plus(Cost::moved(1.0, units, rows * v))
+    }
+
+    /// What passes over all trained numbers move.
+    fn sets(&self, layout: &Layout, number: usize, units: f64) -> Cost {
+        let trained: usize = Set::ALL.iter().map(|&set| self.problem.trained(layout, number, set)).sum();
+        Cost::moved(3.0, units, trained as f64)
+    }
+}
+
+/// What all entries of one device cost.
+pub fn cost_of_device(problem: &Problem, layout: &Layout, schedule: &super::Schedule, device: usize) -> Cost {
+    let mut all = Cost::default();
+    for (_, entry) in schedule.of(device) {
+        all += cost(problem, layout, entry);
+    }
+    all
+}
