@@ -9,7 +9,7 @@
 use super::layout::Layout;
 use super::mesh::{Axis, share};
 use super::problem::Problem;
-use super::schedule::{Action, Branch, Entry, Place, Set, Work};
+use super::schedule::{Action, Branch, Entry, Place, Schedule, Set, Work};
 use crate::model::{Config, Half, NormKind};
 use std::ops::AddAssign;
 
@@ -50,30 +50,45 @@ impl Cost {
     }
 }
 
-/// What an entry costs; nothing but what a device computes.
-pub fn cost(problem: &Problem, layout: &Layout, entry: &Entry) -> Cost {
-    let Action::Compute(work) = entry.action else { return Cost::default() };
-    let mesh = layout.mesh_of(entry.device);
-    let position = mesh.position(entry.device, Axis::Tensor);
-    let part = problem.part(mesh.tensor, position);
-    let tokens = problem.tokens() / mesh.data;
-    let own = share(tokens, mesh.tensor, position).len() as f64;
-    let device = Device { problem, config: &part, tokens: tokens as f64 };
-    device.work(work, own, layout, entry.device)
+/// What each entry of a schedule costs: what its device computes, and nothing else.
+pub fn costs(problem: &Problem, layout: &Layout, schedule: &Schedule) -> Vec<Cost> {
+    let devices: Vec<Device> = (0..schedule.devices).map(|number| Device::new(problem, layout, number)).collect();
+    let cost = |entry: &Entry| match entry.action {
+        Action::Compute(work) => devices[entry.device].work(work),
+        _ => Cost::default(),
+    };
+    schedule.entries.iter().map(cost).collect()
 }
 
 /// A device, in numbers.
 struct Device<'a> {
     problem: &'a Problem,
     /// Its part of a layer and of the vocabulary.
-    config: &'a Config,
-    /// Of its windows.
+    config: Config,
+    /// Of its windows, and of those the ones that it merges.
     tokens: f64,
+    own: f64,
+    /// Numbers that it trains.
+    trained: f64,
 }
 
-impl Device<'_> {
-    fn work(&self, work: Work, own: f64, layout: &Layout, number: usize) -> Cost {
-        let (d, t) = (self.config.width as f64, self.tokens);
+impl<'a> Device<'a> {
+    fn new(problem: &'a Problem, layout: &Layout, number: usize) -> Self {
+        let mesh = layout.mesh_of(number);
+        let position = mesh.position(number, Axis::Tensor);
+        let tokens = problem.tokens() / mesh.data;
+        let trained: usize = Set::ALL.iter().map(|&set| problem.trained(layout, number, set)).sum();
+        Self {
+            problem,
+            config: problem.part(mesh.tensor, position),
+            tokens: tokens as f64,
+            own: share(tokens, mesh.tensor, position).len() as f64,
+            trained: trained as f64,
+        }
+    }
+
+    fn work(&self, work: Work) -> Cost {
+        let (d, t, own) = (self.config.width as f64, self.tokens, self.own);
         let stream = t * d;
         match work {
             Work::Embed => {
@@ -111,8 +126,9 @@ impl Device<'_> {
             Work::Slice { rows, .. } => Cost::moved(0.0, 2.0, rows as f64 * d),
             Work::Sum => Cost::moved(2.0, 6.0, own * d),
             Work::Gradients(_) => Cost::default(),
-            Work::Measure => self.sets(layout, number, 1.0),
-            Work::Update => self.sets(layout, number, 7.0),
+            // A launch for each set at the least.
+            Work::Measure => Cost::moved(3.0, 1.0, self.trained),
+            Work::Update => Cost::moved(3.0, 7.0, self.trained),
         }
     }
 
@@ -210,19 +226,4 @@ impl Device<'_> {
         let matmul = Cost { matmul: 2.0 * rows * d * v, launches: 1.0, ..Cost::default() };
         matmul.plus(Cost::moved(1.0, units, rows * v))
     }
-
-    /// What passes over all trained numbers move.
-    fn sets(&self, layout: &Layout, number: usize, units: f64) -> Cost {
-        let trained: usize = Set::ALL.iter().map(|&set| self.problem.trained(layout, number, set)).sum();
-        Cost::moved(3.0, units, trained as f64)
-    }
-}
-
-/// What all entries of one device cost.
-pub fn cost_of_device(problem: &Problem, layout: &Layout, schedule: &super::Schedule, device: usize) -> Cost {
-    let mut all = Cost::default();
-    for (_, entry) in schedule.of(device) {
-        all += cost(problem, layout, entry);
-    }
-    all
 }

@@ -3,15 +3,15 @@
 use super::transport::{Message, Transport};
 use crate::Error;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A link that memory is made to look like: what is sent arrives when the sender's port has passed it on.
+/// A link that memory is made to look like: what is sent arrives when the sender's port and the receiver's have passed it on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// Bytes a second that a device sends, to whomever.
+    /// Bytes a second that a device sends, to whomever, and that it receives.
     pub bytes_per_second: f64,
     /// Seconds that each message takes besides.
     pub latency: f64,
@@ -30,13 +30,14 @@ pub struct Local {
     to: Vec<Sender<Parcel>>,
     from: Vec<Receiver<Parcel>>,
     link: Option<Link>,
-    /// When the device's port has passed on all that it sent.
-    free: Instant,
+    /// When each device's port will have passed on all that it sends, and all that it receives.
+    ports: Arc<Mutex<Vec<[Instant; 2]>>>,
     patience: Duration,
 }
 
 /// The ends of `names.len()` devices, called so in messages.
 pub fn local(names: Vec<String>, link: Option<Link>, patience: Duration) -> Vec<Local> {
+    let ports = Arc::new(Mutex::new(vec![[Instant::now(); 2]; names.len()]));
     let names = Arc::new(names);
     let end = |device| Local {
         device,
@@ -44,7 +45,7 @@ pub fn local(names: Vec<String>, link: Option<Link>, patience: Duration) -> Vec<
         to: Vec::new(),
         from: Vec::new(),
         link,
-        free: Instant::now(),
+        ports: ports.clone(),
         patience,
     };
     let mut ends: Vec<Local> = (0..names.len()).map(end).collect();
@@ -68,8 +69,11 @@ impl Transport for Local {
     fn send(&mut self, to: usize, message: Message) -> Result<(), Error> {
         let due = self.link.filter(|_| to != self.device).map(|link| {
             let seconds = size_of_val(message.as_slice()) as f64 / link.bytes_per_second;
-            self.free = self.free.max(Instant::now()) + Duration::from_secs_f64(seconds);
-            self.free + Duration::from_secs_f64(link.latency)
+            let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            let begins = ports[self.device][0].max(ports[to][1]).max(Instant::now());
+            let passed = begins + Duration::from_secs_f64(seconds);
+            (ports[self.device][0], ports[to][1]) = (passed, passed);
+            passed + Duration::from_secs_f64(link.latency)
         });
         self.to[to].send(Parcel { message, due }).map_err(|_| self.gone(to))
     }

@@ -9,6 +9,7 @@
 
 mod collective;
 mod cost;
+mod hardware;
 mod layout;
 mod local;
 mod measure;
@@ -21,11 +22,13 @@ mod problem;
 mod rank;
 mod schedule;
 mod shard;
+mod simulate;
 mod tapes;
 mod team;
 mod transport;
 
-pub use cost::{Cost, cost, cost_of_device};
+pub use cost::{Cost, costs};
+pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
 pub use measure::{Bench, Measured, Traced};
@@ -34,5 +37,6 @@ pub use placement::Placement;
 pub use plan::plan;
 pub use problem::Problem;
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
+pub use simulate::{Assumed, Priced, seconds};
 pub use team::Options;
 pub use transport::{Message, PATIENCE, Transport};

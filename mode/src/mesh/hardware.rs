@@ -1,0 +1,134 @@
+//! The hardware that a schedule is priced on: a TOML file with rates of devices and links.
+//!
+//! ```toml
+//! name = "two cores of a laptop"
+//!
+//! [device]                           # each device; [experts] may say otherwise of those of other meshes than the backbone's
+//! matmul_flop_per_second = 60e9
+//! attention_flop_per_second = 20e9
+//! bytes_per_second = 8e9             # of kernels that memory bounds
+//! launch_seconds = 2e-6
+//! memory_bytes = 12e9
+//! count = 2                          # how many there are
+//!
+//! [host]                             # only where devices share the cores of one machine
+//! cores = 2                          # of them compute at once
+//! message_bytes_per_second = 4e9     # what a device copies itself of what it sends and receives
+//! message_seconds = 20e-6            # what a message takes besides
+//!
+//! [within]                           # the link between devices of a mesh; [between]: from mesh to mesh
+//! bytes_per_second = 40e9            # that each device sends
+//! seconds = 5e-6                     # that each message takes besides
+//! ```
+
+use crate::train::{from_table, located};
+use crate::{Error, files};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Devices and links, by their rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// What it is called.
+    pub name: String,
+    /// Each device.
+    pub device: Rates,
+    /// Devices of other meshes than the backbone's, where they are of another kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<Rates>,
+    /// The machine, where devices share its cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// Between devices of a mesh; none for memory that they share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Wire>,
+    /// From mesh to mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<Wire>,
+}
+
+/// A device's rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// FLOP a second of products of matrices.
+    pub matmul_flop_per_second: f64,
+    /// FLOP a second of attention.
+    pub attention_flop_per_second: f64,
+    /// Bytes a second of what memory bounds.
+    pub bytes_per_second: f64,
+    /// Seconds of a launch besides.
+    pub launch_seconds: f64,
+    /// Bytes of memory.
+    pub memory_bytes: f64,
+    /// How many such devices there are; any number if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+}
+
+/// A machine whose cores its devices share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Devices that compute at once; more take turns.
+    pub cores: f64,
+    /// Bytes a second that a device copies itself of what it sends or receives.
+    pub message_bytes_per_second: f64,
+    /// Seconds that each message takes besides.
+    pub message_seconds: f64,
+}
+
+/// A link.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    /// Bytes a second that a device sends.
+    pub bytes_per_second: f64,
+    /// Seconds that each message takes besides.
+    pub seconds: f64,
+}
+
+impl Hardware {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// No such file, a broken one, or a rate that is no positive number.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let wrong = |what: String| Error::content(path, what);
+        let text = files::read_text(path)?;
+        let table = text.parse().map_err(|e| wrong(located(&text, &e)))?;
+        let hardware: Self = from_table(table).map_err(wrong)?;
+        hardware.check().map_err(wrong)?;
+        Ok(hardware)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let rates = |table: &str, rates: &Rates| {
+            [
+                (format!("{table}.matmul_flop_per_second"), rates.matmul_flop_per_second),
+                (format!("{table}.attention_flop_per_second"), rates.attention_flop_per_second),
+                (format!("{table}.bytes_per_second"), rates.bytes_per_second),
+                (format!("{table}.memory_bytes"), rates.memory_bytes),
+            ]
+        };
+        let mut positive: Vec<(String, f64)> = rates("device", &self.device).into();
+        positive.extend(self.experts.iter().flat_map(|experts| rates("experts", experts)));
+        for (table, wire) in [("within", &self.within), ("between", &self.between)] {
+            positive.extend(wire.iter().map(|wire| (format!("{table}.bytes_per_second"), wire.bytes_per_second)));
+        }
+        if let Some(host) = &self.host {
+            positive.push(("host.cores".into(), host.cores));
+            positive.push(("host.message_bytes_per_second".into(), host.message_bytes_per_second));
+        }
+        match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            Some((key, value)) => Err(format!("{key} is {value}; give a positive number")),
+            None => Ok(()),
+        }
+    }
+
+    /// Rates of the devices of a layout's mesh number `mesh`.
+    pub fn rates(&self, mesh: usize) -> &Rates {
+        self.experts.as_ref().filter(|_| mesh > 0).unwrap_or(&self.device)
+    }
+}

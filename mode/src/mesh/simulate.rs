@@ -1,0 +1,362 @@
+//! The simulator: the same schedule that devices carry out, priced entry by entry.
+//!
+//! Each device goes through its entries. Computing takes as long as its cost at the device's rates; a send leaves when the sender's port
+//! and the receiver's are free, and arrives after its bytes at the link's rate; a collective begins when its last device has come. Where devices share the
+//! cores of a machine, more devices than cores take turns: all go on at cores / computing devices of their speed.
+
+use super::cost::{Cost, costs};
+use super::hardware::{Hardware, Rates, Wire};
+use super::layout::Layout;
+use super::measure::Traced;
+use super::plan::plan;
+use super::problem::Problem;
+use super::schedule::{Action, Collective, Entry, Schedule};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// What is assumed of the wire.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Assumed {
+    /// Bytes of an element on the wire, where the schedule counts f32.
+    pub element_bytes: f64,
+}
+
+impl Default for Assumed {
+    fn default() -> Self {
+        Self { element_bytes: 4.0 }
+    }
+}
+
+/// A layout's schedule with what each of its entries costs, on whatever hardware.
+pub struct Priced<'a> {
+    problem: &'a Problem,
+    layout: &'a Layout,
+    /// What is priced.
+    pub schedule: Arc<Schedule>,
+    costs: Vec<Cost>,
+}
+
+impl<'a> Priced<'a> {
+    /// The schedule of a problem on a layout, priced.
+    pub fn new(problem: &'a Problem, layout: &'a Layout) -> Self {
+        let schedule = Arc::new(plan(problem, layout));
+        let costs = costs(problem, layout, &schedule);
+        Self { problem, layout, schedule, costs }
+    }
+
+    /// What the step takes on `hardware`: when each entry begins and ends.
+    pub fn simulate(&self, hardware: &Hardware, assumed: Assumed) -> Traced {
+        let mut simulation = Simulation::new(self, hardware, assumed);
+        simulation.run();
+        let seconds = simulation.spans.iter().flatten().map(|[_, ended]| *ended).fold(0.0, f64::max);
+        Traced { schedule: self.schedule.clone(), spans: simulation.spans, seconds }
+    }
+}
+
+/// Seconds of computing at a device's rates.
+pub fn seconds(cost: &Cost, rates: &Rates) -> f64 {
+    cost.matmul / rates.matmul_flop_per_second
+        + cost.attention / rates.attention_flop_per_second
+        + cost.bytes / rates.bytes_per_second
+        + cost.launches * rates.launch_seconds
+}
+
+/// A time in an order.
+#[derive(Clone, Copy, PartialEq)]
+struct At(f64, usize);
+
+impl Eq for At {}
+impl PartialOrd for At {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for At {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
+    }
+}
+
+/// What a device is to do when it goes on.
+#[derive(Clone, Copy, PartialEq)]
+enum Next {
+    /// Begin its next entry.
+    Begin,
+    /// Pass on what it has copied.
+    Post,
+    /// Copy what has come.
+    Copy,
+    /// Its entry is over.
+    End,
+}
+
+struct Simulation<'a> {
+    priced: &'a Priced<'a>,
+    hardware: &'a Hardware,
+    assumed: Assumed,
+    /// Each device's rates and entries, with what those cost, and how far it has come.
+    rates: Vec<&'a Rates>,
+    entries: Vec<Vec<(&'a Entry, &'a Cost)>>,
+    place: Vec<usize>,
+    next: Vec<Next>,
+    spans: Vec<Vec<[f64; 2]>>,
+    /// The time, and the seconds that a computing device has had so far.
+    now: f64,
+    had: f64,
+    /// Devices that compute, by when they will have had enough.
+    computing: BinaryHeap<Reverse<At>>,
+    /// Devices that wait for a moment.
+    waiting: BinaryHeap<Reverse<At>>,
+    /// Arrivals from one device at another, and whether that waits.
+    arrivals: HashMap<(usize, usize), VecDeque<f64>>,
+    receivers: HashSet<(usize, usize)>,
+    /// Devices that have come to a collective.
+    gathered: HashMap<&'a [usize], Vec<usize>>,
+    /// When each device's port is free to send, and to receive.
+    ports: Vec<[f64; 2]>,
+    ready: Vec<usize>,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(priced: &'a Priced<'a>, hardware: &'a Hardware, assumed: Assumed) -> Self {
+        let count = priced.schedule.devices;
+        let mut entries: Vec<Vec<(&Entry, &Cost)>> = vec![Vec::new(); count];
+        for (entry, cost) in priced.schedule.entries.iter().zip(&priced.costs) {
+            entries[entry.device].push((entry, cost));
+        }
+        let meshes = priced.layout.meshes.iter().enumerate();
+        Self {
+            priced,
+            hardware,
+            assumed,
+            rates: meshes.flat_map(|(number, mesh)| vec![hardware.rates(number); mesh.size()]).collect(),
+            entries,
+            place: vec![0; count],
+            next: vec![Next::Begin; count],
+            spans: vec![Vec::new(); count],
+            now: 0.0,
+            had: 0.0,
+            computing: BinaryHeap::new(),
+            waiting: BinaryHeap::new(),
+            arrivals: HashMap::new(),
+            receivers: HashSet::new(),
+            gathered: HashMap::new(),
+            ports: vec![[0.0; 2]; count],
+            ready: (0..count).rev().collect(),
+        }
+    }
+
+    fn run(&mut self) {
+        loop {
+            while let Some(device) = self.ready.pop() {
+                self.go_on(device);
+            }
+            let speed = match &self.hardware.host {
+                Some(host) => (host.cores / self.computing.len().max(1) as f64).min(1.0),
+                None => 1.0,
+            };
+            let computed = self.computing.peek().map(|Reverse(At(had, _))| self.now + (had - self.had) / speed);
+            let woken = self.waiting.peek().map(|Reverse(At(at, _))| *at);
+            let (heap, at) = match (computed, woken) {
+                (Some(computed), woken) if woken.is_none_or(|woken| computed <= woken) => {
+                    (&mut self.computing, computed)
+                }
+                (_, Some(woken)) => (&mut self.waiting, woken),
+                _ => return,
+            };
+            let Some(Reverse(At(_, device))) = heap.pop() else { return };
+            self.had += (at - self.now).max(0.0) * speed;
+            self.now = self.now.max(at);
+            self.ready.push(device);
+        }
+    }
+
+    fn compute(&mut self, device: usize, seconds: f64, next: Next) {
+        self.next[device] = next;
+        self.computing.push(Reverse(At(self.had + seconds, device)));
+    }
+
+    fn wait(&mut self, device: usize, until: f64, next: Next) {
+        self.next[device] = next;
+        self.waiting.push(Reverse(At(until.max(self.now), device)));
+    }
+
+    /// Seconds in which a device copies a message itself.
+    fn copying(&self, elements: usize) -> f64 {
+        self.hardware
+            .host
+            .as_ref()
+            .map_or(0.0, |host| host.message_seconds + elements as f64 * 4.0 / host.message_bytes_per_second)
+    }
+
+    /// Seconds of bytes on a link.
+    fn on_wire(&self, wire: Option<Wire>, elements: f64) -> [f64; 2] {
+        wire.map_or([0.0; 2], |wire| [elements * self.assumed.element_bytes / wire.bytes_per_second, wire.seconds])
+    }
+
+    fn go_on(&mut self, device: usize) {
+        let Some(&(entry, cost)) = self.entries[device].get(self.place[device]) else { return };
+        match self.next[device] {
+            Next::Begin => {
+                self.spans[device].push([self.now; 2]);
+                self.begin(device, entry, cost);
+            }
+            Next::Post => self.post(device, entry),
+            Next::Copy => {
+                let elements = match &entry.action {
+                    Action::Receive { rows, .. } => rows.len() * self.priced.problem.config.width,
+                    Action::Collective { kind, group, elements } => collective_elements(*kind, group.len(), *elements),
+                    _ => 0,
+                };
+                self.compute(device, self.copying(elements), Next::End);
+            }
+            Next::End => {
+                if let Some(span) = self.spans[device].last_mut() {
+                    span[1] = self.now;
+                }
+                self.place[device] += 1;
+                self.next[device] = Next::Begin;
+                self.ready.push(device);
+            }
+        }
+    }
+
+    fn begin(&mut self, device: usize, entry: &'a Entry, cost: &Cost) {
+        match &entry.action {
+            Action::Compute(_) => self.compute(device, seconds(cost, self.rates[device]), Next::End),
+            Action::Send { rows, .. } => {
+                self.compute(device, self.copying(rows.len() * self.priced.problem.config.width), Next::Post);
+            }
+            Action::Receive { from, .. } => match self.arrivals.get_mut(&(*from, device)).and_then(VecDeque::pop_front)
+            {
+                Some(at) => self.wait(device, at, Next::Copy),
+                None => {
+                    self.receivers.insert((*from, device));
+                }
+            },
+            Action::Collective { kind, group, elements } => {
+                let come = self.gathered.entry(group.as_slice()).or_default();
+                come.push(device);
+                if come.len() < group.len() {
+                    return;
+                }
+                let come = std::mem::take(come);
+                let sent = collective_elements(*kind, group.len(), *elements) as f64;
+                let [on_wire, once] = self.on_wire(self.hardware.within, sent);
+                let phases = if *kind == Collective::AllReduce { 2.0 } else { 1.0 };
+                for member in come {
+                    self.wait(member, self.now + on_wire + phases * once, Next::Copy);
+                }
+            }
+        }
+    }
+
+    /// A message leaves.
+    fn post(&mut self, device: usize, entry: &Entry) {
+        if let Action::Send { to, rows } = &entry.action {
+            let elements = (rows.len() * self.priced.problem.config.width) as f64;
+            let [on_wire, once] = self.on_wire(self.hardware.between, elements);
+            let passed = self.ports[device][0].max(self.ports[*to][1]).max(self.now) + on_wire;
+            (self.ports[device][0], self.ports[*to][1]) = (passed, passed);
+            let at = passed + once;
+            match self.receivers.remove(&(device, *to)) {
+                true => self.wait(*to, at, Next::Copy),
+                false => self.arrivals.entry((device, *to)).or_default().push_back(at),
+            }
+        }
+        self.next[device] = Next::End;
+        self.ready.push(device);
+    }
+}
+
+/// Elements that one of `count` devices sends.
+fn collective_elements(kind: Collective, count: usize, elements: usize) -> usize {
+    kind.bytes_sent(count, elements) as usize / size_of::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Config;
+
+    fn problem() -> Problem {
+        Problem {
+            config: Config {
+                vocabulary: 64,
+                width: 32,
+                hidden: 64,
+                layers: 4,
+                heads: 4,
+                kv_heads: 4,
+                head_width: 8,
+                positions: 64,
+                ..Config::default()
+            },
+            blocks: 2,
+            expert_layers: vec![2, 2],
+            windows: 4,
+            length: 16,
+            parts: 1,
+            train_experts: true,
+            recompute: [false; 2],
+            computes_frozen: false,
+            causal: true,
+        }
+    }
+
+    fn rates() -> Rates {
+        Rates {
+            matmul_flop_per_second: 1e9,
+            attention_flop_per_second: 1e9,
+            bytes_per_second: f64::INFINITY,
+            launch_seconds: 0.0,
+            memory_bytes: 1e9,
+            count: None,
+        }
+    }
+
+    fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
+        let wire = wire.map(|bytes_per_second| Wire { bytes_per_second, seconds: 0.0 });
+        let host = host.map(|cores| super::super::hardware::Host {
+            cores,
+            message_bytes_per_second: f64::INFINITY,
+            message_seconds: 0.0,
+        });
+        Hardware { name: "test".into(), device: rates(), experts: None, host, within: wire, between: wire }
+    }
+
+    fn time(layout: &str, hardware: &Hardware) -> f64 {
+        let problem = problem();
+        let layout = Layout::named(layout, 2).expect("a layout");
+        Priced::new(&problem, &layout).simulate(hardware, Assumed::default()).seconds
+    }
+
+    #[test]
+    fn more_devices_are_as_much_faster_as_they_share() {
+        let free = hardware(None, None);
+        let (one, two) = (time("spmd-1", &free), time("spmd-2", &free));
+        assert!((one / two - 2.0).abs() < 1e-9, "{one} {two}");
+        // Backbone and experts are equal in work forward; the backbone has less backward, and the head.
+        let apart = time("1+1", &free);
+        assert!(apart < one && apart > one / 2.0, "{apart}");
+        // On one core nothing is gained.
+        let shared = hardware(Some(1.0), None);
+        assert!((time("spmd-2", &shared) / one - 1.0).abs() < 1e-9);
+        assert!((time("1+1", &shared) / one - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_slow_link_costs_spmd_more() {
+        let slow = hardware(None, Some(1e7));
+        let bytes = |layout: &str| {
+            let layout = Layout::named(layout, 2).expect("a layout");
+            let schedule = plan(&problem(), &layout);
+            (0..layout.devices()).map(|device| schedule.bytes_sent(device)[0]).max().unwrap_or(0) as f64
+        };
+        let free = hardware(None, None);
+        let added = time("spmd-2", &slow) - time("spmd-2", &free);
+        assert!((added - bytes("spmd-2") / 1e7).abs() < 1e-9, "all-reduces are waited for");
+        assert!(time("1+1", &slow) < time("spmd-2", &slow));
+    }
+}
