@@ -3,7 +3,7 @@
 //!
 //! T tokens of windows of S on a device that has 1 / n of a layer's matrices; d, f, q, kv the widths of stream, hidden layer, queries,
 //! keys. A product `[T, a] x [a, b]` is 2 T a b, its two gradients 2 T a b each; attention's two products are 4 q T pairs / S, its
-//! gradients 2.5 times that, for scores are computed again. A frozen matrix has no gradient of its own, unless a problem says that
+//! gradients 2.5 times that where scores are computed again, else twice. A frozen matrix has no gradient of its own, unless a problem says that
 //! nothing is left out. `tests/mesh_cost.rs` holds all this against what the kernels themselves say that they were launched for.
 
 use super::layout::Layout;
@@ -23,8 +23,10 @@ pub struct Cost {
     pub matmul: f64,
     /// FLOP of attention.
     pub attention: f64,
-    /// Bytes that other kernels read and write.
+    /// Bytes that merges, the loss and the optimizer read and write.
     pub bytes: f64,
+    /// Those of norms, rotations, activations and sums, which a compiler may make part of products.
+    pub fusable: f64,
     /// Launches.
     pub launches: f64,
 }
@@ -34,6 +36,7 @@ impl AddAssign for Cost {
         self.matmul += other.matmul;
         self.attention += other.attention;
         self.bytes += other.bytes;
+        self.fusable += other.fusable;
         self.launches += other.launches;
     }
 }
@@ -44,15 +47,30 @@ impl Cost {
         Self { bytes: F32 * units * elements, launches, ..Self::default() }
     }
 
+    /// The same of what could be part of a product.
+    fn fused(launches: f64, units: f64, elements: f64) -> Self {
+        Self { fusable: F32 * units * elements, launches, ..Self::default() }
+    }
+
     fn plus(mut self, other: Self) -> Self {
         self += other;
         self
     }
 }
 
+/// How attention is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// Without what the mask hides, and with its scores computed again in the backward pass: this project's kernels.
+    Fused,
+    /// As two products of whole squares, of which all is kept.
+    Products,
+}
+
 /// What each entry of a schedule costs: what its device computes, and nothing else.
-pub fn costs(problem: &Problem, layout: &Layout, schedule: &Schedule) -> Vec<Cost> {
-    let devices: Vec<Device> = (0..schedule.devices).map(|number| Device::new(problem, layout, number)).collect();
+pub fn costs(problem: &Problem, layout: &Layout, schedule: &Schedule, attention: Attention) -> Vec<Cost> {
+    let device = |number| Device::new(problem, layout, number, attention);
+    let devices: Vec<Device> = (0..schedule.devices).map(device).collect();
     let cost = |entry: &Entry| match entry.action {
         Action::Compute(work) => devices[entry.device].work(work),
         _ => Cost::default(),
@@ -70,10 +88,11 @@ struct Device<'a> {
     own: f64,
     /// Numbers that it trains.
     trained: f64,
+    attention: Attention,
 }
 
 impl<'a> Device<'a> {
-    fn new(problem: &'a Problem, layout: &Layout, number: usize) -> Self {
+    fn new(problem: &'a Problem, layout: &Layout, number: usize, attention: Attention) -> Self {
         let mesh = layout.mesh_of(number);
         let position = mesh.position(number, Axis::Tensor);
         let tokens = problem.tokens() / mesh.data;
@@ -82,8 +101,9 @@ impl<'a> Device<'a> {
             problem,
             config: problem.part(mesh.tensor, position),
             tokens: tokens as f64,
-            own: share(tokens, mesh.tensor, position).len() as f64,
+            own: if problem.merges_whole { tokens } else { share(tokens, mesh.tensor, position).len() } as f64,
             trained: trained as f64,
+            attention,
         }
     }
 
@@ -96,17 +116,14 @@ impl<'a> Device<'a> {
                 Cost::moved(4.0, 1.0 + 7.0 * share, stream)
             }
             Work::Forward { place, .. } => self.forward(place),
-            Work::Join(_) => Cost::moved(2.0, 5.0, stream),
+            Work::Join(_) => Cost::fused(2.0, 5.0, stream),
             Work::JoinBackward(place) => self.norm_backward(true, self.is_trained(place), stream),
-            Work::Backward { place, again } => {
-                let first = if again { self.forward(place) } else { Cost::default() };
-                first.plus(self.backward(place))
-            }
+            Work::Backward(place) => self.backward(place),
             Work::NormBackward(place) => {
                 let first = place.block == 0 && place.layer == 0 && place.half == Half::Attention;
                 let wants_x = !first || self.problem.computes_frozen;
                 let norm = self.norm_backward(wants_x, self.is_trained(place), stream);
-                if wants_x { norm.plus(Cost::moved(1.0, 3.0, stream)) } else { norm }
+                if wants_x { norm.plus(Cost::fused(1.0, 3.0, stream)) } else { norm }
             }
             Work::Merge { .. } => {
                 let branches = self.problem.branches() as f64;
@@ -119,12 +136,12 @@ impl<'a> Device<'a> {
                 let experts = if block > 0 || self.problem.train_experts { branches - 1.0 } else { 0.0 };
                 Cost::moved(1.0, 2.0 + branches + experts + 2.0 * inner, own * d)
             }
-            Work::FinalNorm => Cost::moved(1.0, 2.0, own * d),
+            Work::FinalNorm => Cost::fused(1.0, 2.0, own * d),
             Work::FinalNormBackward => self.norm_backward(true, false, own * d),
             Work::Logits { rows, .. } => self.head(rows as f64, 1.0),
             Work::LossGradient { rows, .. } => self.head(rows as f64, 2.0),
-            Work::Slice { rows, .. } => Cost::moved(0.0, 2.0, rows as f64 * d),
-            Work::Sum => Cost::moved(2.0, 6.0, own * d),
+            Work::Slice { rows, .. } => Cost::fused(0.0, 2.0, rows as f64 * d),
+            Work::Sum => Cost::fused(2.0, 6.0, own * d),
             Work::Gradients(_) => Cost::default(),
             // A launch for each set at the least.
             Work::Measure => Cost::moved(3.0, 1.0, self.trained),
@@ -167,16 +184,19 @@ impl<'a> Device<'a> {
             }
         };
         let seen = match self.config.window(place.block * per_block + layer) {
-            Some(window) if self.problem.causal => window.min(length),
-            _ => length,
+            Some(window) => window.min(length),
+            None => length,
         };
-        let pairs = if self.problem.causal { (length - seen) * seen + seen * (seen + 1) / 2 } else { length * length };
+        let pairs = match self.attention {
+            Attention::Fused => (length - seen) * seen + seen * (seen + 1) / 2,
+            Attention::Products => length * length,
+        };
         4.0 * self.widths().0 * self.tokens * pairs as f64 / length as f64
     }
 
     fn forward(&self, place: Place) -> Cost {
         let (t, d) = (self.tokens, self.config.width as f64);
-        let norm = Cost::moved(1.0, 2.0, t * d);
+        let norm = Cost::fused(1.0, 2.0, t * d);
         let matmul = Cost { matmul: self.products(place.half), ..Cost::default() };
         norm.plus(matmul).plus(self.between(place.half, false)).plus(Cost {
             attention: if place.half == Half::Attention { self.attention(place) } else { 0.0 },
@@ -191,7 +211,7 @@ impl<'a> Device<'a> {
             Half::Attention => {
                 let turned = if self.config.ropes.is_empty() { 0.0 } else { 1.0 };
                 let products = if self.config.family.names.inputs.len() == 1 { 2.0 } else { 4.0 };
-                Cost::moved(products + 1.0 + 2.0 * turned, 2.0 * turned, t * (q + kv))
+                Cost::fused(products + 1.0 + 2.0 * turned, 2.0 * turned, t * (q + kv))
             }
             Half::FeedForward => {
                 let gated = self.config.gated();
@@ -201,7 +221,7 @@ impl<'a> Device<'a> {
                     (false, false) => 2.0,
                     (false, true) => 3.0,
                 };
-                Cost::moved(if gated { 4.0 } else { 3.0 }, units, t * f)
+                Cost::fused(if gated { 4.0 } else { 3.0 }, units, t * f)
             }
         }
     }
@@ -210,12 +230,13 @@ impl<'a> Device<'a> {
     fn backward(&self, place: Place) -> Cost {
         let gradients = if self.is_trained(place) { 2.0 } else { 1.0 };
         let matmul = Cost { matmul: gradients * self.products(place.half), ..Cost::default() };
-        let attention = if place.half == Half::Attention { 2.5 * self.attention(place) } else { 0.0 };
+        let again = if self.attention == Attention::Fused { 2.5 } else { 2.0 };
+        let attention = if place.half == Half::Attention { again * self.attention(place) } else { 0.0 };
         matmul.plus(self.between(place.half, true)).plus(Cost { attention, ..Cost::default() })
     }
 
     fn norm_backward(&self, dx: bool, dw: bool, elements: f64) -> Cost {
-        let of = |wanted: bool, units: f64| if wanted { Cost::moved(1.0, units, elements) } else { Cost::default() };
+        let of = |wanted: bool, units: f64| if wanted { Cost::fused(1.0, units, elements) } else { Cost::default() };
         let biases = if self.config.norm == NormKind::Layer { of(dw, 1.0) } else { Cost::default() };
         of(dx, 3.0).plus(of(dw, 2.0)).plus(biases)
     }

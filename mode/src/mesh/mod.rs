@@ -9,6 +9,7 @@
 
 mod collective;
 mod cost;
+pub mod fig4;
 mod hardware;
 mod layout;
 mod local;
@@ -27,7 +28,7 @@ mod tapes;
 mod team;
 mod transport;
 
-pub use cost::{Cost, costs};
+pub use cost::{Attention, Cost, costs};
 pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
@@ -35,7 +36,7 @@ pub use measure::{Bench, Measured, Traced};
 pub use mesh::{Axis, Mesh, share};
 pub use placement::Placement;
 pub use plan::plan;
-pub use problem::Problem;
+pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use simulate::{Assumed, Priced, seconds};
 pub use team::Options;

@@ -16,10 +16,11 @@ use super::layout::Layout;
 use super::mesh::Axis;
 use super::placement::Placement;
 use super::planner::{Planner, Spread};
-use super::problem::Problem;
+use super::problem::{Problem, Recompute};
 use super::schedule::{Branch, Collective, Place, Schedule, Set, Work};
 use crate::model::Half;
 use mode_autograd::loss_rows;
+use std::collections::BTreeMap;
 
 /// The backbone's mesh.
 const HOME: usize = 0;
@@ -29,12 +30,15 @@ pub fn plan(problem: &Problem, layout: &Layout) -> Schedule {
     let mut step = Step { problem, planner: Planner::new(layout, problem.tokens(), problem.config.width) };
     for part in 0..problem.parts {
         step.planner.part = part;
-        let streams = step.forward();
-        step.backward(&streams);
+        let (y, inputs) = step.forward();
+        step.backward(&y, &inputs);
     }
     step.update();
     step.planner.finish()
 }
+
+/// What each half that is computed again read.
+type Inputs = BTreeMap<Place, Spread>;
 
 struct Step<'a> {
     problem: &'a Problem,
@@ -65,9 +69,9 @@ impl Step<'_> {
         branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen
     }
 
-    /// Whether a branch's layers are computed again in the backward pass.
-    fn again(&self, branch: Branch) -> bool {
-        self.problem.recompute[usize::from(branch != Branch::Backbone)]
+    /// How streams lie where branches meet.
+    fn along(&self) -> Placement {
+        if self.problem.merges_whole { Placement::Replicate } else { Placement::TOKENS }
     }
 
     /// Whether a gradient has to go back through a branch.
@@ -80,72 +84,81 @@ impl Step<'_> {
         block > 0 || self.problem.computes_frozen
     }
 
-    /// The last block's result, by tokens.
-    fn forward(&mut self) -> Spread {
+    /// The last block's result, and what the backward pass computes from again.
+    fn forward(&mut self) -> (Spread, Inputs) {
+        let mut inputs = Inputs::new();
         let x = self.planner.compute_one(HOME, Work::Embed, &[], Placement::Partial);
         let mut x = self.planner.reshard(&x, HOME, Placement::Replicate);
         let mut y = x.clone();
         for block in 0..self.problem.blocks {
-            y = self.block(block, &x);
+            y = self.block(block, &x, &mut inputs);
             if block + 1 < self.problem.blocks {
                 x = self.planner.reshard(&y, HOME, Placement::Replicate);
             }
         }
-        y
+        (y, inputs)
     }
 
-    /// Block `block` of the stream x: y by tokens.
-    fn block(&mut self, block: usize, x: &Spread) -> Spread {
-        let meshes = self.planner.layout.meshes.len();
-        let inputs: Vec<Spread> = (0..meshes).map(|mesh| self.planner.reshard(x, mesh, Placement::Replicate)).collect();
-        let mut merged = vec![self.planner.reshard(x, HOME, Placement::TOKENS)];
+    /// Block `block` of the stream x.
+    fn block(&mut self, block: usize, x: &Spread, inputs: &mut Inputs) -> Spread {
+        let along = self.along();
+        let meshes = 0..self.planner.layout.meshes.len();
+        let streams: Vec<Spread> = meshes.map(|mesh| self.planner.reshard(x, mesh, Placement::Replicate)).collect();
+        let mut merged = vec![self.planner.reshard(x, HOME, along)];
         for branch in self.branches() {
-            let f = self.branch(block, branch, &inputs[self.home(branch)]);
+            let f = self.branch(block, branch, &streams[self.home(branch)], inputs);
             merged.push(f);
         }
         // Receipts last: the backbone's own branch does not wait for an expert's.
-        let merged: Vec<Spread> =
-            merged.into_iter().map(|f| self.planner.reshard(&f, HOME, Placement::TOKENS)).collect();
+        let merged: Vec<Spread> = merged.into_iter().map(|f| self.planner.reshard(&f, HOME, along)).collect();
         let wants_x = self.wants_x(block);
         let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
         let work = Work::Merge { block, wants_x, wants };
-        self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), Placement::TOKENS)
+        self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), along)
     }
 
-    /// One branch's result, by tokens on its own mesh.
-    fn branch(&mut self, block: usize, branch: Branch, x: &Spread) -> Spread {
-        let mesh = self.home(branch);
+    /// One branch's result, on its own mesh.
+    fn branch(&mut self, block: usize, branch: Branch, x: &Spread, inputs: &mut Inputs) -> Spread {
         let places = self.places(block, branch);
+        let kept = self.is_walked(block, branch) && self.problem.recompute != Recompute::Nothing;
         let mut x = x.clone();
         for (i, &place) in places.iter().enumerate() {
-            let walked = self.is_walked(block, branch);
-            let wants_x = walked && (i > 0 || self.wants_x(block));
-            let work = Work::Forward { place, wants_x, again: walked && self.again(branch) };
-            let f = self.planner.compute_one(mesh, work, &[&x], Placement::Partial);
-            let last = i + 1 == places.len();
-            let joined = self.problem.config.out_norms;
-            let placement = if last && !joined { Placement::TOKENS } else { Placement::Replicate };
-            let f = self.planner.reshard(&f, mesh, placement);
-            x = match joined {
-                true => self.planner.compute_one(mesh, Work::Join(place), &[&x, &f], Placement::Replicate),
-                false => f,
-            };
+            let placement = if i + 1 == places.len() { self.along() } else { Placement::Replicate };
+            if kept {
+                inputs.insert(place, x.clone());
+            }
+            x = self.half(place, &x, placement, !kept);
         }
-        self.planner.reshard(&x, mesh, Placement::TOKENS)
+        x
+    }
+
+    /// Half a layer; its sum lies as `placement` says.
+    fn half(&mut self, place: Place, x: &Spread, placement: Placement, keeps: bool) -> Spread {
+        let mesh = self.home(place.branch);
+        let first = place.layer == 0 && place.half == Half::Attention;
+        let wants_x = self.is_walked(place.block, place.branch) && (!first || self.wants_x(place.block));
+        let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
+        if !self.problem.config.out_norms {
+            return self.planner.reshard(&f, mesh, placement);
+        }
+        let f = self.planner.reshard(&f, mesh, Placement::Replicate);
+        let y = self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
+        self.planner.reshard(&y, mesh, placement)
     }
 
     /// From the last block's result to all gradients.
-    fn backward(&mut self, y: &Spread) {
+    fn backward(&mut self, y: &Spread, inputs: &Inputs) {
         let mut dy = self.loss(y);
         for block in (0..self.problem.blocks).rev() {
-            let Some(dx) = self.block_backward(block, &dy) else { return };
+            let Some(dx) = self.block_backward(block, &dy, inputs) else { return };
             dy = dx;
         }
     }
 
-    /// The gradient of the last block's result, by tokens: logits of all words by chunks of tokens, each word on one device.
+    /// The gradient of the last block's result: logits of all words by chunks of tokens, each word on one device.
     fn loss(&mut self, y: &Spread) -> Spread {
-        let h = self.planner.compute_one(HOME, Work::FinalNorm, &[y], Placement::TOKENS);
+        let along = self.along();
+        let h = self.planner.compute_one(HOME, Work::FinalNorm, &[y], along);
         let h = self.planner.reshard(&h, HOME, Placement::Replicate);
         let dh = self.planner.room(HOME, Placement::Partial);
         let parts = self.planner.mesh(HOME).tensor;
@@ -159,19 +172,17 @@ impl Step<'_> {
             let stats = self.planner.collective(gather, Axis::Tensor, &stats, elements, Placement::Replicate);
             self.planner.compute_onto(Work::LossGradient { first, rows }, &[&h, &stats], &dh);
         }
-        let dh = self.planner.reshard(&dh, HOME, Placement::TOKENS);
-        self.planner.compute_one(HOME, Work::FinalNormBackward, &[&dh], Placement::TOKENS)
+        let dh = self.planner.reshard(&dh, HOME, along);
+        self.planner.compute_one(HOME, Work::FinalNormBackward, &[&dh], along)
     }
 
-    /// The gradient of a block's input, by tokens, from that of its result; none for the first block's.
-    fn block_backward(&mut self, block: usize, dy: &Spread) -> Option<Spread> {
+    /// The gradient of a block's input from that of its result; none for the first block's.
+    fn block_backward(&mut self, block: usize, dy: &Spread, inputs: &Inputs) -> Option<Spread> {
+        let along = self.along();
         let walked: Vec<Branch> = self.branches().into_iter().filter(|&branch| self.is_walked(block, branch)).collect();
-        let mut wanted = vec![Placement::TOKENS; walked.len()];
-        if self.wants_x(block) {
-            wanted.push(Placement::TOKENS);
-        }
+        let wanted = vec![along; walked.len() + usize::from(self.wants_x(block))];
         let mut made = self.planner.compute(HOME, Work::MergeBackward(block), &[dy], &wanted);
-        let mut terms = if self.wants_x(block) { made.split_off(walked.len()) } else { Vec::new() };
+        let mut terms = made.split_off(walked.len());
         // Experts elsewhere get theirs first, then every mesh goes on by itself.
         let sent: Vec<Option<Spread>> = walked
             .iter()
@@ -184,40 +195,71 @@ impl Step<'_> {
         let mut found = Vec::new();
         for ((branch, df), sent) in walked.into_iter().zip(made).zip(sent) {
             let df = sent.unwrap_or_else(|| self.planner.reshard(&df, HOME, Placement::Replicate));
-            found.extend(self.branch_backward(block, branch, df));
+            found.extend(self.branch_backward(block, branch, df, inputs));
         }
         for dx in found {
-            terms.push(self.planner.reshard(&dx, HOME, Placement::TOKENS));
+            terms.push(self.planner.reshard(&dx, HOME, along));
         }
         let terms: Vec<&Spread> = terms.iter().collect();
         match terms.as_slice() {
             [] => None,
             [one] => Some((*one).clone()),
-            all => Some(self.planner.compute_one(HOME, Work::Sum, all, Placement::TOKENS)),
+            all => Some(self.planner.compute_one(HOME, Work::Sum, all, along)),
         }
     }
 
     /// The gradient of what a branch read, on its mesh; none in the first block.
-    fn branch_backward(&mut self, block: usize, branch: Branch, df: Spread) -> Option<Spread> {
+    fn branch_backward(&mut self, block: usize, branch: Branch, df: Spread, inputs: &Inputs) -> Option<Spread> {
         let mesh = self.home(branch);
         let trained = self.is_trained(branch);
-        let again = self.again(branch);
         let mut g = df;
-        for (i, place) in self.places(block, branch).into_iter().enumerate().rev() {
+        let places = self.places(block, branch);
+        if self.problem.recompute == Recompute::Branches {
+            self.branch_again(&places, inputs);
+        }
+        for (i, place) in places.into_iter().enumerate().rev() {
             let wants_x = i > 0 || self.wants_x(block);
             if !wants_x && !trained {
                 return None;
+            }
+            if self.problem.recompute == Recompute::Halves
+                && let Some(x) = inputs.get(&place)
+            {
+                self.half_alone(place, x);
             }
             let df = match self.problem.config.out_norms {
                 true => self.planner.compute_one(mesh, Work::JoinBackward(place), &[&g], Placement::Replicate),
                 false => g.clone(),
             };
-            let dn = self.planner.compute_one(mesh, Work::Backward { place, again }, &[&df], Placement::Partial);
+            let dn = self.planner.compute_one(mesh, Work::Backward(place), &[&df], Placement::Partial);
             let dn = self.planner.reshard(&dn, mesh, Placement::Replicate);
             let wanted: &[Placement] = if wants_x { &[Placement::Replicate] } else { &[] };
             g = self.planner.compute(mesh, Work::NormBackward(place), &[&dn, &g], wanted).pop()?;
         }
         Some(g)
+    }
+
+    /// The forward pass of a whole branch, just before its backward pass.
+    fn branch_again(&mut self, places: &[Place], inputs: &Inputs) {
+        let [before @ .., last] = places else { return };
+        let Some(mut x) = inputs.get(&places[0]).cloned() else { return };
+        for &place in before {
+            x = self.half(place, &x, Placement::Replicate, true);
+        }
+        self.half_alone(*last, &x);
+    }
+
+    /// Half a layer whose sum nobody reads.
+    fn half_alone(&mut self, place: Place, x: &Spread) {
+        let mesh = self.home(place.branch);
+        let first = place.layer == 0 && place.half == Half::Attention;
+        let wants_x = !first || self.wants_x(place.block);
+        let work = Work::Forward { place, wants_x, keeps: true };
+        let f = self.planner.compute_one(mesh, work, &[x], Placement::Partial);
+        if self.problem.config.out_norms {
+            let f = self.planner.reshard(&f, mesh, Placement::Replicate);
+            self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
+        }
     }
 
     /// From gradients to new weights: terms are summed, norms exchanged, and every device steps what it has.

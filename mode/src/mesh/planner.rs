@@ -195,6 +195,10 @@ impl<'a> Planner<'a> {
     fn transfer(&mut self, x: &Spread, mesh: usize, placement: Placement) -> Spread {
         let partial = x.placement == Placement::Partial;
         let x = if partial { self.reshard(x, x.mesh, Placement::TOKENS) } else { x.clone() };
+        if placement == Placement::Replicate && self.mesh(mesh).tensor > 1 {
+            let own = self.transfer(&x, mesh, Placement::TOKENS);
+            return self.reshard(&own, mesh, Placement::Replicate);
+        }
         let mut to = Spread { mesh, placement, slots: Vec::new() };
         for receiver in self.mesh(mesh).devices() {
             let wanted = self.rows(mesh, receiver, placement);

@@ -23,13 +23,24 @@ pub struct Problem {
     pub parts: usize,
     /// Whether experts are trained, or gates alone.
     pub train_experts: bool,
-    /// Whether the backward pass computes again what the layers would have kept: the backbone's, the experts'.
-    pub recompute: [bool; 2],
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
     /// Whether the gradients of frozen weights are computed all the same, and gradients cross into the first block: what a program does
     /// that does not know of freezing, for comparisons.
     pub computes_frozen: bool,
-    /// Whether attention leaves out what its mask hides.
-    pub causal: bool,
+    /// Whether every device merges all tokens, and none only its own: what a program does that knows of all-reduces alone.
+    pub merges_whole: bool,
+}
+
+/// What is computed again in the backward pass, so that it need not be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// Nothing.
+    Nothing,
+    /// All of each half of a layer, whose input is kept: nothing is sent again.
+    Halves,
+    /// All of each branch of a block, whose input alone is kept: its all-reduces are made again.
+    Branches,
 }
 
 impl Problem {
@@ -43,9 +54,9 @@ impl Problem {
             length: train.length,
             parts: train.accumulate.max(1),
             train_experts,
-            recompute: [train.recompute; 2],
+            recompute: if train.recompute { Recompute::Halves } else { Recompute::Nothing },
             computes_frozen: false,
-            causal: true,
+            merges_whole: false,
         }
     }
 
@@ -120,8 +131,9 @@ impl Problem {
         };
         let number = layout.meshes.iter().position(|other| other == mesh).unwrap_or(0);
         let layers: usize = layout.experts_on(number).map(|expert| self.expert_layers[expert] * self.blocks).sum();
+        let set_of_gates = if self.merges_whole { Set::Replicated } else { Set::Partial };
         let gates =
-            if number == 0 && set == Set::Partial { self.blocks * self.branches() * (part.width + 1) } else { 0 };
+            if number == 0 && set == set_of_gates { self.blocks * self.branches() * (part.width + 1) } else { 0 };
         gates + if self.train_experts { layers * each } else { 0 }
     }
 

@@ -56,7 +56,7 @@ pub(super) struct Rank {
 #[derive(Default)]
 struct Step {
     slots: BTreeMap<Slot, Vec<Tensor>>,
-    halves: BTreeMap<Place, Kept>,
+    halves: BTreeMap<Place, HalfTapes>,
     joins: BTreeMap<Place, JoinTape>,
     merges: BTreeMap<usize, MergeTape>,
     norm: Option<NormTape>,
@@ -65,16 +65,6 @@ struct Step {
     gradients: Sum,
     /// Sum of all tokens' nll, and how many they are.
     loss: [f64; 2],
-}
-
-/// What is kept of half a layer.
-enum Kept {
-    Tapes(HalfTapes),
-    /// What its tapes are made of again.
-    Input {
-        x: Tensor,
-        wants_x: bool,
-    },
 }
 
 /// What a rank has to know of its place.
@@ -199,15 +189,13 @@ impl Rank {
         let windows = Windows { rotations: &self.shard.rotations, length: self.length };
         match work {
             Work::Embed => one(self.embed(entry.part, batch)?),
-            Work::Forward { place, wants_x, again } => {
+            Work::Forward { place, wants_x, keeps } => {
                 let x = self.read(entry, 0)?;
                 let layer = self.shard.layer(&place)?;
                 let adds = self.shard.position == 0 && layer.out_norm(place.half).is_none();
                 let (tapes, f) = HalfTapes::forward(layer, place.half, windows, &x, wants_x, adds)?;
-                if again {
-                    self.step.halves.insert(place, Kept::Input { x, wants_x });
-                } else if tapes.is_walked() {
-                    self.step.halves.insert(place, Kept::Tapes(tapes));
+                if keeps && tapes.is_walked() {
+                    self.step.halves.insert(place, tapes);
                 }
                 one(f)
             }
@@ -226,23 +214,14 @@ impl Rank {
                 let tape = take(self.step.joins.remove(&place), entry)?;
                 some(tape.backward(g, &mut self.step.gradients)?)
             }
-            Work::Backward { place, .. } => {
+            Work::Backward(place) => {
                 let g = self.read(entry, 0)?;
-                let tapes = match self.step.halves.remove(&place) {
-                    Some(Kept::Tapes(tapes)) => tapes,
-                    Some(Kept::Input { x, wants_x }) => {
-                        let layer = self.shard.layer(&place)?;
-                        HalfTapes::forward(layer, place.half, windows, &x, wants_x, false)?.0
-                    }
-                    None => return take(None, entry),
-                };
-                let dn = tapes.backward(g, &mut self.step.gradients)?;
-                self.step.halves.insert(place, Kept::Tapes(tapes));
-                some(dn)
+                let tapes = take(self.step.halves.get(&place), entry)?;
+                some(tapes.backward(g, &mut self.step.gradients)?)
             }
             Work::NormBackward(place) => {
                 let (dn, g) = (self.read(entry, 0)?, self.read(entry, 1)?);
-                let Some(Kept::Tapes(tapes)) = self.step.halves.remove(&place) else { return take(None, entry) };
+                let tapes = take(self.step.halves.remove(&place), entry)?;
                 some(tapes.norm_backward(dn, &g, &mut self.step.gradients)?)
             }
             Work::Merge { block, wants_x, wants: [backbone, experts] } => {

@@ -60,20 +60,15 @@ pub enum Work {
         place: Place,
         /// Whether the gradient of x will be wanted.
         wants_x: bool,
-        /// Whether only x is kept, for the backward pass to compute the rest again.
-        again: bool,
+        /// Whether the backward pass goes on from here, or from another time that it is computed.
+        keeps: bool,
     },
     /// x, f -> x + norm f.
     Join(Place),
     /// g -> df.
     JoinBackward(Place),
     /// g -> dn: gradients of the device's parts of matrices, and its term of that of the normed stream, if that is wanted.
-    Backward {
-        /// Where.
-        place: Place,
-        /// Whether the forward pass is computed again first.
-        again: bool,
-    },
+    Backward(Place),
     /// dn, g -> dx, if that is wanted; and the norm's own gradient.
     NormBackward(Place),
     /// x, f_bb, f_1 .. f_N -> y, of some tokens.

@@ -26,10 +26,10 @@ pub(super) struct Shard {
     /// On the backbone's mesh.
     pub(super) gates: Vec<Gate>,
     pub(super) rotations: Vec<Rotation>,
-    /// Where it stands along the tensor axis, and how many there are.
+    /// Where it stands along the tensor axis.
     pub(super) position: usize,
-    pub(super) tensor: usize,
     blocks: usize,
+    merges_whole: bool,
 }
 
 impl Shard {
@@ -72,7 +72,7 @@ impl Shard {
             blocks: problem.blocks,
             config,
             position,
-            tensor,
+            merges_whole: problem.merges_whole,
         };
         shard.silence()?;
         shard.set_trained(problem.train_experts || problem.computes_frozen);
@@ -118,12 +118,11 @@ impl Shard {
         let all: Vec<&Param> = match set {
             Set::Sharded => layers().flat_map(|layer| layer.projections().flat_map(|p| p.params())).collect(),
             Set::Replicated => layers().flat_map(stream_norms).flat_map(Norm::params).collect(),
-            Set::Partial => {
-                let heads = layers().flat_map(|layer| layer.attention.norm_params());
-                heads.chain(self.gates.iter().flat_map(Gate::params)).collect()
-            }
+            Set::Partial => layers().flat_map(|layer| layer.attention.norm_params()).collect(),
         };
-        all.into_iter().filter(|param| param.is_trained()).collect()
+        let set_of_gates = if self.merges_whole { Set::Replicated } else { Set::Partial };
+        let gates = self.gates.iter().flat_map(Gate::params).filter(|_| set == set_of_gates);
+        all.into_iter().chain(gates).filter(|param| param.is_trained()).collect()
     }
 
     /// The layer of a place.

@@ -4,27 +4,33 @@
 //! and the receiver's are free, and arrives after its bytes at the link's rate; a collective begins when its last device has come. Where devices share the
 //! cores of a machine, more devices than cores take turns: all go on at cores / computing devices of their speed.
 
-use super::cost::{Cost, costs};
+use super::cost::{Attention, Cost, costs};
 use super::hardware::{Hardware, Rates, Wire};
 use super::layout::Layout;
 use super::measure::Traced;
 use super::plan::plan;
 use super::problem::Problem;
-use super::schedule::{Action, Collective, Entry, Schedule};
+use super::schedule::{Action, Collective, Entry, Schedule, Work};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// What is assumed of the wire.
+/// What is assumed of the program. The default is this project's own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assumed {
-    /// Bytes of an element on the wire, where the schedule counts f32.
+    /// Bytes of an element on the wire.
     pub element_bytes: f64,
+    /// Whether a compiler makes norms, rotations, activations and sums part of products.
+    pub fuses: bool,
+    /// Whether AdamW's passes over weights, gradients and moments are counted.
+    pub optimizer: bool,
+    /// How attention is computed.
+    pub attention: Attention,
 }
 
 impl Default for Assumed {
     fn default() -> Self {
-        Self { element_bytes: 4.0 }
+        Self { element_bytes: 4.0, fuses: false, optimizer: true, attention: Attention::Fused }
     }
 }
 
@@ -35,19 +41,28 @@ pub struct Priced<'a> {
     /// What is priced.
     pub schedule: Arc<Schedule>,
     costs: Vec<Cost>,
+    assumed: Assumed,
 }
 
 impl<'a> Priced<'a> {
     /// The schedule of a problem on a layout, priced.
-    pub fn new(problem: &'a Problem, layout: &'a Layout) -> Self {
+    pub fn new(problem: &'a Problem, layout: &'a Layout, assumed: Assumed) -> Self {
         let schedule = Arc::new(plan(problem, layout));
-        let costs = costs(problem, layout, &schedule);
-        Self { problem, layout, schedule, costs }
+        let mut costs = costs(problem, layout, &schedule, assumed.attention);
+        if assumed.fuses {
+            costs.iter_mut().for_each(|cost| cost.fusable = 0.0);
+        }
+        if !assumed.optimizer {
+            let steps = |entry: &Entry| matches!(entry.action, Action::Compute(Work::Measure | Work::Update));
+            let of_optimizer = costs.iter_mut().zip(&schedule.entries).filter(|(_, entry)| steps(entry));
+            of_optimizer.for_each(|(cost, _)| *cost = Cost::default());
+        }
+        Self { problem, layout, schedule, costs, assumed }
     }
 
     /// What the step takes on `hardware`: when each entry begins and ends.
-    pub fn simulate(&self, hardware: &Hardware, assumed: Assumed) -> Traced {
-        let mut simulation = Simulation::new(self, hardware, assumed);
+    pub fn simulate(&self, hardware: &Hardware) -> Traced {
+        let mut simulation = Simulation::new(self, hardware);
         simulation.run();
         let seconds = simulation.spans.iter().flatten().map(|[_, ended]| *ended).fold(0.0, f64::max);
         Traced { schedule: self.schedule.clone(), spans: simulation.spans, seconds }
@@ -58,7 +73,7 @@ impl<'a> Priced<'a> {
 pub fn seconds(cost: &Cost, rates: &Rates) -> f64 {
     cost.matmul / rates.matmul_flop_per_second
         + cost.attention / rates.attention_flop_per_second
-        + cost.bytes / rates.bytes_per_second
+        + (cost.bytes + cost.fusable) / rates.bytes_per_second
         + cost.launches * rates.launch_seconds
 }
 
@@ -94,7 +109,6 @@ enum Next {
 struct Simulation<'a> {
     priced: &'a Priced<'a>,
     hardware: &'a Hardware,
-    assumed: Assumed,
     /// Each device's rates and entries, with what those cost, and how far it has come.
     rates: Vec<&'a Rates>,
     entries: Vec<Vec<(&'a Entry, &'a Cost)>>,
@@ -119,7 +133,7 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(priced: &'a Priced<'a>, hardware: &'a Hardware, assumed: Assumed) -> Self {
+    fn new(priced: &'a Priced<'a>, hardware: &'a Hardware) -> Self {
         let count = priced.schedule.devices;
         let mut entries: Vec<Vec<(&Entry, &Cost)>> = vec![Vec::new(); count];
         for (entry, cost) in priced.schedule.entries.iter().zip(&priced.costs) {
@@ -129,7 +143,6 @@ impl<'a> Simulation<'a> {
         Self {
             priced,
             hardware,
-            assumed,
             rates: meshes.flat_map(|(number, mesh)| vec![hardware.rates(number); mesh.size()]).collect(),
             entries,
             place: vec![0; count],
@@ -192,7 +205,9 @@ impl<'a> Simulation<'a> {
 
     /// Seconds of bytes on a link.
     fn on_wire(&self, wire: Option<Wire>, elements: f64) -> [f64; 2] {
-        wire.map_or([0.0; 2], |wire| [elements * self.assumed.element_bytes / wire.bytes_per_second, wire.seconds])
+        wire.map_or([0.0; 2], |wire| {
+            [elements * self.priced.assumed.element_bytes / wire.bytes_per_second, wire.seconds]
+        })
     }
 
     fn go_on(&mut self, device: usize) {
@@ -277,6 +292,7 @@ fn collective_elements(kind: Collective, count: usize, elements: usize) -> usize
 
 #[cfg(test)]
 mod tests {
+    use super::super::problem::Recompute;
     use super::*;
     use crate::model::Config;
 
@@ -299,9 +315,9 @@ mod tests {
             length: 16,
             parts: 1,
             train_experts: true,
-            recompute: [false; 2],
+            recompute: Recompute::Nothing,
             computes_frozen: false,
-            causal: true,
+            merges_whole: false,
         }
     }
 
@@ -329,7 +345,7 @@ mod tests {
     fn time(layout: &str, hardware: &Hardware) -> f64 {
         let problem = problem();
         let layout = Layout::named(layout, 2).expect("a layout");
-        Priced::new(&problem, &layout).simulate(hardware, Assumed::default()).seconds
+        Priced::new(&problem, &layout, Assumed::default()).simulate(hardware).seconds
     }
 
     #[test]
