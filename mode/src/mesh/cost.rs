@@ -2,9 +2,10 @@
 //! that everything else moves, launches.
 //!
 //! T tokens of windows of S on a device that has 1 / n of a layer's matrices; d, f, q, kv the widths of stream, hidden layer, queries,
-//! keys. A product `[T, a] x [a, b]` is 2 T a b, its two gradients 2 T a b each; attention's two products are 4 q T pairs / S, its
-//! gradients 2.5 times that where scores are computed again, else twice. A frozen matrix has no gradient of its own, unless a problem says that
-//! nothing is left out. `tests/mesh_cost.rs` holds all this against what the kernels themselves say that they were launched for.
+//! keys. A product `[T, a] x [a, b]` is 2 T a b, its two gradients 2 T a b each; attention's two products are 4 q T S, of the
+//! full square of scores, as the kernels count it too; its gradients 2.5 times that where scores are computed again, else twice. A
+//! frozen matrix has no gradient of its own, unless a problem says that nothing is left out. `tests/mesh.rs` holds all this against what
+//! the kernels themselves say that they were launched for.
 
 use super::layout::Layout;
 use super::mesh::{Axis, share};
@@ -61,9 +62,9 @@ impl Cost {
 /// How attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attention {
-    /// Without what the mask hides, and with its scores computed again in the backward pass: this project's kernels.
+    /// Its scores are computed again in the backward pass: this project's kernels.
     Fused,
-    /// As two products of whole squares, of which all is kept.
+    /// As two products, of which all is kept.
     Products,
 }
 
@@ -173,25 +174,8 @@ impl<'a> Device<'a> {
     }
 
     /// FLOP of attention's two products.
-    fn attention(&self, place: Place) -> f64 {
-        let length = self.problem.length;
-        let per_block = self.problem.layers(None);
-        let layer = match place.branch {
-            Branch::Backbone => place.layer,
-            Branch::Expert(expert) => {
-                let own = self.problem.layers(Some(expert));
-                per_block - (own - place.layer).min(per_block)
-            }
-        };
-        let seen = match self.config.window(place.block * per_block + layer) {
-            Some(window) => window.min(length),
-            None => length,
-        };
-        let pairs = match self.attention {
-            Attention::Fused => (length - seen) * seen + seen * (seen + 1) / 2,
-            Attention::Products => length * length,
-        };
-        4.0 * self.widths().0 * self.tokens * pairs as f64 / length as f64
+    fn attention(&self) -> f64 {
+        4.0 * self.widths().0 * self.tokens * self.problem.length as f64
     }
 
     fn forward(&self, place: Place) -> Cost {
@@ -199,7 +183,7 @@ impl<'a> Device<'a> {
         let norm = Cost::fused(1.0, 2.0, t * d);
         let matmul = Cost { matmul: self.products(place.half), ..Cost::default() };
         norm.plus(matmul).plus(self.between(place.half, false)).plus(Cost {
-            attention: if place.half == Half::Attention { self.attention(place) } else { 0.0 },
+            attention: if place.half == Half::Attention { self.attention() } else { 0.0 },
             ..Cost::default()
         })
     }
@@ -210,8 +194,16 @@ impl<'a> Device<'a> {
         match half {
             Half::Attention => {
                 let turned = if self.config.ropes.is_empty() { 0.0 } else { 1.0 };
-                let products = if self.config.family.names.inputs.len() == 1 { 2.0 } else { 4.0 };
-                Cost::fused(products + 1.0 + 2.0 * turned, 2.0 * turned, t * (q + kv))
+                // One product for all three is taken apart.
+                let fused = self.config.family.names.inputs.len() == 1;
+                let products = if fused { 5.0 } else { 4.0 };
+                let apart = Cost::fused(0.0, if fused { 2.0 } else { 0.0 }, t * (q + 2.0 * kv));
+                let norms = if self.config.head_norms {
+                    Cost::fused(2.0, if backward { 3.0 } else { 2.0 }, t * (q + kv))
+                } else {
+                    Cost::default()
+                };
+                Cost::fused(products + 1.0 + 2.0 * turned, 2.0 * turned, t * (q + kv)).plus(apart).plus(norms)
             }
             Half::FeedForward => {
                 let gated = self.config.gated();
@@ -231,8 +223,24 @@ impl<'a> Device<'a> {
         let gradients = if self.is_trained(place) { 2.0 } else { 1.0 };
         let matmul = Cost { matmul: gradients * self.products(place.half), ..Cost::default() };
         let again = if self.attention == Attention::Fused { 2.5 } else { 2.0 };
-        let attention = if place.half == Half::Attention { again * self.attention(place) } else { 0.0 };
-        matmul.plus(self.between(place.half, true)).plus(Cost { attention, ..Cost::default() })
+        let attention = if place.half == Half::Attention { again * self.attention() } else { 0.0 };
+        let biases = if self.is_trained(place) { self.biases(place.half) } else { Cost::default() };
+        matmul.plus(biases).plus(self.between(place.half, true)).plus(Cost { attention, ..Cost::default() })
+    }
+
+    /// Gradients of a half's biases: sums over rows.
+    fn biases(&self, half: Half) -> Cost {
+        let (d, f, (q, kv)) = (self.config.width as f64, self.config.hidden as f64, self.widths());
+        let has = self.config.biases;
+        let of = |there: bool, launches: f64, widths: f64| match there {
+            true => Cost::fused(launches, 1.0, self.tokens * widths),
+            false => Cost::default(),
+        };
+        let up = if self.config.gated() { 2.0 } else { 1.0 };
+        match half {
+            Half::Attention => of(has.inputs, 3.0, q + 2.0 * kv).plus(of(has.output, 1.0, d)),
+            Half::FeedForward => of(has.feed_forward, up + 1.0, up * f + d),
+        }
     }
 
     fn norm_backward(&self, dx: bool, dw: bool, elements: f64) -> Cost {

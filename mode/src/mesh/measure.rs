@@ -6,7 +6,7 @@ use super::rank::Batch;
 use super::schedule::{Action, Schedule};
 use super::team::{Options, Stepped, Team};
 use crate::Error;
-use crate::model::{Model, Trained};
+use crate::model::Model;
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::Device;
 use serde::Serialize;
@@ -77,15 +77,14 @@ impl Bench {
     /// # Errors
     /// Bad input, or a method that trains no experts.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
-        let Prepared { model, trained, mixture } = crate::train::prepare(recipe, &Device::cpu())?;
-        let problem = problem(&model, trained, &recipe.train)?;
+        let Prepared { model, mixture } = crate::train::prepare(recipe, &Device::cpu())?;
+        let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?;
+        let problem = Problem { parts: recipe.train.accumulate.max(1), ..problem };
         let Some(mut mixture) = mixture else {
             return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
         };
-        let batch = |step| {
-            let windows = Arc::new(mixture.batch(recipe.train.batch));
-            Batch { windows, rate: recipe.train.rate(step) }
-        };
+        let batch =
+            |step| Batch { windows: Arc::new(mixture.batch(recipe.train.batch)), rate: recipe.train.rate(step) };
         let batches = (1..=recipe.train.steps).map(batch).collect();
         let experts = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
         Ok(Self { model, problem, batches, train: recipe.train.clone(), experts })
@@ -132,7 +131,7 @@ impl Bench {
         let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<Stepped>);
         for (number, batch) in self.batches.iter().enumerate() {
-            let stepped = team.step(batch)?;
+            let stepped = team.take(batch)?;
             if let Some(value) = [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
                 return Err(Error::NotFinite { step: number as u64 + 1, loss: value });
             }
@@ -184,19 +183,4 @@ impl Traced {
         };
         self.spans.iter().enumerate().map(device).collect()
     }
-}
-
-/// A model and what is trained of it, in numbers.
-///
-/// # Errors
-/// A method that trains no experts, or f16.
-pub(crate) fn problem(model: &Model, trained: Trained, train: &TrainSettings) -> Result<Problem, Error> {
-    let wrong = |what: &str| Err(Error::Setting(what.into()));
-    if !matches!(trained, Trained::Experts | Trained::Gates) {
-        return wrong("meshes train experts and gates beside a frozen backbone; take method \"expert\" or \"compose\"");
-    }
-    if model.mixed {
-        return wrong("meshes compute in f32; set train.precision = \"f32\"");
-    }
-    Ok(Problem::new(model, train, trained == Trained::Experts))
 }

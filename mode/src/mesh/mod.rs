@@ -39,5 +39,5 @@ pub use plan::plan;
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use simulate::{Assumed, Priced, seconds};
-pub use team::Options;
+pub use team::{Options, Stepped, Team};
 pub use transport::{Message, PATIENCE, Transport};

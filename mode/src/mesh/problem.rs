@@ -3,8 +3,9 @@
 use super::layout::Layout;
 use super::mesh::{Axis, Mesh};
 use super::schedule::Set;
-use crate::model::{Config, Model};
-use crate::train::TrainSettings;
+use crate::Error;
+use crate::model::{Config, Expert, Gate, Model};
+use mode_autograd::Param;
 
 /// Sizes of a model with experts, of a batch, and what is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,20 +45,32 @@ pub enum Recompute {
 }
 
 impl Problem {
-    /// That of a model as a recipe trains it.
-    pub(crate) fn new(model: &Model, train: &TrainSettings, train_experts: bool) -> Self {
-        Self {
+    /// Steps of `windows` windows of `length` predicted tokens on a model, of which experts and gates are trained, or gates alone.
+    ///
+    /// # Errors
+    /// A model without experts, one of which something else is trained, or one in mixed precision.
+    pub fn new(model: &Model, windows: usize, length: usize) -> Result<Self, Error> {
+        let wrong = |what: &str| Err(Error::Setting(what.into()));
+        let experts = model.experts.iter().flat_map(Expert::params).any(Param::is_trained);
+        let gates = model.gates.iter().flat_map(Gate::params).any(|param| param.is_trained());
+        if !gates || model.has_lora() || model.backbone.params().any(Param::is_trained) {
+            return wrong("meshes train experts and gates beside a frozen backbone: method \"expert\" or \"compose\"");
+        }
+        if model.mixed {
+            return wrong("meshes compute in f32; set train.precision = \"f32\"");
+        }
+        Ok(Self {
             config: model.backbone.config.clone(),
             blocks: model.gates.len(),
             expert_layers: model.experts.iter().map(|expert| expert.info.layers_per_block).collect(),
-            windows: train.batch,
-            length: train.length,
-            parts: train.accumulate.max(1),
-            train_experts,
-            recompute: if train.recompute { Recompute::Halves } else { Recompute::Nothing },
+            windows,
+            length,
+            parts: 1,
+            train_experts: experts,
+            recompute: if model.recompute { Recompute::Halves } else { Recompute::Nothing },
             computes_frozen: false,
             merges_whole: false,
-        }
+        })
     }
 
     /// Branches of a block, the backbone's among them.

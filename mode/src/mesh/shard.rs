@@ -29,6 +29,7 @@ pub(super) struct Shard {
     /// Where it stands along the tensor axis.
     pub(super) position: usize,
     blocks: usize,
+    train_experts: bool,
     merges_whole: bool,
 }
 
@@ -72,6 +73,7 @@ impl Shard {
             blocks: problem.blocks,
             config,
             position,
+            train_experts: problem.train_experts,
             merges_whole: problem.merges_whole,
         };
         shard.silence()?;
@@ -114,7 +116,8 @@ impl Shard {
 
     /// What is trained, by what its gradient is along the tensor axis.
     pub(super) fn trained(&self, set: Set) -> Vec<&Param> {
-        let layers = || self.experts.values().flat_map(|expert| expert.blocks.iter().flatten());
+        let experts = || self.experts.values().filter(|_| self.train_experts);
+        let layers = || experts().flat_map(|expert| expert.blocks.iter().flatten());
         let all: Vec<&Param> = match set {
             Set::Sharded => layers().flat_map(|layer| layer.projections().flat_map(|p| p.params())).collect(),
             Set::Replicated => layers().flat_map(stream_norms).flat_map(Norm::params).collect(),

@@ -26,10 +26,44 @@ pub struct Options {
     pub link: Option<Link>,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { threads: 1, link: None }
+    }
+}
+
 /// Devices that step together; dropped, they end.
-pub(super) struct Team {
+///
+/// ```
+/// use mode::mesh::{Layout, Options, Problem, Team};
+/// use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained};
+/// use mode_autograd::AdamWSettings;
+/// use mode_tensor::Device;
+///
+/// let shape = Config { vocabulary: 64, width: 16, hidden: 32, layers: 2, heads: 2, kv_heads: 2, head_width: 8, positions: 16, tied: true,
+///     ..Config::default() };
+/// let cpu = Device::cpu();
+/// let backbone = Backbone::random(shape, &cpu, &mut Random::new(1))?;
+/// let expert = Expert::new(&backbone, ExpertInfo::new("code", "code", "", 2, 1)?, ExpertInit::Random, &mut Random::new(2))?;
+/// let gates = (0..2).map(|block| Gate::with_share(&cpu, block, 16, 0.5)).collect::<Result<_, _>>()?;
+/// let model = Model::with_experts(backbone, vec![expert], gates)?;
+/// model.set_trained(Trained::Experts);
+///
+/// // The backbone on two devices, its expert on a third.
+/// let layout = Layout::read("2+1", &["code".to_string()])?;
+/// let problem = Problem::new(&model, 2, 8)?;
+/// let devices = [Device::cpu(), Device::cpu(), Device::cpu()];
+/// let mut team = Team::new(&model, &problem, &layout, &devices, AdamWSettings::default(), &Options::default())?;
+/// let windows = vec![vec![7; 9], vec![5; 9]];
+/// let first = team.step(windows.clone(), 1e-2)?.loss;
+/// assert!(team.step(windows, 1e-2)?.loss < first);
+/// # Ok::<(), mode::Error>(())
+/// ```
+pub struct Team {
     members: Vec<Member>,
     pub(super) schedule: Arc<Schedule>,
+    /// How many windows a step takes, and how many tokens each predicts.
+    windows: [usize; 2],
 }
 
 struct Member {
@@ -39,21 +73,23 @@ struct Member {
 }
 
 /// What all devices found in a step.
-pub(super) struct Stepped {
-    pub(super) loss: f32,
-    pub(super) gradient_norm: f32,
+pub struct Stepped {
+    /// The loss before it.
+    pub loss: f32,
+    /// The norm of the gradient over all devices, before clipping.
+    pub gradient_norm: f32,
     /// From the first entry's beginning to the last one's end.
-    pub(super) seconds: f64,
+    pub seconds: f64,
     /// For each device when each of its entries began and ended, in seconds from the step's beginning.
-    pub(super) spans: Vec<Vec<[f64; 2]>>,
+    pub spans: Vec<Vec<[f64; 2]>>,
 }
 
 impl Team {
-    /// Cuts `model` for the devices of a layout, one of `devices` for each.
+    /// Cuts `model`, which may be on another device, for the devices of a layout, one of `devices` for each.
     ///
     /// # Errors
-    /// What a device reports, or threads that can't be had.
-    pub(super) fn new(
+    /// A layout that can't share out the problem or has other devices, what a device reports, or threads that can't be had.
+    pub fn new(
         model: &Model,
         problem: &Problem,
         layout: &Layout,
@@ -61,6 +97,11 @@ impl Team {
         settings: AdamWSettings,
         options: &Options,
     ) -> Result<Self, Error> {
+        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        if devices.len() != layout.devices() {
+            let (wanted, found) = (layout.devices(), devices.len());
+            return Err(Error::Setting(format!("layout {} has {wanted} devices, and there are {found}", layout.name)));
+        }
         let schedule = Arc::new(super::plan(problem, layout));
         let names = (0..layout.devices()).map(|device| device_name(layout, device)).collect();
         let ends = local(names, options.link, PATIENCE);
@@ -71,14 +112,24 @@ impl Team {
             let rank = (seat, device.clone(), shard, Box::new(end) as Box<dyn Transport + Send>, settings);
             members.push(Member::new(rank, schedule.clone(), options.threads)?);
         }
-        Ok(Self { members, schedule })
+        Ok(Self { members, schedule, windows: [problem.windows, problem.length] })
     }
 
-    /// One step of all.
+    /// One step of all on these windows, the last of whose ids is only predicted.
     ///
     /// # Errors
-    /// What went wrong on the first device where something did.
-    pub(super) fn step(&mut self, batch: &Batch) -> Result<Stepped, Error> {
+    /// Other windows than the problem's, or what went wrong on the first device where something did.
+    pub fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+        self.take(&Batch { windows: Arc::new(windows), rate })
+    }
+
+    pub(super) fn take(&mut self, batch: &Batch) -> Result<Stepped, Error> {
+        let [windows, length] = self.windows;
+        if batch.windows.len() != windows || batch.windows.iter().any(|window| window.len() != length + 1) {
+            return Err(Error::Setting(format!(
+                "a step takes {windows} windows of {length} predicted tokens and one more"
+            )));
+        }
         for member in &self.members {
             // One that has ended has left the reason.
             let _ = member.batches.send(batch.clone());

@@ -92,10 +92,9 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     made
 }
 
-/// A recipe's model, what is trained of it, and its data, for whoever steps it in a way of its own.
+/// A recipe's model, and its data, for whoever steps it in a way of its own.
 pub(crate) struct Prepared {
     pub(crate) model: Model,
-    pub(crate) trained: Trained,
     /// None where there are no steps.
     pub(crate) mixture: Option<Mixture>,
 }
@@ -106,8 +105,8 @@ pub(crate) struct Prepared {
 /// Bad input.
 pub(crate) fn prepare(recipe: &Recipe, device: &Device) -> Result<Prepared, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let Opened { model, trained, mixture, .. } = Opened::new(recipe, &task, device)?;
-    Ok(Prepared { model, trained, mixture })
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device)?;
+    Ok(Prepared { model, mixture })
 }
 
 /// What a recipe reads, and makes of it before the first step.
