@@ -2,7 +2,8 @@
 
 use super::print_json;
 use crate::Error;
-use crate::mesh::{Bench, Layout, Link, Measured, Options};
+use crate::files;
+use crate::mesh::{Assumed, Bench, Hardware, Layout, Link, Measured, Options, Priced, bytes_by_link, fig4, timeline};
 use crate::train::Recipe;
 use mode_tensor::Device;
 use std::path::PathBuf;
@@ -18,6 +19,52 @@ pub(crate) struct Arguments {
 enum Command {
     /// Take a recipe's steps on one or several layouts, and compare losses, times, bytes and idle shares
     Run(Run),
+    /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
+    Show(Show),
+    /// Predict a figure of the paper with the planner and the simulator
+    Simulate(Simulate),
+}
+
+/// A step to draw.
+#[derive(clap::Args)]
+struct Show {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+    /// The layout
+    #[arg(long)]
+    mesh: String,
+    /// Simulate the step on this hardware, a TOML file, in place of taking it
+    #[arg(long)]
+    hardware: Option<PathBuf>,
+    /// The file to make
+    #[arg(long, default_value = "step.svg")]
+    out: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    force: bool,
+    /// Emulate a link on which a device sends so many bytes a second
+    #[arg(long, value_name = "BYTES_PER_SECOND")]
+    link: Option<f64>,
+    /// Change a setting of the recipe: key=value or table.key=value
+    #[arg(long)]
+    set: Vec<String>,
+}
+
+/// A figure.
+#[derive(clap::Args)]
+struct Simulate {
+    /// The paper's figure: fig4
+    #[arg(value_parser = ["fig4"])]
+    figure: String,
+    /// Draw it into this file as well, an SVG
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Replace a file that exists
+    #[arg(long)]
+    force: bool,
+    /// Print one object of JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// A recipe and the layouts that it is run on.
@@ -54,6 +101,8 @@ struct Run {
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Run(arguments) => run(arguments),
+        Command::Show(arguments) => show(arguments),
+        Command::Simulate(arguments) => simulate(&arguments),
     }
 }
 
@@ -104,4 +153,67 @@ fn print(found: &[Measured]) {
             apart
         );
     }
+}
+
+/// Steps of which the fastest is drawn.
+const DRAWN: u64 = 5;
+
+fn show(arguments: Show) -> Result<(), Error> {
+    if !arguments.force {
+        files::refuse_existing_file(&arguments.out)?;
+    }
+    let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
+    recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
+    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let layout = Layout::read(&arguments.mesh, bench.experts())?;
+    bench.problem().check(&layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
+    let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
+    let (traced, how) = match &arguments.hardware {
+        Some(file) => {
+            let hardware = Hardware::read(file)?;
+            let traced = Priced::new(bench.problem(), &layout, Assumed::default()).simulate(&hardware);
+            (traced, format!("simulated on {}", hardware.name))
+        }
+        None => {
+            let options = Options { link, ..Options::default() };
+            let devices = |count: usize| Ok((0..count).map(|_| Device::cpu()).collect());
+            let found = bench.measure(std::slice::from_ref(&layout), 1, &devices, &options)?;
+            let traced = found.into_iter().next().and_then(|measured| measured.fastest);
+            let traced = traced.ok_or_else(|| Error::Setting("no step was taken".into()))?;
+            let over = link.map_or_else(String::new, |link| {
+                format!(" over an emulated link of {:.3} GB/s", link.bytes_per_second / 1e9)
+            });
+            (traced, format!("measured on CPU devices of one thread each{over}"))
+        }
+    };
+    let title = format!("One step of layout {}: {:.1} ms, {how}", layout.name, 1e3 * traced.seconds);
+    files::write(&arguments.out, timeline(&traced, &layout, bench.experts(), &title))?;
+    say!("{title}");
+    for (device, busy) in traced.busy().into_iter().enumerate() {
+        let mesh = layout.mesh_of(device);
+        say!("{:14} device {device}  idle {:.1} %", mesh.name, 100.0 * (1.0 - busy));
+    }
+    for (from, to, bytes) in bytes_by_link(&traced, &layout) {
+        say!("{from} to {to}: {:.3} MB", bytes as f64 / 1e6);
+    }
+    say!("written  {}", arguments.out.display());
+    Ok(())
+}
+
+fn simulate(arguments: &Simulate) -> Result<(), Error> {
+    let figure = fig4::figure().map_err(Error::Setting)?;
+    if let Some(out) = &arguments.out {
+        if !arguments.force {
+            files::refuse_existing_file(out)?;
+        }
+        files::write(out, fig4::plot(&figure).map_err(|what| Error::content(out, what))?)?;
+    }
+    if arguments.json {
+        return print_json(&figure);
+    }
+    say!("{}", fig4::words(&figure));
+    if let Some(out) = &arguments.out {
+        say!("written  {}", out.display());
+    }
+    Ok(())
 }

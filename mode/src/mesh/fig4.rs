@@ -6,6 +6,12 @@
 //! frozen weights too, and recomputes under MPMD; ours, which leaves out what freezing allows, is predicted beside it with the same
 //! numbers.
 
+mod plot;
+mod words;
+
+pub use plot::plot;
+pub use words::words;
+
 use super::cost::Attention;
 use super::hardware::{Hardware, Rates, Wire};
 use super::layout::Layout;
@@ -176,7 +182,7 @@ pub struct Predicted {
 /// The figure, predicted.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
-    /// From the 17 points of SPMD and MPMD... of which all but SPMD-pjit's are fitted together.
+    /// To the 17 points of SPMD and MPMD together.
     pub fitted: Fitted,
     /// The bandwidth with which SPMD-pjit's points are met, by the same efficiency.
     pub pjit_bandwidth: f64,
@@ -311,16 +317,13 @@ mod tests {
     #[test]
     fn the_figure_is_met() {
         let figure = figure().expect("layouts");
-        eprintln!(
-            "{:?} pjit {} rms {} pjit {} left {:?} signs {:?}",
-            figure.fitted, figure.pjit_bandwidth, figure.rms, figure.pjit_rms, figure.left_out, figure.signs
-        );
-        for p in &figure.points {
-            eprintln!(
-                "{}{} {:?} paper {} authors {:.0} ours {:.0}",
-                p.point.panel, p.point.x, p.point.program, p.point.paper, p.authors, p.ours
-            );
-        }
-        assert!(figure.rms < 0.05);
+        assert!(figure.rms <= 0.05 && figure.pjit_rms <= 0.05, "{} {}", figure.rms, figure.pjit_rms);
+        assert!(figure.signs[0] >= 7 && figure.signs[1] == 9, "{:?}", figure.signs);
+        assert!(figure.left_out.iter().all(|(_, error)| *error < 0.08), "{:?}", figure.left_out);
+        // What freezing allows can only help, and a chip is no faster than its data sheet.
+        assert!(figure.points.iter().all(|point| point.ours < point.authors) && figure.fitted.efficiency < 1.0);
+        let svg = plot(&figure).expect("a drawing");
+        assert_eq!(svg.matches("<circle").count(), figure.points.len());
+        assert!(words(&figure).contains("chosen with the figure's numbers seen"));
     }
 }

@@ -26,6 +26,7 @@ mod shard;
 mod simulate;
 mod tapes;
 mod team;
+mod timeline;
 mod transport;
 
 pub use cost::{Attention, Cost, costs};
@@ -40,4 +41,5 @@ pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use simulate::{Assumed, Priced, seconds};
 pub use team::{Options, Stepped, Team};
+pub use timeline::{bytes_by_link, timeline};
 pub use transport::{Message, PATIENCE, Transport};

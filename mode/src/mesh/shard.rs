@@ -176,7 +176,7 @@ impl Cut {
         let inputs = &config.family.names.inputs;
         let fused = inputs.len() == 1 && name.contains(inputs[0]);
         let rows = if own_rows == rows {
-            vec![0..rows]
+            std::iter::once(0..rows).collect()
         } else if fused {
             // Queries, keys and values one above the other.
             let (q, kv) = (config.heads * config.head_width, config.kv_heads * config.head_width);

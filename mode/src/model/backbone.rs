@@ -6,10 +6,10 @@ use super::init::{Random, Start, stream_start};
 use super::layer::Layer;
 use super::norm::Norm;
 use super::rope::Rope;
-use super::weights::{self, Maker, Rule, Source, Weights};
+use super::weights::{self, Cutting, Maker, Rule, Source, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, Dtype, Rotation, SafeTensors, Tensor};
+use mode_tensor::{Device, Dtype, Rotation, SafeTensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -186,11 +186,7 @@ impl Backbone {
     }
 
     /// A part of this decoder, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
-    pub(crate) fn part(
-        config: Config,
-        device: &Device,
-        cut: &dyn Fn(&str, &[usize]) -> Result<Tensor, Error>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn part(config: Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
         Self::build(&config, device, Weights::Cut(cut))?.turning(config)
     }
 

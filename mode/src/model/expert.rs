@@ -6,10 +6,10 @@ use super::family::Names;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
-use super::weights::{self, Maker, Rule, Weights};
+use super::weights::{self, Cutting, Maker, Rule, Weights};
 use crate::{Error, files, memory};
 use mode_autograd::Param;
-use mode_tensor::{Device, SafeTensors, Tensor};
+use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -198,12 +198,7 @@ impl Expert {
     }
 
     /// A part of this expert, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
-    pub(crate) fn part(
-        &self,
-        config: &Config,
-        device: &Device,
-        cut: &dyn Fn(&str, &[usize]) -> Result<Tensor, Error>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn part(&self, config: &Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
         Self::build(config, device, self.info.clone(), Weights::Cut(cut), Start::Constant(0.0), &self.prefix)
     }
 

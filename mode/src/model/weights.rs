@@ -55,13 +55,16 @@ pub(crate) enum Weights<'a> {
     /// By a rule: the values of the parameter of this name and shape.
     Rule(&'a Rule),
     /// What another model's parameter of this name and a part's shape is cut to.
-    Cut(&'a dyn Fn(&str, &[usize]) -> Result<Tensor, Error>),
+    Cut(&'a Cutting<'a>),
     /// None: only names and shapes are noted, as a file would have them.
     Listed(&'a mut Vec<(String, Vec<usize>)>, &'a Names),
 }
 
 /// A parameter's values by its name and its shape.
 pub type Rule = dyn Fn(&str, &[usize]) -> Vec<f32>;
+
+/// What a whole parameter of this name is cut to for a part of this shape.
+pub(crate) type Cutting<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor, Error> + 'a;
 
 /// Makes parameters one after the other.
 pub(crate) struct Maker<'a> {
