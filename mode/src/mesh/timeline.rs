@@ -17,8 +17,8 @@ const GAP: f64 = 0.4;
 /// What a box shows.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    Backbone,
-    Expert(usize),
+    /// A branch, forward or backward.
+    Branch(Branch, bool),
     Merge,
     Head,
     Optimizer,
@@ -28,16 +28,13 @@ enum Kind {
 
 impl Kind {
     fn of(action: &Action) -> Self {
-        let place = |place: &Place| match place.branch {
-            Branch::Backbone => Self::Backbone,
-            Branch::Expert(expert) => Self::Expert(expert),
-        };
+        let place = |place: &Place, backward| Self::Branch(place.branch, backward);
         match action {
             Action::Collective { .. } => Self::Collective,
             Action::Send { .. } | Action::Receive { .. } => Self::Waiting,
             Action::Compute(work) => match work {
-                Work::Forward { place: at, .. } => place(at),
-                Work::Join(at) | Work::JoinBackward(at) | Work::Backward(at) | Work::NormBackward(at) => place(at),
+                Work::Forward { place: at, .. } | Work::Join(at) => place(at, false),
+                Work::JoinBackward(at) | Work::Backward(at) | Work::NormBackward(at) => place(at, true),
                 Work::Merge { .. } | Work::MergeBackward(_) | Work::Slice { .. } | Work::Sum => Self::Merge,
                 Work::Embed
                 | Work::FinalNorm
@@ -50,10 +47,12 @@ impl Kind {
     }
 
     fn colour(self) -> &'static str {
-        const EXPERTS: [&str; 6] = ["#e08a2e", "#c9a227", "#b5651d", "#d4746a", "#a86fb0", "#7d8f3a"];
+        const BACKBONE: [&str; 2] = ["#7fa8d1", "#3b6ea5"];
+        const EXPERTS: [[&str; 2]; 4] =
+            [["#f2b872", "#d97f1f"], ["#e3cb6d", "#b38f12"], ["#e6a29b", "#c4574b"], ["#cba6d1", "#93579c"]];
         match self {
-            Self::Backbone => "#3b6ea5",
-            Self::Expert(expert) => EXPERTS[expert % EXPERTS.len()],
+            Self::Branch(Branch::Backbone, backward) => BACKBONE[usize::from(backward)],
+            Self::Branch(Branch::Expert(expert), backward) => EXPERTS[expert % EXPERTS.len()][usize::from(backward)],
             Self::Merge => "#4f9d69",
             Self::Head => "#6b5b95",
             Self::Optimizer => "#7a7a7a",
@@ -64,8 +63,13 @@ impl Kind {
 
     fn name(self, experts: &[String]) -> String {
         match self {
-            Self::Backbone => "backbone".into(),
-            Self::Expert(expert) => experts.get(expert).map_or_else(|| format!("expert {expert}"), Clone::clone),
+            Self::Branch(branch, backward) => {
+                let name = match branch {
+                    Branch::Expert(expert) => experts.get(expert).cloned(),
+                    Branch::Backbone => None,
+                };
+                name.unwrap_or_else(|| branch.to_string()) + if backward { ", backward" } else { "" }
+            }
             Self::Merge => "merge".into(),
             Self::Head => "embedding, head, loss".into(),
             Self::Optimizer => "optimizer".into(),
@@ -149,8 +153,8 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
         text(&mut boxes, LEFT + WIDTH + 12.0, y + 18.0, "", &format!("idle {idle:.0} %"));
     }
     kinds.sort_by_key(|kind| match kind {
-        Kind::Backbone => 0,
-        Kind::Expert(expert) => 1 + expert,
+        Kind::Branch(Branch::Backbone, backward) => usize::from(*backward),
+        Kind::Branch(Branch::Expert(expert), backward) => 2 + 2 * expert + usize::from(*backward),
         Kind::Merge => 1_000,
         Kind::Head => 1_001,
         Kind::Optimizer => 1_002,
@@ -177,7 +181,7 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
             "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\" stroke=\"#0002\"/>",
             TOP - 4.0
         );
-        text(&mut svg, x, TOP - 9.0, "middle faint", &format!("{at:.4} ms").replace(".0000", ""));
+        text(&mut svg, x, TOP - 9.0, "middle faint", &format!("{at:.1} ms"));
     }
     text(&mut svg, 16.0, bottom + 30.0, "", "Bytes sent in a step");
     for (i, (from, to, bytes)) in links.iter().enumerate() {

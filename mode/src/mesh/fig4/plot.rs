@@ -45,6 +45,8 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
             let of: Vec<&&Predicted> = points.iter().filter(|of| of.point.program == program).collect();
             let at = |value: fn(&Predicted) -> f64| of.iter().map(move |of| (of.point.x as f64, value(of)));
             chart.draw_series(LineSeries::new(at(|of| of.authors), colour(program).stroke_width(2)))?;
+            chart
+                .draw_series(at(|of| of.authors).map(|point| Cross::new(point, 4, colour(program).stroke_width(2))))?;
             chart.draw_series(at(|of| of.point.paper).map(|point| Circle::new(point, 4, colour(program).filled())))?;
             if program != Program::Pjit {
                 let thin = colour(program).mix(0.45);
@@ -54,7 +56,7 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
         if panel == 'a' {
             let lines = [
                 ("dots: the paper", BLACK),
-                ("lines: the authors' schedule, simulated", BLACK),
+                ("crosses: the authors' schedule, simulated", BLACK),
                 ("dashed: this project's schedule", BLACK),
                 ("SPMD", colour(Program::Spmd)),
                 ("MPMD", colour(Program::Mpmd)),
