@@ -3,7 +3,9 @@
 use super::print_json;
 use crate::Error;
 use crate::files;
-use crate::mesh::{Assumed, Bench, Hardware, Layout, Link, Measured, Options, Priced, bytes_by_link, fig4, timeline};
+use crate::mesh::{
+    Assumed, Bench, Hardware, Layout, Link, Measured, Options, Priced, bytes_by_link, devices, fig4, timeline,
+};
 use crate::train::Recipe;
 use mode_tensor::Device;
 use std::path::PathBuf;
@@ -72,21 +74,21 @@ struct Simulate {
 struct Run {
     /// The recipe, a TOML file; what it says of `out` is not made
     recipe: PathBuf,
-    /// The layout: spmd-4, spmd-2x2, 4+2+2, .. or a .toml file
+    /// The layout: spmd-4, spmd-2x2, 4+2+2, .. or a .toml file [default: the recipe's mesh.layout]
     #[arg(long)]
-    mesh: String,
+    mesh: Option<String>,
     /// Another layout to run beside it, in turns; may be repeated
     #[arg(long)]
     compare: Vec<String>,
     /// Times that all are run; of each the fastest step counts
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     rounds: u64,
-    /// Where all devices compute: cpu, gpu or gpu:N
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Threads of each CPU device
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4_096))]
-    threads: u64,
+    /// Where each device computes: cpu, gpu or gpu:N; one for all, or each of them [default: the recipe's mesh.devices, or cpu]
+    #[arg(long)]
+    device: Vec<String>,
+    /// Threads of each CPU device [default: the recipe's mesh.threads, or 1]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4_096))]
+    threads: Option<u64>,
     /// Emulate a link on which a device sends so many bytes a second
     #[arg(long, value_name = "BYTES_PER_SECOND")]
     link: Option<f64>,
@@ -109,13 +111,21 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 fn run(arguments: Run) -> Result<(), Error> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
-    let names = std::iter::once(&arguments.mesh).chain(&arguments.compare);
+    let own = recipe.mesh.as_ref();
+    let Some(first) = arguments.mesh.clone().or_else(|| own.map(|mesh| mesh.layout.clone())) else {
+        return Err(Error::content(&arguments.recipe, "has no [mesh] with a layout; give one as --mesh"));
+    };
+    let names = std::iter::once(&first).chain(&arguments.compare);
     let layouts = names.map(|name| Layout::read(name, bench.experts())).collect::<Result<Vec<_>, _>>()?;
     let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
-    let options = Options { threads: arguments.threads as usize, link };
-    let devices = |count: usize| -> Result<Vec<Device>, Error> {
-        (0..count).map(|_| Ok(Device::choose(Some(&arguments.device))?)).collect()
+    let threads = arguments.threads.map_or_else(|| own.map_or(1, |mesh| mesh.threads), |threads| threads as usize);
+    let options = Options { threads, link };
+    let named = match (arguments.device.is_empty(), own) {
+        (true, Some(mesh)) => mesh.devices.clone(),
+        (true, None) => vec!["cpu".into()],
+        (false, _) => arguments.device,
     };
+    let devices = |count: usize| devices(&named, count);
     let found = bench.measure(&layouts, arguments.rounds as usize, &devices, &options)?;
     if arguments.json {
         return print_json(&found);

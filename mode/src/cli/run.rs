@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     device: DeviceArguments,
 }
 
-pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
+pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error> {
     let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     if let Some(out) = arguments.out {
         recipe.out = out;
@@ -55,6 +55,20 @@ pub(crate) fn main(arguments: Arguments, compose: bool) -> Result<(), Error> {
     if arguments.force && made.is_ok_and(|made| arguments.recipe.canonicalize().is_ok_and(|recipe| recipe == made)) {
         let what = "is itself a file that --force would replace; move it, or choose another --out";
         return Err(Error::content(&arguments.recipe, what));
+    }
+    if recipe.mesh.is_some() {
+        let (none, cpu) = (None, Some("cpu".to_string()));
+        let refused = [
+            (arguments.dry_run, "--dry-run", "`mode mesh plan` predicts time and memory of each device"),
+            (arguments.check_nan, "--check-nan", "looks at one device; drop [mesh] for it"),
+            (arguments.profile.is_some(), "--profile", "times one device; `mode mesh show` draws a step of all"),
+            (![none, cpu].contains(&arguments.device.device), "--device", "mesh.devices names them all; leave it out"),
+        ];
+        if let Some((_, flag, why)) = refused.iter().find(|(given, ..)| *given) {
+            return Err(Error::content(&arguments.recipe, format!("has a [mesh], for which {flag} has no use: {why}")));
+        }
+        // Where the devices' parts are put together.
+        arguments.device.device = Some("cpu".into());
     }
     if arguments.dry_run {
         let found = dry_run(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;

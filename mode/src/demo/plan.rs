@@ -160,6 +160,7 @@ impl Plan {
             expert: None,
             lora: None,
             compose: None,
+            mesh: None,
             train: TrainSettings {
                 precision: self.settings.precision,
                 ..TrainSettings::new(steps, self.settings.batch, self.settings.length, rate)

@@ -132,9 +132,8 @@ impl Bench {
         let (mut losses, mut fastest) = (Vec::new(), None::<Stepped>);
         for (number, batch) in self.batches.iter().enumerate() {
             let stepped = team.take(batch)?;
-            if let Some(value) = [stepped.loss, stepped.gradient_norm].into_iter().find(|value| !value.is_finite()) {
-                return Err(Error::NotFinite { step: number as u64 + 1, loss: value });
-            }
+            let found = crate::train::Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm };
+            found.check_finite(number as u64 + 1)?;
             losses.push(stepped.loss);
             // The first takes memory.
             let first = number == 0 && self.batches.len() > 1;

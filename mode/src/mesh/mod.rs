@@ -27,6 +27,7 @@ mod simulate;
 mod tapes;
 mod team;
 mod timeline;
+mod training;
 mod transport;
 
 pub use cost::{Attention, Cost, costs};
@@ -42,4 +43,5 @@ pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot
 pub use simulate::{Assumed, Priced, seconds};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
+pub(crate) use training::{Places, Training, devices};
 pub use transport::{Message, PATIENCE, Transport};

@@ -7,7 +7,7 @@ use super::tapes::{HalfTapes, JoinTape, MergeTape, NormTape, Sum, Windows};
 use super::transport::Transport;
 use crate::Error;
 use crate::train::shifted;
-use mode_autograd::{AdamW, AdamWSettings};
+use mode_autograd::{AdamW, AdamWSettings, Param};
 use mode_tensor::{
     Device, Ids, Product, Target, Tensor, add, copy_block, cross_entropy_part, cross_entropy_part_gradient, embedding,
     embedding_backward, fill, join_parts, matmul_into,
@@ -36,6 +36,17 @@ pub(super) struct Found {
     pub(super) spans: Vec<[Instant; 2]>,
 }
 
+/// A device's part of a trained parameter, and of AdamW's moments.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    pub(super) name: String,
+    /// The part's.
+    pub(super) shape: Vec<usize>,
+    pub(super) value: Vec<f32>,
+    pub(super) m: Vec<f32>,
+    pub(super) v: Vec<f32>,
+}
+
 /// A device with its part of the model.
 pub(super) struct Rank {
     number: usize,
@@ -50,6 +61,8 @@ pub(super) struct Rank {
     data: [usize; 2],
     offset: usize,
     step: Step,
+    /// Of the weights that it must not change.
+    frozen_sha256: String,
 }
 
 /// What one step leaves for its own later entries.
@@ -93,7 +106,33 @@ impl Rank {
             }
         }
         let Seat { number, length, parts, data, offset } = seat;
-        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step: Step::default() })
+        let (step, frozen_sha256) = (Step::default(), shard.frozen_sha256()?);
+        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256 })
+    }
+
+    /// What it trains, as it stands.
+    pub(super) fn give(&self) -> Result<Vec<State>, Error> {
+        if self.shard.frozen_sha256()? != self.frozen_sha256 {
+            return Err(Error::FrozenChanged(format!("device {}", self.number)));
+        }
+        let state = |(param, m, v): (&Param, &Tensor, &Tensor)| {
+            let (name, value) = (param.name().to_string(), param.value());
+            let shape = value.shape().to_vec();
+            Ok(State { name, shape, value: value.to_vec()?, m: m.to_vec()?, v: v.to_vec()? })
+        };
+        self.optimizers.values().flat_map(AdamW::states).map(state).collect()
+    }
+
+    /// Goes on from what was given after `steps` steps.
+    pub(super) fn take_over(&mut self, states: &[State], steps: u64) -> Result<(), Error> {
+        for (param, m, v) in self.optimizers.values().flat_map(AdamW::states) {
+            let state = take(states.iter().find(|state| state.name == param.name()), param.name())?;
+            param.value().write(&state.value)?;
+            m.write(&state.m)?;
+            v.write(&state.v)?;
+        }
+        self.optimizers.values_mut().for_each(|optimizer| optimizer.resume(steps));
+        Ok(())
     }
 
     /// One step.

@@ -128,6 +128,14 @@ impl Shard {
         all.into_iter().chain(gates).filter(|param| param.is_trained()).collect()
     }
 
+    /// Hash of the bits of all that is not trained.
+    pub(super) fn frozen_sha256(&self) -> Result<String, Error> {
+        let trained: Vec<&Param> = Set::ALL.into_iter().flat_map(|set| self.trained(set)).collect();
+        let is_trained = |param: &Param| trained.iter().any(|other| other.name() == param.name());
+        let all = self.backbone.iter().flat_map(Backbone::params).chain(self.experts.values().flat_map(Expert::params));
+        crate::train::hash_of(all.chain(self.gates.iter().flat_map(Gate::params)).filter(|param| !is_trained(param)))
+    }
+
     /// The layer of a place.
     pub(super) fn layer(&self, place: &Place) -> Result<&Layer, Error> {
         let found = match place.branch {

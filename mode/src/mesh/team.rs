@@ -4,7 +4,7 @@ use super::layout::Layout;
 use super::local::{Link, local};
 use super::mesh::{Axis, share};
 use super::problem::Problem;
-use super::rank::{Batch, Found, Rank, Seat};
+use super::rank::{Batch, Found, Rank, Seat, State};
 use super::schedule::Schedule;
 use super::shard::Shard;
 use super::transport::{PATIENCE, Transport};
@@ -67,9 +67,23 @@ pub struct Team {
 }
 
 struct Member {
-    batches: Sender<Batch>,
-    found: Receiver<Result<Found, Error>>,
+    commands: Sender<Command>,
+    replies: Receiver<Result<Reply, Error>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a device is told to do.
+enum Command {
+    Step(Batch),
+    Give,
+    Take(Vec<State>, u64),
+}
+
+/// What it answers.
+enum Reply {
+    Stepped(Found),
+    Given(Vec<State>),
+    Taken,
 }
 
 /// What all devices found in a step.
@@ -82,6 +96,8 @@ pub struct Stepped {
     pub seconds: f64,
     /// For each device when each of its entries began and ended, in seconds from the step's beginning.
     pub spans: Vec<Vec<[f64; 2]>>,
+    /// When the last entry ended.
+    pub ended: Instant,
 }
 
 impl Team {
@@ -130,23 +146,9 @@ impl Team {
                 "a step takes {windows} windows of {length} predicted tokens and one more"
             )));
         }
-        for member in &self.members {
-            // One that has ended has left the reason.
-            let _ = member.batches.send(batch.clone());
-        }
-        let (mut all, mut errors) = (Vec::new(), Vec::new());
-        for member in &self.members {
-            match member.found.recv() {
-                Ok(Ok(found)) => all.push(found),
-                Ok(Err(error)) => errors.push(error),
-                Err(_) => {}
-            }
-        }
-        // Those who only lost another tell less than that other.
-        let told = errors.iter().position(|error| !matches!(error, Error::Peer { .. }));
-        if !errors.is_empty() {
-            return Err(errors.swap_remove(told.unwrap_or(0)));
-        }
+        let replies = self.ask(|_| Command::Step(batch.clone()))?;
+        let found = |reply| if let Reply::Stepped(found) = reply { Some(found) } else { None };
+        let all: Vec<Found> = replies.into_iter().filter_map(found).collect();
         let instants = || all.iter().flat_map(|found| found.spans.iter().flatten().copied());
         let (Some(began), Some(ended)) = (instants().min(), instants().max()) else {
             return Err(Error::Setting("no device has done anything".into()));
@@ -154,7 +156,47 @@ impl Team {
         let since = |at: Instant| at.duration_since(began).as_secs_f64();
         let spans = all.iter().map(|found| found.spans.iter().map(|span| span.map(since)).collect()).collect();
         let Found { loss, gradient_norm, .. } = all[0];
-        Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans })
+        Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans, ended })
+    }
+
+    /// The trained parameters of all devices, with their moments: for each device those that it has.
+    ///
+    /// # Errors
+    /// A device whose frozen weights are not what they were, or what one reports.
+    pub(super) fn give(&self) -> Result<Vec<Vec<State>>, Error> {
+        let given = |reply| if let Reply::Given(states) = reply { Some(states) } else { None };
+        Ok(self.ask(|_| Command::Give)?.into_iter().filter_map(given).collect())
+    }
+
+    /// Hands each device its part of trained parameters and moments, as they were after `steps` steps.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub(super) fn take_over(&self, mut states: Vec<Vec<State>>, steps: u64) -> Result<(), Error> {
+        self.ask(|number| Command::Take(std::mem::take(&mut states[number]), steps)).map(drop)
+    }
+
+    /// What all devices answer to a command.
+    fn ask(&self, mut command: impl FnMut(usize) -> Command) -> Result<Vec<Reply>, Error> {
+        for (number, member) in self.members.iter().enumerate() {
+            // One that has ended has left the reason.
+            let _ = member.commands.send(command(number));
+        }
+        let (mut replies, mut errors) = (Vec::new(), Vec::new());
+        for member in &self.members {
+            match member.replies.recv() {
+                Ok(Ok(reply)) => replies.push(reply),
+                Ok(Err(error)) => errors.push(error),
+                Err(_) => {}
+            }
+        }
+        // Those who only lost another tell less than that other.
+        let told = errors.iter().position(|error| !matches!(error, Error::Peer { .. }));
+        match (errors.is_empty(), replies.len() == self.members.len()) {
+            (false, _) => Err(errors.swap_remove(told.unwrap_or(0))),
+            (true, false) => Err(Error::Peer { device: "a device".into(), what: "has ended before its time".into() }),
+            (true, true) => Ok(replies),
+        }
     }
 }
 
@@ -165,8 +207,8 @@ impl Member {
         schedule: Arc<Schedule>,
         threads: usize,
     ) -> Result<Self, Error> {
-        let (batches, to_do) = channel::<Batch>();
-        let (tell, found) = channel();
+        let (commands, to_do) = channel::<Command>();
+        let (tell, replies) = channel();
         let run = move || {
             // This thread is one of its pool's, so that a device of one core wakes no other.
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
@@ -184,10 +226,14 @@ impl Member {
                     return;
                 }
             };
-            for batch in to_do {
-                let found = rank.step(&schedule, &batch);
-                let ends = found.is_err();
-                if tell.send(found).is_err() || ends {
+            for command in to_do {
+                let reply = match command {
+                    Command::Step(batch) => rank.step(&schedule, &batch).map(Reply::Stepped),
+                    Command::Give => rank.give().map(Reply::Given),
+                    Command::Take(states, steps) => rank.take_over(&states, steps).map(|()| Reply::Taken),
+                };
+                let ends = reply.is_err();
+                if tell.send(reply).is_err() || ends {
                     return;
                 }
             }
@@ -195,14 +241,14 @@ impl Member {
         let thread = std::thread::Builder::new().name("mesh device".into()).spawn(run);
         let thread =
             thread.map_err(|error| Error::Setting(format!("a thread for a device: {error}; use fewer devices")))?;
-        Ok(Self { batches, found, thread: Some(thread) })
+        Ok(Self { commands, replies, thread: Some(thread) })
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
         let threads: Vec<_> = self.members.iter_mut().filter_map(|member| member.thread.take()).collect();
-        // Without anyone to send batches they end.
+        // Without anyone to command them they end.
         self.members.clear();
         for thread in threads {
             let _ = thread.join();

@@ -291,7 +291,8 @@ fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Res
 
 /// The first setting in which two recipes (or configurations) differ, but for those that change no bit of the result.
 pub(super) fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, Value, Value)> {
-    const FREE: [&str; 2] = ["out", "checkpoint"];
+    // Another layout goes on to the same numbers but for rounding; the same one to the bit.
+    const FREE: [&str; 3] = ["out", "checkpoint", "mesh"];
     let (Value::Object(a), Value::Object(b)) = (was, is) else {
         return (was != is).then(|| (at.to_string(), was.clone(), is.clone()));
     };

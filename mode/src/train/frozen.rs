@@ -28,12 +28,17 @@ pub(crate) fn words(model: &Model, trained: Trained) -> (String, String) {
 
 /// Hex SHA-256 of the bits of all frozen parameters, in order; empty if there are none.
 pub(crate) fn hash(model: &Model) -> Result<String, Error> {
-    let frozen: Vec<&Param> = model.params().filter(|param| !param.is_trained()).collect();
-    if frozen.is_empty() {
+    hash_of(model.params().filter(|param| !param.is_trained()))
+}
+
+/// Hex SHA-256 of parameters' names and bits, in order; empty if there are none.
+pub(crate) fn hash_of<'a>(params: impl Iterator<Item = &'a Param>) -> Result<String, Error> {
+    let params: Vec<&Param> = params.collect();
+    if params.is_empty() {
         return Ok(String::new());
     }
     let mut hasher = Sha256::new();
-    for param in frozen {
+    for param in params {
         hasher.update(param.name().as_bytes());
         for value in param.value().to_vec()? {
             hasher.update(value.to_le_bytes());

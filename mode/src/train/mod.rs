@@ -29,7 +29,7 @@ pub use dry_run::{DryRun, dry_run};
 pub(crate) use eval::shifted;
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
-pub(crate) use frozen::count;
+pub(crate) use frozen::{count, hash_of};
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};
@@ -43,8 +43,8 @@ pub(crate) use run::{Prepared, prepare};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table, located};
 pub use settings::{
-    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, ModelShape,
-    Precision, TrainSettings, Unfrozen,
+    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, MeshSettings,
+    ModelShape, Precision, TrainSettings, Unfrozen,
 };
 pub(crate) use settings::{expert_init, gate_rule, share};
 pub use step::{Launched, Stepped, launch_step, one_step};

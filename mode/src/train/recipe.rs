@@ -2,7 +2,8 @@
 
 use super::set::{apply, from_table, located};
 use super::settings::{
-    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, ModelShape, TrainSettings,
+    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
+    TrainSettings,
 };
 use crate::model::tokenizer_file;
 use crate::{Error, files};
@@ -61,6 +62,9 @@ pub struct Recipe {
     /// For compose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<ComposeSettings>,
+    /// Devices that it is trained on, for expert and compose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<MeshSettings>,
     /// Steps and their size.
     pub train: TrainSettings,
     /// How often the run is saved.
@@ -166,6 +170,18 @@ impl Recipe {
             return Err(format!("method \"{method}\" has no use for [{table}]; drop it, or set method = \"{of}\""));
         }
         self.train.check()?;
+        if let Some(mesh) = &self.mesh {
+            if !matches!(self.method, Method::Expert | Method::Compose) {
+                let method = kebab(self.method);
+                return Err(format!("method \"{method}\" has no use for [mesh], which is for experts; drop it"));
+            }
+            if self.train.precision != Precision::F32 {
+                return Err("meshes compute in f32; set train.precision = \"f32\"".into());
+            }
+            if !(1..=4_096).contains(&mesh.threads) || mesh.devices.is_empty() {
+                return Err("mesh.threads lies between 1 and 4096, and mesh.devices names one device or more".into());
+            }
+        }
         if let Some(shape) = &self.model
             && shape.heads > 0
             && !shape.width.is_multiple_of(shape.heads)

@@ -10,6 +10,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed};
 use crate::data::{Mixture, Source};
+use crate::mesh::Places;
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
@@ -70,6 +71,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     }
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
+    let places = recipe.mesh.as_ref().map(|mesh| Places::new(mesh, &recipe.train, &model)).transpose()?;
 
     // Another run may have made it while this one read its texts.
     let folders = match existing {
@@ -80,7 +82,7 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
         if existing == Existing::Replace {
             clear(&recipe.out)?;
         }
-        let mut run = Run { recipe, model: &model, trained, validation, data_sha256, listener };
+        let mut run = Run { recipe, model: &model, trained, places, validation, data_sha256, listener };
         let finished = run.train(mixture)?;
         method::save(recipe, &task, &model)?;
         files::write_json(&recipe.out.join(RECORD), &finished)?;
@@ -146,6 +148,8 @@ struct Run<'a, 'l> {
     recipe: &'a Recipe,
     model: &'a Model,
     trained: Trained,
+    /// The devices of a mesh, if it is on one.
+    places: Option<Places>,
     validation: Vec<Vec<u32>>,
     data_sha256: String,
     listener: &'a mut Listener<'l>,
@@ -229,6 +233,9 @@ impl Run<'_, '_> {
         if !recipe.out.join(RECIPE).exists() {
             recipe.write(&recipe.out.join(RECIPE))?;
         }
+        if let Some(places) = self.places.take().filter(|_| !trainer.is_finished()) {
+            trainer.put_on(places)?;
+        }
         let mut metrics = Metrics::open(&recipe.out, resumed)?;
         let due = |step: u64| settings.every > 0 && step.is_multiple_of(settings.every);
         while !trainer.is_finished() {
@@ -249,6 +256,7 @@ impl Run<'_, '_> {
             if !(stop || due(step)) {
                 continue;
             }
+            trainer.collect()?;
             trainer.check_finite()?;
             let loss = self.validation_loss()?;
             if let Some(loss) = loss {
@@ -259,6 +267,7 @@ impl Run<'_, '_> {
                 return Err(Error::Interrupted { step, checkpoint });
             }
         }
+        trainer.collect()?;
         trainer.check_finite()
     }
 

@@ -12,6 +12,24 @@ const MOST_TOKENS: usize = 1 << 24;
 /// Steps at the most: the losses of a run are kept.
 const MOST_STEPS: u64 = 1_000_000_000;
 
+/// Devices that a run is on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeshSettings {
+    /// The layout: `spmd-4`, `spmd-2x2`, `4+2+2`, or a `.toml` file's name.
+    pub layout: String,
+    /// What each device is, as `--device` says it; one for all of them.
+    #[serde(default = "cpu_devices")]
+    pub devices: Vec<String>,
+    /// Threads of each CPU device.
+    #[serde(default = "one_part")]
+    pub threads: usize,
+}
+
+fn cpu_devices() -> Vec<String> {
+    vec!["cpu".into()]
+}
+
 /// A text to train on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

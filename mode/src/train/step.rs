@@ -17,6 +17,16 @@ pub struct Stepped {
     pub gradient_norm: f32,
 }
 
+impl Stepped {
+    /// An error if the loss or the norm is no finite number.
+    pub(crate) fn check_finite(self, step: u64) -> Result<Self, Error> {
+        match [self.loss, self.gradient_norm].into_iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(Error::NotFinite { step, loss: value }),
+            None => Ok(self),
+        }
+    }
+}
+
 /// A step that is launched: on a GPU it may not have run yet, and the next can be launched behind it.
 #[must_use = "what a step found is read, or its loss may be no number"]
 pub struct Launched {
@@ -39,19 +49,17 @@ impl Launched {
         let loss = self.shares.iter().zip(means.chunks_exact(2)).fold(0.0, |sum, (share, mean)| sum + share * mean[0]);
         let gradient_norm = squares.first().map_or(0.0, |square| square.sqrt());
         optimizer.learn(gradient_norm);
-        let step = self.step;
+        let (step, stepped) = (self.step, Stepped { loss, gradient_norm });
         // A scale has nothing to do with the loss itself.
         match optimizer.loss_scale() {
             Some(_) if !loss.is_finite() => return Err(Error::NotFiniteHalf { step, loss }),
             Some(scale) if scale.is_hopeless() => return Err(Error::NoScale { step, skipped: scale.skipped }),
             Some(_) => {}
             None => {
-                if let Some(value) = [loss, gradient_norm].into_iter().find(|value| !value.is_finite()) {
-                    return Err(Error::NotFinite { step, loss: value });
-                }
+                stepped.check_finite(step)?;
             }
         }
-        Ok((Stepped { loss, gradient_norm }, at))
+        Ok((stepped, at))
     }
 }
 

@@ -5,9 +5,10 @@
 
 use super::mixed::LossScaling;
 use super::settings::{Precision, TrainSettings};
-use super::step::{Launched, launch_step};
+use super::step::{Launched, Stepped, launch_step};
 use crate::Error;
 use crate::data::Mixture;
+use crate::mesh::{Places, Training};
 use crate::model::Model;
 use mode_autograd::{AdamW, LossScale};
 use mode_kernels::KernelError;
@@ -40,10 +41,17 @@ pub struct StepReport {
 
 /// A step in flight.
 struct Flight {
-    launched: Launched,
+    launched: OnItsWay,
     learning_rate: f64,
     /// What its loss is scaled by.
     scale: f32,
+}
+
+/// Where a step is.
+enum OnItsWay {
+    Launched(Launched),
+    /// Devices of a mesh step to the end.
+    Over(Stepped, Instant),
 }
 
 /// A training loop between two steps.
@@ -52,6 +60,8 @@ pub(crate) struct Trainer<'a> {
     pub(crate) optimizer: AdamW,
     pub(crate) data: Mixture,
     settings: &'a TrainSettings,
+    /// The devices that step, if not the model's own.
+    mesh: Option<Training>,
     /// Steps launched and not yet read.
     flights: VecDeque<Flight>,
     /// When the first of those was launched, or the one before it was over.
@@ -75,7 +85,25 @@ impl<'a> Trainer<'a> {
             optimizer.set_loss_scale(LossScale::default());
         }
         let (flights, since) = (VecDeque::new(), Instant::now());
-        Ok(Self { model, optimizer, data, settings, flights, since, losses: Vec::new(), tokens_seen: 0, seconds: 0.0 })
+        let (mesh, losses) = (None, Vec::new());
+        Ok(Self { model, optimizer, data, settings, mesh, flights, since, losses, tokens_seen: 0, seconds: 0.0 })
+    }
+
+    /// From now on steps on the devices of a mesh, from where it stands.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub(crate) fn put_on(&mut self, places: Places) -> Result<(), Error> {
+        self.mesh = Some(Training::new(places, self.settings, self.model, &self.optimizer)?);
+        Ok(())
+    }
+
+    /// Brings to the model and the optimizer what devices of a mesh have trained.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub(crate) fn collect(&self) -> Result<(), Error> {
+        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.collect(&self.optimizer))
     }
 
     /// Steps launched so far.
@@ -130,6 +158,14 @@ impl<'a> Trainer<'a> {
         let step = self.steps() + 1;
         let learning_rate = self.settings.rate(step);
         let windows = self.data.batch(batch);
+        if let Some(mesh) = &mut self.mesh {
+            let stepped = mesh.step(windows, learning_rate)?;
+            self.optimizer.resume(step);
+            let (found, ended) = (Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm }, stepped.ended);
+            let launched = OnItsWay::Over(found, ended);
+            self.flights.push_back(Flight { launched, learning_rate, scale: 1.0 });
+            return Ok(());
+        }
         let scale = self.optimizer.scale();
         let launched = launch_step(self.model, &mut self.optimizer, &windows, accumulate, learning_rate);
         let launched = launched.map_err(|error| match error {
@@ -138,7 +174,7 @@ impl<'a> Trainer<'a> {
             }
             other => other,
         })?;
-        self.flights.push_back(Flight { launched, learning_rate, scale });
+        self.flights.push_back(Flight { launched: OnItsWay::Launched(launched), learning_rate, scale });
         Ok(())
     }
 
@@ -148,7 +184,10 @@ impl<'a> Trainer<'a> {
     /// As [`Launched::read`].
     pub(crate) fn read(&mut self) -> Result<Option<StepReport>, Error> {
         let Some(Flight { launched, learning_rate, scale }) = self.flights.pop_front() else { return Ok(None) };
-        let (stepped, at) = launched.read(&mut self.optimizer)?;
+        let (stepped, at) = match launched {
+            OnItsWay::Launched(launched) => launched.read(&mut self.optimizer)?,
+            OnItsWay::Over(stepped, at) => (stepped.check_finite(self.steps())?, at),
+        };
         let TrainSettings { steps, batch, length, .. } = *self.settings;
         let tokens = (batch * length) as u64;
         let seconds = at.saturating_duration_since(std::mem::replace(&mut self.since, at)).as_secs_f64();

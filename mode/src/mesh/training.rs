@@ -1,0 +1,135 @@
+//! A run on a mesh: devices step, and what they train is brought together where a checkpoint, an evaluation or the end wants it whole.
+
+use super::layout::Layout;
+use super::mesh::Axis;
+use super::problem::Problem;
+use super::rank::State;
+use super::shard::Cut;
+use super::team::{Options, Stepped, Team};
+use crate::Error;
+use crate::model::Model;
+use crate::train::{MeshSettings, TrainSettings};
+use mode_autograd::AdamW;
+use mode_tensor::Device;
+use std::collections::HashMap;
+
+/// The devices that a run will be on, found and fitting, before anything is cut for them.
+pub(crate) struct Places {
+    layout: Layout,
+    problem: Problem,
+    devices: Vec<Device>,
+    options: Options,
+}
+
+impl Places {
+    /// Those that settings name, for a model that is trained so.
+    ///
+    /// # Errors
+    /// Settings that do not fit the model or the machine.
+    pub(crate) fn new(settings: &MeshSettings, train: &TrainSettings, model: &Model) -> Result<Self, Error> {
+        let experts: Vec<String> = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
+        let layout = Layout::read(&settings.layout, &experts)?;
+        let problem = Problem::new(model, train.batch, train.length)?;
+        let problem = Problem { parts: train.accumulate.max(1), ..problem };
+        problem.check(&layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        let devices = devices(&settings.devices, layout.devices())?;
+        Ok(Self { layout, problem, devices, options: Options { threads: settings.threads, ..Options::default() } })
+    }
+}
+
+/// The devices of a run, and how to cut for them and to put together again.
+pub(crate) struct Training {
+    team: Team,
+    layout: Layout,
+    problem: Problem,
+}
+
+/// The devices that settings name, for a layout of so many.
+///
+/// # Errors
+/// A device that there isn't, or another number of them.
+pub(crate) fn devices(names: &[String], count: usize) -> Result<Vec<Device>, Error> {
+    if names.len() != 1 && names.len() != count {
+        let found = names.len();
+        return Err(Error::Setting(format!(
+            "{count} devices are wanted and {found} named; name each in mesh.devices, or one for all of them"
+        )));
+    }
+    (0..count).map(|device| Ok(Device::choose(Some(&names[device % names.len()]))?)).collect()
+}
+
+impl Training {
+    /// Puts a model on a mesh, with `optimizer`'s moments if it has taken steps.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub(crate) fn new(
+        Places { layout, problem, devices, options }: Places,
+        train: &TrainSettings,
+        model: &Model,
+        optimizer: &AdamW,
+    ) -> Result<Self, Error> {
+        let team = Team::new(model, &problem, &layout, &devices, train.adamw(), &options)?;
+        let training = Self { team, layout, problem };
+        if optimizer.steps() > 0 {
+            training.spread(optimizer)?;
+        }
+        Ok(training)
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// As [`Team::step`].
+    pub(crate) fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+        self.team.step(windows, rate)
+    }
+
+    /// Which rows and columns of a whole parameter a device's part of it has.
+    fn cut(&self, device: usize, name: &str, whole: &[usize], part: &[usize]) -> Cut {
+        let mesh = self.layout.mesh_of(device);
+        Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor))
+    }
+
+    /// Brings the trained weights and moments of all devices to `optimizer`, whose parameters are the whole model's.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub(crate) fn collect(&self, optimizer: &AdamW) -> Result<(), Error> {
+        let mut parts: HashMap<String, Vec<(usize, State)>> = HashMap::new();
+        for (device, states) in self.team.give()?.into_iter().enumerate() {
+            states.into_iter().for_each(|state| parts.entry(state.name.clone()).or_default().push((device, state)));
+        }
+        for (param, m, v) in optimizer.states() {
+            let value = param.value();
+            let mut whole = [vec![0.0; value.len()], vec![0.0; value.len()], vec![0.0; value.len()]];
+            for (device, state) in parts.remove(param.name()).unwrap_or_default() {
+                let cut = self.cut(device, param.name(), value.shape(), &state.shape);
+                for (whole, part) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
+                    cut.put(part, whole);
+                }
+            }
+            for (tensor, whole) in [&value, m, v].into_iter().zip(&whole) {
+                tensor.write(whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands all devices their parts of weights and moments.
+    fn spread(&self, optimizer: &AdamW) -> Result<(), Error> {
+        let whole: HashMap<String, _> =
+            optimizer.states().map(|(param, m, v)| (param.name().into(), (param, m, v))).collect();
+        let mut all = self.team.give()?;
+        for (device, states) in all.iter_mut().enumerate() {
+            for state in states {
+                let Some((param, m, v)) = whole.get(&state.name) else { continue };
+                let cut = self.cut(device, &state.name, param.value().shape(), &state.shape);
+                state.value = cut.take(&param.value().to_vec()?);
+                state.m = cut.take(&m.to_vec()?);
+                state.v = cut.take(&v.to_vec()?);
+            }
+        }
+        self.team.take_over(all, optimizer.steps())
+    }
+}

@@ -1,0 +1,164 @@
+//! Runs on meshes: what they leave is what a run on one device leaves, they go on where they stopped, and say what does not fit.
+
+mod common;
+
+use common::{Recipes, refused, run, text};
+use mode_kernels::fill_hash::hash;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const EXPERT: &str = "method = 'expert'\n[expert]\nname = 'tales'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1";
+
+/// A base model and a recipe of twelve steps for an expert, saved every three of them, on the layout that `mesh` names.
+struct Story {
+    recipes: Recipes,
+}
+
+impl Story {
+    fn new() -> Self {
+        let recipes = Recipes::new();
+        // Varied enough that most of it stays once near-duplicates are dropped, and each split has some.
+        let word = |i: u32| format!("w{}", hash(1, i) >> 23);
+        let english = |i: u32| word(i) + if i.is_multiple_of(40) { ".\n\n" } else { " " };
+        std::fs::write(recipes.path("english.txt"), (0..60_000).map(english).collect::<String>()).expect("a file");
+        recipes.pretrain();
+        Self { recipes }
+    }
+
+    fn recipe(&self, name: &str, mesh: Option<&str>) -> PathBuf {
+        let mesh = mesh.map_or_else(String::new, |layout| format!("\n[mesh]\nlayout = '{layout}'"));
+        let file = self.recipes.write(name, &format!("{EXPERT}\n[checkpoint]\nevery = 3\nvalidation = 2{mesh}"));
+        let longer = std::fs::read_to_string(&file).expect("a file").replace("steps = 4", "steps = 12");
+        std::fs::write(&file, longer).expect("a file");
+        file
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.recipes.path(name)
+    }
+}
+
+fn losses(out: &Path) -> Vec<f64> {
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("run.json")).expect("a file")).expect("JSON");
+    record["losses"].as_array().expect("losses").iter().map(|loss| loss.as_f64().expect("a number")).collect()
+}
+
+fn train(recipe: &Path, more: &[&str]) -> String {
+    let arguments: Vec<&str> = ["train", text(recipe)].into_iter().chain(more.iter().copied()).collect();
+    let (stdout, stderr, code) = run(&arguments);
+    assert_eq!(code, 0, "{stderr}");
+    stdout
+}
+
+#[test]
+fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
+    let story = Story::new();
+    train(&story.recipe("alone", None), &[]);
+    let (wanted, weights) = (losses(&story.out("alone")), |name: &str| {
+        let file = mode_tensor::SafeTensors::open(&[story.out(name).join("expert.safetensors")]).expect("a file");
+        let read =
+            |name: &str| (name.to_string(), file.read(name, &file.shape(name).expect("there")).expect("numbers"));
+        file.names().map(read).collect::<Vec<_>>()
+    });
+    for (name, layout) in [("two", "1+1"), ("data", "2x1"), ("three", "2x1+1")] {
+        let said = train(&story.recipe(name, Some(layout)), &[]);
+        assert!(said.contains("bit-identical"), "{said}");
+        let found = losses(&story.out(name));
+        assert!(
+            found.len() == 12 && found.iter().zip(&wanted).all(|(a, b)| ((a - b) / b).abs() <= 1e-5),
+            "{found:?} {wanted:?}"
+        );
+        for ((name, found), (other, wanted)) in weights(name).into_iter().zip(weights("alone")) {
+            assert_eq!(name, other);
+            let apart = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart <= 2e-3, "{name} on {layout} is {apart} apart");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_to_the_same_bits() {
+    let story = Story::new();
+    let recipe = story.recipe("whole", Some("1+1"));
+    train(&recipe, &[]);
+    let broken = story.out("broken");
+    let mut kills = 0;
+    for delay in [150, 300, 450, 100, 250] {
+        let resume = if broken.join("recipe.toml").exists() { &["--resume"][..] } else { &[] };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mode"));
+        command.args(["train", text(&recipe), "--out", text(&broken), "--device", "cpu"]).args(resume);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program");
+        std::thread::sleep(Duration::from_millis(delay));
+        kills += usize::from(child.kill().is_ok());
+        child.wait().expect("an end");
+    }
+    assert!(kills > 0);
+    let resume = if broken.join("recipe.toml").exists() { &["--resume"][..] } else { &[] };
+    train(&recipe, &[&["--out", text(&broken)], resume].concat());
+    for file in ["expert.safetensors", "expert.json"] {
+        let bytes = |out: &Path| std::fs::read(out.join(file)).expect("a file");
+        assert!(bytes(&broken) == bytes(&story.out("whole")), "{file} differs");
+    }
+    assert_eq!(losses(&broken), losses(&story.out("whole")));
+}
+
+#[test]
+fn another_layout_goes_on_where_one_stopped() {
+    let story = Story::new();
+    let (alone, moved) = (story.recipe("alone", None), story.out("moved"));
+    train(&alone, &[]);
+    train(&alone, &["--out", text(&moved)]);
+    // As if it had been stopped after its last checkpoint but one.
+    std::fs::remove_file(moved.join("run.json")).expect("a file");
+    let mut saved: Vec<PathBuf> = std::fs::read_dir(moved.join("checkpoints"))
+        .expect("a folder")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    saved.sort();
+    std::fs::remove_file(saved.last().expect("a checkpoint")).expect("a file");
+    let mesh = story.recipe("moved", Some("1+1"));
+    train(&mesh, &["--resume"]);
+    let (found, wanted) = (losses(&moved), losses(&story.out("alone")));
+    assert!(found.iter().zip(&wanted).all(|(a, b)| ((a - b) / b).abs() <= 1e-5), "{found:?} {wanted:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_said_in_one_line() {
+    let story = Story::new();
+    let recipe = |name: &str, layout: &str| story.recipe(name, Some(layout));
+    refused(&["train", text(&recipe("a", "spmd-2"))], "1 key and value heads can't be shared out evenly to 2 devices");
+    refused(&["train", text(&recipe("b", "1+1+1"))], "2 meshes for experts, of which there are 1");
+    refused(&["train", text(&recipe("c", "lots"))], "is no layout; write spmd-4");
+    refused(&["train", text(&recipe("d", "1+1")), "--dry-run"], "mode mesh plan");
+    let set = |set: &'static str| ["--set", set];
+    let fits = recipe("e", "1+1");
+    refused(
+        &[&["train", text(&fits)][..], &set("mesh.devices=['cpu','cpu','cpu']")].concat(),
+        "2 devices are wanted and 3 named",
+    );
+    refused(&[&["train", text(&fits)][..], &set("mesh.devices=['abacus']")].concat(), "abacus");
+    refused(&[&["train", text(&fits)][..], &set("mesh.threads=0")].concat(), "mesh.threads lies between");
+    refused(&[&["train", text(&fits)][..], &set("train.precision=f16")].concat(), "meshes compute in f32");
+    refused(&[&["train", text(&fits)][..], &set("mesh.layuot=1+1")].concat(), "did you mean 'layout'?");
+    let file = |name: &str, body: &str| {
+        let path = story.recipes.path(name);
+        std::fs::write(&path, body).expect("a file");
+        path
+    };
+    let home = "[[mesh]]\nname = 'home'\n";
+    for (name, body, says) in [
+        ("orphan.toml", home.to_string(), "expert 'tales' has no device"),
+        ("idle.toml", format!("{home}experts = ['tales']\n[[mesh]]\nname = 'idle'\n"), "mesh 'idle' has no experts"),
+        ("twice.toml", format!("{home}{home}"), "two meshes are called 'home'"),
+        ("strange.toml", format!("{home}experts = ['tale']"), "the recipe has no expert 'tale'"),
+        ("empty.toml", format!("{home}experts = ['tales']\ntensor = 0"), "has no devices"),
+        ("typo.toml", format!("{home}expert = ['tales']"), "did you mean 'experts'?"),
+    ] {
+        let layout = file(name, &body);
+        refused(&["train", text(&recipe("f", text(&layout)))], says);
+    }
+    let pretrain = story.recipes.write("g", "method = 'pretrain'\n[mesh]\nlayout = '1+1'\n[model]\ntokenizer = 'x'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\nkv_heads = 1\npositions = 32");
+    refused(&["train", text(&pretrain)], "has no use for [mesh]");
+}
