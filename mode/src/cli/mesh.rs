@@ -4,7 +4,8 @@ use super::print_json;
 use crate::Error;
 use crate::files;
 use crate::mesh::{
-    Assumed, Bench, Hardware, Layout, Link, Measured, Options, Priced, bytes_by_link, devices, fig4, timeline,
+    Assumed, Bench, Hardware, Layout, Link, Measured, Options, Prediction, Priced, bytes_by_link, devices, fig4,
+    layouts, predict, timeline,
 };
 use crate::train::Recipe;
 use mode_tensor::Device;
@@ -23,6 +24,10 @@ enum Command {
     Run(Run),
     /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
     Show(Show),
+    /// Predict time and memory of every layout that fits, and name the best
+    Plan(Plan),
+    /// Measure this machine's CPU by a recipe's steps, into a hardware file for `plan`
+    Calibrate(Calibrate),
     /// Predict a figure of the paper with the planner and the simulator
     Simulate(Simulate),
 }
@@ -47,6 +52,47 @@ struct Show {
     /// Emulate a link on which a device sends so many bytes a second
     #[arg(long, value_name = "BYTES_PER_SECOND")]
     link: Option<f64>,
+    /// Change a setting of the recipe: key=value or table.key=value
+    #[arg(long)]
+    set: Vec<String>,
+}
+
+/// A recipe to plan for.
+#[derive(clap::Args)]
+struct Plan {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+    /// The hardware, a TOML file
+    #[arg(long)]
+    hardware: PathBuf,
+    /// Devices at the most [default: device.count of the hardware file, or 8]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=64))]
+    devices: Option<u64>,
+    /// Only these layouts; may be repeated
+    #[arg(long)]
+    mesh: Vec<String>,
+    /// Change a setting of the recipe: key=value or table.key=value
+    #[arg(long)]
+    set: Vec<String>,
+    /// Print one object of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A recipe to measure by.
+#[derive(clap::Args)]
+struct Calibrate {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+    /// The file to make
+    #[arg(long, default_value = "hardware.toml")]
+    out: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    force: bool,
+    /// What the machine is called
+    #[arg(long, default_value = "this machine")]
+    name: String,
     /// Change a setting of the recipe: key=value or table.key=value
     #[arg(long)]
     set: Vec<String>,
@@ -104,6 +150,8 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Run(arguments) => run(arguments),
         Command::Show(arguments) => show(arguments),
+        Command::Plan(arguments) => plan(&arguments),
+        Command::Calibrate(arguments) => calibrate(&arguments),
         Command::Simulate(arguments) => simulate(&arguments),
     }
 }
@@ -163,6 +211,66 @@ fn print(found: &[Measured]) {
             apart
         );
     }
+}
+
+/// Devices at the most where nobody says how many there are.
+const DEVICES: usize = 8;
+
+fn plan(arguments: &Plan) -> Result<(), Error> {
+    let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
+    let hardware = Hardware::read(&arguments.hardware)?;
+    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let problem = bench.problem();
+    let most = arguments.devices.map_or(hardware.device.count.unwrap_or(DEVICES), |devices| devices as usize);
+    let layouts = match arguments.mesh.as_slice() {
+        [] => layouts(problem, most),
+        named => {
+            let read = |name: &String| {
+                let layout = Layout::read(name, bench.experts())?;
+                problem.check(&layout).map_err(|what| Error::Setting(format!("--mesh {name}: {what}")))?;
+                Ok(layout)
+            };
+            named.iter().map(read).collect::<Result<Vec<_>, Error>>()?
+        }
+    };
+    let predict = |layout: &Layout| predict(problem, layout, &hardware, bench.weight_bytes());
+    let mut found: Vec<Prediction> = layouts.iter().map(predict).collect();
+    found.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    if arguments.json {
+        return print_json(&found);
+    }
+    say!("predicted for {}", hardware.name);
+    say!("{:16} {:>7} {:>10} {:>14} {:>6}", "layout", "devices", "ms a step", "MB, fullest", "idle");
+    for prediction in &found {
+        let idle = 1.0 - prediction.busy.iter().sum::<f64>() / prediction.busy.len() as f64;
+        let note = if prediction.fits { "" } else { "  does not fit" };
+        say!(
+            "{:16} {:>7} {:>10.2} {:>14.1} {:>5.1}%{note}",
+            prediction.layout,
+            prediction.devices,
+            1e3 * prediction.seconds,
+            prediction.bytes / 1e6,
+            100.0 * idle
+        );
+    }
+    match found.iter().find(|prediction| prediction.fits) {
+        Some(best) => say!("best     {}, {:.2} ms a step on {} devices", best.layout, 1e3 * best.seconds, best.devices),
+        None => say!("best     none fits; give more devices, a smaller train.batch, or train.recompute = true"),
+    }
+    Ok(())
+}
+
+fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
+    if !arguments.force {
+        files::refuse_existing_file(&arguments.out)?;
+    }
+    let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
+    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let hardware = crate::mesh::calibrate(&bench, &arguments.name)?;
+    hardware.write(&arguments.out)?;
+    say!("measured on layouts {}", crate::mesh::CALIBRATED_ON.join(" and "));
+    say!("written  {}", arguments.out.display());
+    Ok(())
 }
 
 /// Steps of which the fastest is drawn.

@@ -13,6 +13,7 @@
 //!
 //! [host]                             # only where devices share the cores of one machine
 //! cores = 2                          # of them compute at once
+//! together = 0.9                     # each one's speed then, as a share of one's alone
 //! message_bytes_per_second = 4e9     # what a device copies itself of what it sends and receives
 //! message_seconds = 20e-6            # what a message takes besides
 //!
@@ -73,6 +74,9 @@ pub struct Rates {
 pub struct Host {
     /// Devices that compute at once; more take turns.
     pub cores: f64,
+    /// The speed of each when all cores compute, as a share of one's alone: they share caches, memory and heat.
+    #[serde(default = "whole")]
+    pub together: f64,
     /// Bytes a second that a device copies itself of what it sends or receives.
     pub message_bytes_per_second: f64,
     /// Seconds that each message takes besides.
@@ -87,6 +91,19 @@ pub struct Wire {
     pub bytes_per_second: f64,
     /// Seconds that each message takes besides.
     pub seconds: f64,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+impl Host {
+    /// The speed of each of so many devices that compute.
+    pub fn speed(&self, computing: usize) -> f64 {
+        let busy = (computing as f64).min(self.cores);
+        let shared = if self.cores > 1.0 { (busy - 1.0).max(0.0) / (self.cores - 1.0) } else { 0.0 };
+        (1.0 - shared * (1.0 - self.together)) * (self.cores / computing.max(1) as f64).min(1.0)
+    }
 }
 
 impl Hardware {
@@ -119,12 +136,21 @@ impl Hardware {
         }
         if let Some(host) = &self.host {
             positive.push(("host.cores".into(), host.cores));
+            positive.push(("host.together".into(), host.together));
             positive.push(("host.message_bytes_per_second".into(), host.message_bytes_per_second));
         }
         match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
             Some((key, value)) => Err(format!("{key} is {value}; give a positive number")),
             None => Ok(()),
         }
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        files::write(path, toml::to_string(self).map_err(|e| Error::content(path, e.to_string()))?)
     }
 
     /// Rates of the devices of a layout's mesh number `mesh`.

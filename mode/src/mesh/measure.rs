@@ -8,7 +8,7 @@ use super::team::{Options, Stepped, Team};
 use crate::Error;
 use crate::model::Model;
 use crate::train::{Prepared, Recipe, TrainSettings};
-use mode_tensor::Device;
+use mode_tensor::{Device, Dtype};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -125,6 +125,25 @@ impl Bench {
             }
         }
         Ok(all)
+    }
+
+    /// Takes the recipe's steps on a layout, and tells of each when its entries began and ended.
+    ///
+    /// # Errors
+    /// As [`Bench::measure`].
+    pub fn trace(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Vec<Traced>, Error> {
+        let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
+        let schedule = team.schedule.clone();
+        let step = |batch| {
+            let Stepped { spans, seconds, .. } = team.take(batch)?;
+            Ok(Traced { schedule: schedule.clone(), spans, seconds })
+        };
+        self.batches.iter().map(step).collect()
+    }
+
+    /// Bytes of a weight of the frozen backbone.
+    pub fn weight_bytes(&self) -> f64 {
+        if self.model.backbone.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }
     }
 
     fn round(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Measured, Error> {

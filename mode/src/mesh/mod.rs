@@ -7,9 +7,11 @@
 //! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
 //! simulator prices it. The model's own maths know nothing of all this.
 
+mod calibrate;
 mod collective;
 mod cost;
 pub mod fig4;
+mod footprint;
 mod hardware;
 mod layout;
 mod local;
@@ -22,6 +24,7 @@ mod planner;
 mod problem;
 mod rank;
 mod schedule;
+mod search;
 mod shard;
 mod simulate;
 mod tapes;
@@ -30,7 +33,9 @@ mod timeline;
 mod training;
 mod transport;
 
+pub use calibrate::{CALIBRATED_ON, calibrate};
 pub use cost::{Attention, Cost, costs};
+pub use footprint::{Footprint, footprint};
 pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
@@ -40,6 +45,7 @@ pub use placement::Placement;
 pub use plan::plan;
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
+pub use search::{Prediction, layouts, predict};
 pub use simulate::{Assumed, Priced, seconds};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};

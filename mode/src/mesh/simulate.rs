@@ -165,10 +165,7 @@ impl<'a> Simulation<'a> {
             while let Some(device) = self.ready.pop() {
                 self.go_on(device);
             }
-            let speed = match &self.hardware.host {
-                Some(host) => (host.cores / self.computing.len().max(1) as f64).min(1.0),
-                None => 1.0,
-            };
+            let speed = self.hardware.host.as_ref().map_or(1.0, |host| host.speed(self.computing.len()));
             let computed = self.computing.peek().map(|Reverse(At(had, _))| self.now + (had - self.had) / speed);
             let woken = self.waiting.peek().map(|Reverse(At(at, _))| *at);
             let (heap, at) = match (computed, woken) {
@@ -336,6 +333,7 @@ mod tests {
         let wire = wire.map(|bytes_per_second| Wire { bytes_per_second, seconds: 0.0 });
         let host = host.map(|cores| super::super::hardware::Host {
             cores,
+            together: 1.0,
             message_bytes_per_second: f64::INFINITY,
             message_seconds: 0.0,
         });
