@@ -1,7 +1,8 @@
 //! Training over several devices: the same losses on every layout, and nothing sent that nobody needs.
 
 use mode::mesh::{
-    Action, Attention, Branch, Collective, Cost, Layout, Options, Problem, Recompute, Team, Work, costs, plan,
+    Action, Attention, Branch, Collective, Cost, Layout, Options, Problem, Recompute, Team, Work, costs, footprint,
+    plan,
 };
 use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
 use mode::train::one_step;
@@ -208,6 +209,53 @@ fn the_price_of_a_step_is_what_its_kernels_say() {
                 // What is small is priced by the largest of its kind.
                 assert!(same(priced.bytes + priced.fusable, found.bytes, 0.2), "{what}");
                 assert!(same(priced.launches, found.launches, 0.25), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_is_what_was_predicted() {
+    let cpu = Device::cpu();
+    let config = Config {
+        vocabulary: 2_000,
+        width: 96,
+        hidden: 256,
+        layers: 6,
+        heads: 4,
+        kv_heads: 2,
+        head_width: 24,
+        positions: 64,
+        tied: true,
+        ..Config::default()
+    };
+    let backbone = Backbone::random(config, &cpu, &mut Random::new(1)).expect("a decoder");
+    let expert = |name: &str, seed| {
+        let info = ExpertInfo::new(name, name, "", 2, 2).expect("a name");
+        Expert::new(&backbone, info, ExpertInit::Random, &mut Random::new(seed)).expect("an expert")
+    };
+    let experts = vec![expert("one", 2)];
+    let gates = (0..2).map(|i| Gate::with_share(&cpu, i, 96, 0.4).expect("a gate")).collect();
+    let model = Model::with_experts(backbone, experts, gates).expect("a model");
+    model.set_trained(Trained::Experts);
+    let plain = Problem::new(&model, 8, 64).expect("experts are trained");
+    let windows: Vec<Vec<u32>> = (0..8).map(|row| (0..65).map(|i| hash(row, i) % 2_000).collect()).collect();
+    for recompute in [Recompute::Nothing, Recompute::Halves, Recompute::Branches] {
+        let problem = Problem { recompute, ..plain.clone() };
+        for layout in ["spmd-1", "spmd-2", "spmd-2x1", "1+1", "2+1"] {
+            let layout = Layout::read(layout, &["one".into()]).expect("a layout");
+            let devices: Vec<Device> = (0..layout.devices()).map(|_| Device::cpu()).collect();
+            let settings = AdamWSettings::default();
+            let mut team =
+                Team::new(&model, &problem, &layout, &devices, settings, &Options::default()).expect("a team");
+            for _ in 0..3 {
+                team.step(windows.clone(), RATE).expect("a step");
+            }
+            for (number, device) in devices.iter().enumerate() {
+                let predicted = footprint(&problem, &layout, number, 4.0);
+                let found = device.counters().peak_bytes as f64;
+                let apart = predicted.bytes() / found - 1.0;
+                assert!(apart.abs() < 0.2, "{recompute:?} {} device {number}: {found}, {predicted:?}", layout.name);
             }
         }
     }

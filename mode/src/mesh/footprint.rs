@@ -74,9 +74,14 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
             kept += own as f64 * d * (problem.branches() as f64 + 2.0);
         }
     }
-    if problem.recompute != Recompute::Nothing {
-        kept += kept_by_layer(&part, t, true);
-    }
+    // What is computed again is kept for as long as its backward pass takes.
+    let deepest = experts.iter().map(|&expert| problem.expert_layers[expert]).max().unwrap_or(0);
+    let deepest = if home && problem.blocks > 1 { deepest.max(problem.layers(None)) } else { deepest };
+    kept += match problem.recompute {
+        Recompute::Nothing => 0.0,
+        Recompute::Halves => kept_by_layer(&part, t, true),
+        Recompute::Branches => deepest as f64 * kept_by_layer(&part, t, true),
+    };
     // Along the tensor axis a sum's terms and the sum itself are there at once; gradients come and go.
     let passing = 4.0 * t * d + t * part.hidden as f64;
     let logits =

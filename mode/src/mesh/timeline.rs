@@ -3,6 +3,7 @@
 use super::layout::Layout;
 use super::measure::Traced;
 use super::schedule::{Action, Branch, Place, Work};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// Where the boxes begin and how wide the whole step is, in pixels.
@@ -10,7 +11,7 @@ const LEFT: f64 = 150.0;
 const WIDTH: f64 = 860.0;
 /// Height of a device's row, and of what lies above and below all of them.
 const ROW: f64 = 30.0;
-const TOP: f64 = 86.0;
+const TOP: f64 = 104.0;
 /// A gap that is not drawn, in pixels.
 const GAP: f64 = 0.4;
 
@@ -123,6 +124,7 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
     text(&mut svg, 16.0, 26.0, "title", title);
     let mut kinds: Vec<Kind> = Vec::new();
     let mut boxes = String::new();
+    let complete = complete(traced);
     for device in 0..devices {
         let y = TOP + ROW * device as f64;
         let mesh = layout.mesh_of(device);
@@ -136,15 +138,23 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
         );
         let mut open: Option<(Kind, f64, f64)> = None;
         let entries = traced.schedule.of(device).zip(&traced.spans[device]);
-        for ((_, entry), [began, ended]) in entries {
-            let (kind, from, to) = (Kind::of(&entry.action), began * scale, ended * scale);
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
-            match &mut open {
-                Some((before, _, end)) if *before == kind && from - *end < GAP => *end = to,
-                _ => {
-                    open.replace((kind, from, to)).into_iter().for_each(|shown| draw(&mut boxes, shown, y));
+        for ((number, entry), &[began, ended]) in entries {
+            let kind = Kind::of(&entry.action);
+            // Of a collective the wait for its last device is no work.
+            let come = complete.get(&number).map_or(began, |come| come.clamp(began, ended));
+            for (kind, from, to) in [(Kind::Waiting, began * scale, come * scale), (kind, come * scale, ended * scale)]
+            {
+                if to <= from {
+                    continue;
+                }
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+                match &mut open {
+                    Some((before, _, end)) if *before == kind && from - *end < GAP => *end = to,
+                    _ => {
+                        open.replace((kind, from, to)).into_iter().for_each(|shown| draw(&mut boxes, shown, y));
+                    }
                 }
             }
         }
@@ -161,16 +171,20 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
         Kind::Collective => 1_003,
         Kind::Waiting => 1_004,
     });
-    let mut x = 16.0;
+    let (mut x, mut y) = (16.0, 40.0);
     for kind in kinds {
         let name = kind.name(experts);
+        let width = 34.0 + 6.4 * name.chars().count() as f64;
+        if x + width > LEFT + WIDTH + 80.0 {
+            (x, y) = (16.0, y + 18.0);
+        }
         let _ = writeln!(
             svg,
-            "<rect x=\"{x:.1}\" y=\"40\" width=\"12\" height=\"12\" fill=\"{}\" stroke=\"#999\" stroke-width=\"0.3\"/>",
+            "<rect x=\"{x:.1}\" y=\"{y}\" width=\"12\" height=\"12\" fill=\"{}\" stroke=\"#999\" stroke-width=\"0.3\"/>",
             kind.colour()
         );
-        text(&mut svg, x + 17.0, 50.5, "", &name);
-        x += 34.0 + 6.4 * name.chars().count() as f64;
+        text(&mut svg, x + 17.0, y + 10.5, "", &name);
+        x += width;
     }
     svg.push_str(&boxes);
     let bottom = TOP + ROW * devices as f64;
@@ -192,6 +206,24 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// When the last device came to each collective, by the numbers of the entries that are part of it.
+fn complete(traced: &Traced) -> HashMap<usize, f64> {
+    // A group's collectives come in the same order on all of its devices.
+    let mut met: HashMap<(&[usize], usize), (f64, Vec<usize>)> = HashMap::new();
+    for (device, spans) in traced.spans.iter().enumerate() {
+        let mut before: HashMap<&[usize], usize> = HashMap::new();
+        for ((number, entry), [began, _]) in traced.schedule.of(device).zip(spans) {
+            if let Action::Collective { group, .. } = &entry.action {
+                let turn = before.entry(group).or_default();
+                let (last, entries) = met.entry((group, *turn)).or_default();
+                (*last, *turn) = (last.max(*began), *turn + 1);
+                entries.push(number);
+            }
+        }
+    }
+    met.into_values().flat_map(|(last, entries)| entries.into_iter().map(move |number| (number, last))).collect()
 }
 
 fn draw(svg: &mut String, (kind, from, to): (Kind, f64, f64), y: f64) {
