@@ -10,12 +10,18 @@
 mod collective;
 mod cost;
 pub mod fig4;
+#[cfg(any(feature = "mpi", feature = "net"))]
+mod handshake;
 mod hardware;
 mod layout;
 mod local;
 mod measure;
 #[allow(clippy::module_inception)]
 mod mesh;
+#[cfg(feature = "mpi")]
+pub(crate) mod mpi;
+#[cfg(feature = "net")]
+pub(crate) mod net;
 mod placement;
 mod plan;
 mod planner;
@@ -29,6 +35,8 @@ mod team;
 mod transport;
 
 pub use cost::{Attention, Cost, costs};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use handshake::Hello;
 pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
@@ -39,5 +47,7 @@ pub use plan::plan;
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use simulate::{Assumed, Priced, seconds};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use team::{Here, device_names};
 pub use team::{Options, Stepped, Team};
 pub use transport::{Message, PATIENCE, Transport};
