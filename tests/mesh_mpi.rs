@@ -6,12 +6,9 @@ mod common;
 mod workers;
 
 use common::text;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use workers::{ENDLESS, Scene, ends, losses, signal};
-
-/// How soon all processes have to end once one is gone.
-const SOON: Duration = Duration::from_secs(10);
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use workers::{ENDLESS, Running, Scene, losses, signal};
 
 /// True if there is an mpirun; CI installs one.
 fn has_mpirun() -> bool {
@@ -87,25 +84,19 @@ fn processes_that_do_not_fit_are_told_in_one_line() {
 }
 
 /// A run of two processes in the midst of its steps, and the process of the experts.
-fn stepping(scene: &Scene, patience: &str) -> (Child, u32) {
+fn stepping(scene: &Scene, patience: &str) -> (Running, u32) {
     let meshes: &[(usize, &str, &[&str])] = &[(1, "backbone", &[]), (1, "experts", &[])];
-    let mut child = mpirun(scene, meshes, &["--set", ENDLESS, "--patience", patience]).spawn().expect("mpirun");
-    let began = Instant::now();
-    let experts = loop {
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        let is_experts = |pid: &u32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|&byte| byte == 0).any(|word| word == b"experts")
-        };
-        if let Some(pid) = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_experts) {
-            break pid;
-        }
-        assert!(began.elapsed() < SOON && child.try_wait().expect("mpirun").is_none(), "no process of the experts");
-        std::thread::sleep(Duration::from_millis(20));
+    let mut running = Running::new(mpirun(scene, meshes, &["--set", ENDLESS, "--patience", patience]));
+    running.says("stepping");
+    std::thread::sleep(Duration::from_millis(500));
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.child.id()));
+    let is_experts = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).any(|word| word == b"experts")
     };
-    // It has opened its files by then, or nearly.
-    std::thread::sleep(Duration::from_secs(2));
-    (child, experts)
+    let children = children.expect("a list of processes");
+    let experts = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_experts);
+    (running, experts.expect("the process of the experts"))
 }
 
 #[test]
@@ -114,17 +105,15 @@ fn all_end_with_one_that_is_killed_or_silent() {
         return;
     }
     let scene = Scene::new();
-    let (mut child, experts) = stepping(&scene, "60");
+    let (running, experts) = stepping(&scene, "60");
     signal(experts, "KILL");
-    assert_ne!(ends(&mut child, SOON), 0);
-    let (mut child, experts) = stepping(&scene, "2");
+    // Here the launcher has the word.
+    let (code, _, stderr) = running.ends();
+    assert!(code != 0 && stderr.contains("exited on signal 9"), "{code}: {stderr}");
+    let (running, experts) = stepping(&scene, "2");
     signal(experts, "STOP");
-    let code = ends(&mut child, SOON);
-    let output = child.wait_with_output().expect("mpirun");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let says = "error: device 1 of mesh 'experts' has sent nothing for 2 s";
-    assert!(code == 1 && stderr.contains(says), "{code}: {stderr}");
-    // The launcher ends a process that stands still only where its signal arrives; nothing of it is to stay.
+    running.fails(1, "device 1 of mesh 'experts' has sent nothing for 2 s");
+    // The launcher ends what stands still as well; nothing of it is to stay.
     if std::path::Path::new(&format!("/proc/{experts}")).exists() {
         signal(experts, "KILL");
     }

@@ -6,15 +6,10 @@ mod common;
 mod workers;
 
 use common::text;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStderr};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
-use workers::{ENDLESS, Scene, ends, losses, process, signal};
-
-/// How soon all processes have to end once one is gone.
-const SOON: Duration = Duration::from_secs(10);
+use std::time::Duration;
+use workers::{ENDLESS, Running, Scene, losses, process, signal};
 
 /// A scene in which the main process, two workers and a stranger have certificates.
 fn scene() -> Scene {
@@ -27,87 +22,35 @@ fn scene() -> Scene {
     scene
 }
 
-/// A process and the lines that it tells.
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
+/// `mode worker` as `name`, with more arguments.
+fn start(scene: &Scene, name: &str, mesh: &str, layout: &str, arguments: &[&str]) -> Running {
+    let path = |end: &str| text(&scene.recipes.path(&format!("{name}.{end}"))).to_string();
+    let folder = if name == "main" { scene.home() } else { &scene.elsewhere };
+    let mut command = process(folder);
+    command.args(["worker", text(&scene.recipe), "--mesh", mesh, "--layout", layout]);
+    command.args(["--certificate", &path("pem"), "--key", &path("key")]).args(arguments);
+    Running::new(command)
 }
 
-impl Running {
-    /// `mode worker` as `name`, with more arguments.
-    fn new(scene: &Scene, name: &str, mesh: &str, layout: &str, arguments: &[&str]) -> Self {
-        let path = |end: &str| text(&scene.recipes.path(&format!("{name}.{end}"))).to_string();
-        let folder = if name == "main" { scene.home() } else { &scene.elsewhere };
-        let mut command = process(folder);
-        command.args(["worker", text(&scene.recipe), "--mesh", mesh, "--layout", layout]);
-        command.args(["--certificate", &path("pem"), "--key", &path("key")]).args(arguments);
-        let mut child = command.spawn().expect("the program");
-        let stderr = BufReader::<ChildStderr>::new(child.stderr.take().expect("stderr"));
-        let (tell, lines) = channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        Self { child, lines, seen: Vec::new() }
-    }
-
-    /// One that waits for the main process, and where it does.
-    fn worker(scene: &Scene, name: &str, mesh: &str, layout: &str, more: &[&str]) -> (Self, String) {
-        let peer = scene.recipes.path("main.pem");
-        let listen = ["--listen", "127.0.0.1:0", "--peer", text(&peer)];
-        let mut worker = Self::new(scene, name, mesh, layout, &[&listen, more].concat());
-        let line = worker.says("waiting at ");
-        let at = line.rsplit(' ').next().expect("an address").to_string();
-        (worker, at)
-    }
-
-    /// The main process, which reaches each of `workers`: mesh, name and address.
-    fn main(scene: &Scene, layout: &str, workers: &[(&str, &str, &str)], more: &[&str]) -> Self {
-        let reach = |(mesh, name, at): &(&str, &str, &str)| {
-            let file = scene.recipes.path(&format!("{name}.pem"));
-            ["--connect".into(), format!("{mesh}={at}"), "--peer".into(), format!("{mesh}={}", text(&file))]
-        };
-        let reach: Vec<String> = workers.iter().flat_map(reach).collect();
-        let arguments: Vec<&str> = reach.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        Self::new(scene, "main", "backbone", layout, &arguments)
-    }
-
-    /// Waits for a line with these words.
-    fn says(&mut self, words: &str) -> String {
-        let began = Instant::now();
-        while let Ok(line) = self.lines.recv_timeout(2 * SOON) {
-            self.seen.push(line.clone());
-            if line.contains(words) {
-                return line;
-            }
-            assert!(began.elapsed() < 2 * SOON, "{words:?} is not in {:?}", self.seen);
-        }
-        panic!("{words:?} is not in {:?}", self.seen);
-    }
-
-    /// Its exit code, stdout and stderr, which have to come in time.
-    fn ends(mut self) -> (i32, String, String) {
-        let code = ends(&mut self.child, SOON);
-        self.seen.extend(self.lines.iter());
-        let mut stdout = String::new();
-        self.child.stdout.take().expect("stdout").read_to_string(&mut stdout).expect("UTF-8");
-        assert!(!self.seen.iter().any(|line| line.contains("panicked")), "{:?}", self.seen);
-        (code, stdout, self.seen.join("\n"))
-    }
-
-    /// It has to end with this code and one line of error that has these words.
-    fn fails(self, code: i32, words: &str) {
-        let (found, stdout, stderr) = self.ends();
-        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert!(found == code && errors.len() == 1 && errors[0].contains(words), "{words}: {found}, {stderr}");
-        assert!(stdout.is_empty(), "{stdout}");
-    }
+/// One that waits for the main process, and where it does.
+fn worker(scene: &Scene, name: &str, mesh: &str, layout: &str, more: &[&str]) -> (Running, String) {
+    let peer = scene.recipes.path("main.pem");
+    let listen = ["--listen", "127.0.0.1:0", "--peer", text(&peer)];
+    let mut worker = start(scene, name, mesh, layout, &[&listen, more].concat());
+    let line = worker.says("waiting at ");
+    let at = line.rsplit(' ').next().expect("an address").to_string();
+    (worker, at)
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The main process, which reaches each of `workers`: mesh, name and address.
+fn main_process(scene: &Scene, layout: &str, workers: &[(&str, &str, &str)], more: &[&str]) -> Running {
+    let reach = |(mesh, name, at): &(&str, &str, &str)| {
+        let file = scene.recipes.path(&format!("{name}.pem"));
+        ["--connect".into(), format!("{mesh}={at}"), "--peer".into(), format!("{mesh}={}", text(&file))]
+    };
+    let reach: Vec<String> = workers.iter().flat_map(reach).collect();
+    let arguments: Vec<&str> = reach.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    start(scene, "main", "backbone", layout, &arguments)
 }
 
 #[test]
@@ -115,12 +58,12 @@ fn losses_are_those_of_one_process() {
     let scene = scene();
     for layout in ["1+1", "1+2", "1+1+1"] {
         let expected = scene.in_process(layout);
-        let mut workers = vec![("experts-1", "one", Running::worker(&scene, "one", "experts-1", layout, &[]))];
+        let mut workers = vec![("experts-1", "one", worker(&scene, "one", "experts-1", layout, &[]))];
         if layout == "1+1+1" {
-            workers.push(("experts-2", "two", Running::worker(&scene, "two", "experts-2", layout, &[])));
+            workers.push(("experts-2", "two", worker(&scene, "two", "experts-2", layout, &[])));
         }
         let reach: Vec<_> = workers.iter().map(|(mesh, name, (_, at))| (*mesh, *name, at.as_str())).collect();
-        let (code, stdout, stderr) = Running::main(&scene, layout, &reach, &["--json"]).ends();
+        let (code, stdout, stderr) = main_process(&scene, layout, &reach, &["--json"]).ends();
         assert_eq!(code, 0, "{layout}: {stderr}");
         assert_eq!(losses(&stdout), expected, "{layout}");
         for (_, _, (worker, _)) in workers {
@@ -134,8 +77,8 @@ fn losses_are_those_of_one_process() {
 fn meshes_without_a_process_are_the_main_process_s() {
     let scene = scene();
     let expected = scene.in_process("1+1+1");
-    let (worker, at) = Running::worker(&scene, "two", "experts-2", "1+1+1", &[]);
-    let (code, stdout, stderr) = Running::main(&scene, "1+1+1", &[("experts-2", "two", &at)], &["--json"]).ends();
+    let (worker, at) = worker(&scene, "two", "experts-2", "1+1+1", &[]);
+    let (code, stdout, stderr) = main_process(&scene, "1+1+1", &[("experts-2", "two", &at)], &["--json"]).ends();
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(losses(&stdout), expected);
     assert_eq!(worker.ends().0, 0);
@@ -144,20 +87,20 @@ fn meshes_without_a_process_are_the_main_process_s() {
 #[test]
 fn processes_start_in_any_order() {
     let scene = scene();
-    let (mut one, at_one) = Running::worker(&scene, "one", "experts-1", "1+1+1", &["--patience", "1"]);
+    let (mut one, at_one) = worker(&scene, "one", "experts-1", "1+1+1", &["--patience", "1"]);
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
     let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &free)];
     // A main process that gives up takes no worker with it.
-    Running::main(&scene, "1+1+1", &reach, &["--patience", "2"]).fails(2, "mesh 'experts-2'");
+    main_process(&scene, "1+1+1", &reach, &["--patience", "2"]).fails(2, "mesh 'experts-2'");
     one.says("has gone before the first step");
     one.says("waiting at ");
-    let mut main = Running::main(&scene, "1+1+1", &reach, &["--json"]);
+    let mut main = main_process(&scene, "1+1+1", &reach, &["--json"]);
     main.says("waiting for mesh 'experts-2'");
-    Running::main(&scene, "1+1+1", &reach, &[]).fails(2, "has a main process already");
+    main_process(&scene, "1+1+1", &reach, &[]).fails(2, "has a main process already");
     // Longer than the first worker's patience, which is for those who have begun.
     std::thread::sleep(Duration::from_millis(1_500));
     let certificate = text(&scene.recipes.path("main.pem")).to_string();
-    let two = Running::new(&scene, "two", "experts-2", "1+1+1", &["--listen", &free, "--peer", &certificate]);
+    let two = start(&scene, "two", "experts-2", "1+1+1", &["--listen", &free, "--peer", &certificate]);
     let (code, stdout, stderr) = main.ends();
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(losses(&stdout), scene.in_process("1+1+1"));
@@ -167,14 +110,14 @@ fn processes_start_in_any_order() {
 #[test]
 fn strangers_and_other_recipes_are_refused_and_the_right_one_is_taken_after_all() {
     let scene = scene();
-    let (mut worker, at) = Running::worker(&scene, "one", "experts-1", "1+1", &[]);
+    let (mut worker, at) = worker(&scene, "one", "experts-1", "1+1", &[]);
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 300], b"\x16\x03\x01\xff\xff\x01", b""] {
         let mut stream = TcpStream::connect(&at).expect("a connection");
         stream.write_all(bytes).expect("sent");
         drop(stream);
         worker.says("which is not the process with the certificate of --peer");
     }
-    let main = |reach: (&str, &str), more: &[&str]| Running::main(&scene, "1+1", &[(reach.0, reach.1, &at)], more);
+    let main = |reach: (&str, &str), more: &[&str]| main_process(&scene, "1+1", &[(reach.0, reach.1, &at)], more);
     main(("experts-1", "two"), &[]).fails(2, "shows another certificate than that of --peer");
     worker.says("refused");
     let certificate = |end: &str| text(&scene.recipes.path(&format!("stranger.{end}"))).to_string();
@@ -190,7 +133,7 @@ fn strangers_and_other_recipes_are_refused_and_the_right_one_is_taken_after_all(
     worker.says("which is not the process with the certificate of --peer");
     main(("experts-1", "one"), &["--set", "train.decay=0.5"]).fails(2, "has another recipe");
     worker.says("which has another recipe");
-    Running::main(&scene, "1+1+1", &[("experts-1", "one", &at)], &[]).fails(2, "has another layout");
+    main_process(&scene, "1+1+1", &[("experts-1", "one", &at)], &[]).fails(2, "has another layout");
     // What is saved where is each process's own affair.
     let (code, stdout, stderr) = main(("experts-1", "one"), &["--json", "--set", "out='elsewhere'"]).ends();
     assert_eq!(code, 0, "{stderr}");
@@ -201,7 +144,7 @@ fn strangers_and_other_recipes_are_refused_and_the_right_one_is_taken_after_all(
 #[test]
 fn what_can_t_be_reached_or_is_asked_for_twice_is_told() {
     let scene = scene();
-    let main = |workers: &[(&str, &str, &str)], more: &[&str]| Running::main(&scene, "1+1+1", workers, more);
+    let main = |workers: &[(&str, &str, &str)], more: &[&str]| main_process(&scene, "1+1+1", workers, more);
     let two = [("experts-1", "one", "127.0.0.1:9"), ("experts-1", "one", "127.0.0.1:10")];
     main(&two, &[]).fails(2, "mesh 'experts-1' is reached twice");
     main(&[("backbone", "one", "127.0.0.1:9")], &[]).fails(2, "is this process's own");
@@ -220,7 +163,7 @@ fn what_can_t_be_reached_or_is_asked_for_twice_is_told() {
     });
     main(&[("experts-1", "one", &at)], &[]).fails(2, "does not talk as it should");
     // A worker of another mesh.
-    let (mut worker, at) = Running::worker(&scene, "two", "experts-2", "1+1+1", &[]);
+    let (mut worker, at) = worker(&scene, "two", "experts-2", "1+1+1", &[]);
     main(&[("experts-1", "two", &at)], &[]).fails(2, "is mesh 'experts-2'");
     worker.says("which takes this for mesh 'experts-1'");
     let key = text(&scene.recipes.path("two.key")).to_string();
@@ -234,10 +177,10 @@ fn what_can_t_be_reached_or_is_asked_for_twice_is_told() {
 /// The main process and two workers in the midst of their steps.
 fn stepping(scene: &Scene, patience: &str) -> [Running; 3] {
     let endless = ["--set", ENDLESS, "--patience", patience];
-    let (mut one, at_one) = Running::worker(scene, "one", "experts-1", "1+1+1", &endless);
-    let (mut two, at_two) = Running::worker(scene, "two", "experts-2", "1+1+1", &endless);
+    let (mut one, at_one) = worker(scene, "one", "experts-1", "1+1+1", &endless);
+    let (mut two, at_two) = worker(scene, "two", "experts-2", "1+1+1", &endless);
     let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &at_two)];
-    let main = Running::main(scene, "1+1+1", &reach, &endless);
+    let main = main_process(scene, "1+1+1", &reach, &endless);
     one.says("stepping");
     two.says("stepping");
     std::thread::sleep(Duration::from_millis(500));

@@ -3,12 +3,17 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 use super::common::{Recipes, mode, text};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Steps that no test waits for the end of.
 pub const ENDLESS: &str = "train.steps=20000";
+
+/// How soon all processes have to end once one is gone.
+const SOON: Duration = Duration::from_secs(10);
 
 pub struct Scene {
     pub recipes: Recipes,
@@ -76,18 +81,71 @@ pub fn process(folder: &Path) -> Command {
     command
 }
 
-/// Exit code, or -1 after a signal; panics where a process does not end in time.
-pub fn ends(child: &mut Child, within: Duration) -> i32 {
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("a process") {
-            return status.code().unwrap_or(-1);
+/// A process and the lines that it tells.
+pub struct Running {
+    pub child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    pub fn new(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program");
+        let stderr = BufReader::new(child.stderr.take().expect("stderr"));
+        let (tell, lines) = channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line with these words.
+    pub fn says(&mut self, words: &str) -> String {
+        let began = Instant::now();
+        while let Ok(line) = self.lines.recv_timeout(2 * SOON) {
+            self.seen.push(line.clone());
+            if line.contains(words) {
+                return line;
+            }
+            assert!(began.elapsed() < 2 * SOON, "{words:?} is not in {:?}", self.seen);
         }
-        if began.elapsed() > within {
-            let _ = child.kill();
-            panic!("a process has not ended within {} s", within.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(20));
+        panic!("{words:?} is not in {:?}", self.seen);
+    }
+
+    /// Its exit code, stdout and stderr, which have to come in time.
+    pub fn ends(mut self) -> (i32, String, String) {
+        let began = Instant::now();
+        let code = loop {
+            if let Some(status) = self.child.try_wait().expect("a process") {
+                break status.code().unwrap_or(-1);
+            }
+            assert!(
+                began.elapsed() < SOON,
+                "it has not ended: {:?} {:?}",
+                self.seen,
+                self.lines.try_iter().collect::<Vec<_>>()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        self.seen.extend(self.lines.iter());
+        let mut stdout = String::new();
+        self.child.stdout.take().expect("stdout").read_to_string(&mut stdout).expect("UTF-8");
+        assert!(!self.seen.iter().any(|line| line.contains("panicked")), "{:?}", self.seen);
+        (code, stdout, self.seen.join("\n"))
+    }
+
+    /// It has to end with this code and one line of error that has these words.
+    pub fn fails(self, code: i32, words: &str) {
+        let (found, stdout, stderr) = self.ends();
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(found == code && errors.len() == 1 && errors[0].contains(words), "{words}: {found}, {stderr}");
+        assert!(stdout.is_empty(), "{stdout}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

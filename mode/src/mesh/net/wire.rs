@@ -75,7 +75,10 @@ impl Wire {
             let what = format!("can't be sent {} numbers at once; take fewer windows or more parts", message.len());
             return Err(Error::Peer { device: self.names[to].clone(), what });
         }
-        let way = self.state().ways[to].clone().ok_or_else(|| self.error(to))?;
+        let state = self.state();
+        let way = state.ways[to].clone().filter(|_| !state.ended[to]);
+        drop(state);
+        let way = way.ok_or_else(|| self.error(to))?;
         let pieces = message.chunks(PIECE / size_of::<f32>());
         // A message of nothing is one piece too.
         let pieces = pieces.chain(message.is_empty().then_some(message)).collect::<Vec<_>>();
