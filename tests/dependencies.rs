@@ -5,10 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/DEPENDENCIES.md");
-/// What stands before the list of a default build, and before that of what the feature `hub` adds. Only a build with the feature
-/// is sure to have fetched the crates of the second.
-const LISTS: [(&str, &[&str]); 2] =
-    [("writes it anew.\n\n", &[]), ("what a default build does:\n\n", &["--features", "hub"])];
+/// Headings of the lists: a default build's, and of what each feature adds. Only a build with a feature is sure to have fetched its
+/// crates.
+const LISTS: [(&str, Option<&str>, bool); 4] = [
+    ("## Licences\n", None, true),
+    ("## The feature `hub`\n", Some("hub"), cfg!(feature = "hub")),
+    ("## The feature `mpi`\n", Some("mpi"), cfg!(feature = "mpi")),
+    ("## The feature `net`\n", Some("net"), cfg!(feature = "net")),
+];
+const TABLE: &str = "| licence | crates |\n|---|---|\n";
 const PERMISSIVE: [&str; 10] = [
     "MIT",
     "Apache-2.0",
@@ -43,9 +48,10 @@ fn is_permissive(expression: &str) -> bool {
 }
 
 /// The crates that are compiled, each with its licence.
-fn crates(features: &[&str]) -> BTreeSet<(String, String)> {
-    let arguments = ["tree", "--workspace", "-e", "normal,build", "--prefix", "none", "-f", "{l}|{p}"];
-    let tree = cargo(&[&arguments, features].concat());
+fn crates(feature: Option<&str>) -> BTreeSet<(String, String)> {
+    let mut arguments = vec!["tree", "--workspace", "-e", "normal,build", "--prefix", "none", "-f", "{l}|{p}"];
+    arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
+    let tree = cargo(&arguments);
     let crates = tree.lines().filter_map(|line| line.split_once('|')).map(|(licence, package)| {
         // Old crates write a slash where SPDX has OR.
         let licence = licence.replace(" / ", " OR ").replace('/', " OR ");
@@ -56,24 +62,26 @@ fn crates(features: &[&str]) -> BTreeSet<(String, String)> {
 
 #[test]
 fn licences_are_permissive_and_listed() {
-    let mut listed_above = BTreeSet::new();
-    for (before, features) in &LISTS[..if cfg!(feature = "hub") { 2 } else { 1 }] {
+    let default = crates(None);
+    for (heading, feature, _) in LISTS.iter().filter(|(.., compiled)| *compiled) {
+        let found = if feature.is_some() { &crates(*feature) - &default } else { default.clone() };
         let mut by_licence: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (licence, name) in crates(features).difference(&listed_above) {
-            let excepted = !features.is_empty() && EXCEPTIONS.contains(&(licence, name));
-            assert!(is_permissive(licence) || excepted, "{licence}: {name}");
-            by_licence.entry(licence.clone()).or_default().push(name.clone());
+        for (licence, name) in found {
+            let excepted = *feature == Some("hub") && EXCEPTIONS.contains(&(&licence, &name));
+            assert!(is_permissive(&licence) || excepted, "{licence}: {name}");
+            by_licence.entry(licence).or_default().push(name);
         }
-        listed_above = crates(features);
-        let mut list = String::from("| licence | crates |\n|---|---|\n");
+        let mut list = String::from(TABLE);
         for (licence, names) in &by_licence {
             list += &format!("| {licence} | {} |\n", names.join(", "));
         }
         let document = document();
-        let (text, rest) = document.split_once(before).expect("the list's place");
+        let start = document.find(heading).expect("the list's heading");
+        let start = start + document[start..].find(TABLE).expect("the list's place");
+        let (text, rest) = document.split_at(start);
         let listed = rest.split_inclusive('\n').take_while(|line| line.starts_with('|')).collect::<String>();
         if std::env::var_os("MODE_BLESS").is_some() {
-            std::fs::write(FILE, format!("{text}{before}{list}{}", &rest[listed.len()..])).expect("written");
+            std::fs::write(FILE, format!("{text}{list}{}", &rest[listed.len()..])).expect("written");
         } else {
             assert_eq!(listed, list, "DEPENDENCIES.md is not up to date; see there");
         }

@@ -177,6 +177,7 @@ impl Error {
             Self::Hub(error) => error.exit_code(),
             Self::Interrupted { .. } => 130,
             Self::NotFinite { .. }
+            | Self::Peer { .. }
             | Self::NotFiniteHalf { .. }
             | Self::NoScale { .. }
             | Self::FirstNotFinite { .. }

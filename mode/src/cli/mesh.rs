@@ -182,7 +182,8 @@ fn run(arguments: Run) -> Result<(), Error> {
     Ok(())
 }
 
-fn print(found: &[Measured]) {
+/// One line a layout, against the first.
+pub(super) fn print(found: &[Measured]) {
     let first = &found[0];
     say!(
         "{:14} {:>7} {:>10} {:>8} {:>11} {:>11} {:>6} {:>10} {:>9}",

@@ -35,6 +35,7 @@ mod shaders;
 mod shell;
 mod tune;
 mod watch;
+mod worker;
 
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
@@ -78,6 +79,8 @@ enum Command {
     Init(init::Arguments),
     /// Train over several devices: run layouts side by side, plan, simulate, show a step
     Mesh(mesh::Arguments),
+    /// Be one of several processes that train together, under mpirun or over gRPC
+    Worker(worker::Arguments),
     /// Compare every kernel of a device with its f64 reference
     Check(check::Arguments),
     /// Time the standard workloads
@@ -173,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::main(arguments),
         Command::Generate(arguments) => generate::main(arguments),
         Command::Mesh(arguments) => mesh::main(arguments),
+        Command::Worker(arguments) => worker::main(arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Bench(arguments) => bench::main(arguments),
         Command::Profile(arguments) => profile::main(arguments),
@@ -195,13 +199,16 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            // What files say, and errors repeat, is not to reach a terminal as commands.
-            let printable = |line: &str| line.replace(|c: char| c.is_control(), "?");
             tell!("error: {}", printable(&line.join(" ")));
             error.excerpt().iter().for_each(|line| tell!("{}", printable(line)));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// A line without what a terminal would take for commands, which files and other processes may say and errors repeat.
+fn printable(line: &str) -> String {
+    line.replace(|c: char| c.is_control(), "?")
 }
 
 /// See `tell!`.

@@ -14,7 +14,7 @@
 //! experts = ["code"]       # names; an expert on no mesh is an error
 //! ```
 
-use super::mesh::Mesh;
+use super::mesh::{Mesh, share};
 use crate::train::{from_table, located};
 use crate::{Error, files};
 use serde::Deserialize;
@@ -65,7 +65,7 @@ impl Layout {
         if text.ends_with(".toml") {
             return Self::open(Path::new(text), experts);
         }
-        Self::named(text, experts.len()).map_err(|what| Error::Setting(format!("--mesh {text}: {what}")))
+        Self::named(text, experts.len()).map_err(|what| Error::Setting(format!("layout {text}: {what}")))
     }
 
     /// The layout of this name for so many experts.
@@ -103,9 +103,57 @@ impl Layout {
         let home = |expert: usize| match others {
             0 => 0,
             // The mesh whose even share of the experts this one is in.
-            _ => 1 + (0..others).find(|&mesh| super::mesh::share(experts, others, mesh).contains(&expert)).unwrap_or(0),
+            _ => 1 + (0..others).find(|&mesh| share(experts, others, mesh).contains(&expert)).unwrap_or(0),
         };
         Self::new(text.into(), meshes, (0..experts).map(home).collect())
+    }
+
+    /// The layout of processes of one device each, by the word that each has for its mesh: processes beside each other with one word are
+    /// one mesh, along the tensor axis, the first one the backbone's. A mesh called like an expert has that one, and the others share out
+    /// the experts that are left, as in [`Layout::named`].
+    ///
+    /// # Errors
+    /// As [`Layout::read`], in words.
+    pub fn of_words(words: &[String], experts: &[String]) -> Result<Self, String> {
+        let mut shapes: Vec<(String, usize, usize)> = Vec::new();
+        for word in words {
+            let known = shapes.iter().position(|(name, ..)| name == word);
+            match known {
+                Some(mesh) if mesh + 1 == shapes.len() => shapes[mesh].2 += 1,
+                Some(_) => {
+                    return Err(format!(
+                        "mesh '{word}' is there twice; start all of its processes one after the other"
+                    ));
+                }
+                None => shapes.push((word.clone(), 1, 1)),
+            }
+        }
+        let named = |expert: &String| shapes.iter().position(|(name, ..)| name == expert);
+        let mut homes: Vec<Option<usize>> = experts.iter().map(named).collect();
+        let free: Vec<usize> = (1..shapes.len()).filter(|&mesh| !homes.contains(&Some(mesh))).collect();
+        let left: Vec<usize> = (0..homes.len()).filter(|&expert| homes[expert].is_none()).collect();
+        match (free.len(), left.first()) {
+            (0, Some(&expert)) if shapes.len() > 1 => {
+                return Err(format!("expert '{}' has no device; start processes with --mesh {0}", experts[expert]));
+            }
+            (0, _) => left.iter().for_each(|&expert| homes[expert] = Some(0)),
+            (meshes, _) if meshes > left.len() => {
+                return Err(format!(
+                    "mesh '{}' has no experts and so nothing to do; name it after one",
+                    shapes[free[left.len()]].0
+                ));
+            }
+            (meshes, _) => {
+                for (mesh, &home) in free.iter().enumerate() {
+                    share(left.len(), meshes, mesh).for_each(|i| homes[left[i]] = Some(home));
+                }
+            }
+        }
+        let name = match shapes.as_slice() {
+            [(_, _, size)] => format!("spmd-{size}"),
+            all => all.iter().map(|(_, _, size)| size.to_string()).collect::<Vec<_>>().join("+"),
+        };
+        Self::new(name, shapes, homes.into_iter().flatten().collect())
     }
 
     fn open(path: &Path, names: &[String]) -> Result<Self, Error> {
@@ -162,6 +210,15 @@ impl Layout {
         self.meshes.last().map_or(0, |mesh| mesh.devices().end)
     }
 
+    /// All that it says, on a line.
+    pub fn summary(&self) -> String {
+        let mesh = |(number, mesh): (usize, &Mesh)| {
+            let experts: Vec<String> = self.experts_on(number).map(|expert| format!(" expert {expert}")).collect();
+            format!("{} {}x{}{}", mesh.name, mesh.data, mesh.tensor, experts.concat())
+        };
+        self.meshes.iter().enumerate().map(mesh).collect::<Vec<_>>().join(", ")
+    }
+
     /// True if everything is on one mesh.
     pub fn is_spmd(&self) -> bool {
         self.meshes.len() == 1
@@ -200,6 +257,27 @@ mod tests {
             ("4+2x", 1, "is no layout"),
         ] {
             let error = Layout::named(text, experts).expect_err(text);
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn words_of_processes_are_layouts() {
+        let texts = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let experts = texts(&["code", "math", "law"]);
+        let layout = |words: &[&str]| Layout::of_words(&texts(words), &experts);
+        let all = layout(&["all", "all"]).expect("a layout");
+        assert_eq!((all.name.as_str(), all.summary().as_str()), ("spmd-2", "all 1x2 expert 0 expert 1 expert 2"));
+        let two = layout(&["backbone", "experts", "experts"]).expect("a layout");
+        assert_eq!((two.name.as_str(), two.experts.clone()), ("1+2", vec![1, 1, 1]));
+        assert_eq!(layout(&["home", "a", "b"]).expect("a layout").experts, [1, 2, 2]);
+        assert_eq!(layout(&["home", "others", "math"]).expect("a layout").experts, [1, 2, 1]);
+        for (words, what) in [
+            (&["home", "a", "home"][..], "mesh 'home' is there twice"),
+            (&["home", "code", "math"], "expert 'law' has no device"),
+            (&["home", "code", "math", "a", "b"], "mesh 'b' has no experts"),
+        ] {
+            let error = layout(words).expect_err(what);
             assert!(error.contains(what), "{error}");
         }
     }

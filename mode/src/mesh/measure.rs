@@ -3,8 +3,8 @@
 use super::layout::Layout;
 use super::problem::Problem;
 use super::rank::Batch;
-use super::schedule::{Action, Schedule};
-use super::team::{Options, Stepped, Team};
+use super::schedule::Schedule;
+use super::team::{Here, Options, Stepped, Team};
 use crate::Error;
 use crate::model::Model;
 use crate::train::{Prepared, Recipe, TrainSettings};
@@ -39,7 +39,7 @@ pub struct Measured {
 pub struct Traced {
     /// What was carried out.
     pub schedule: Arc<Schedule>,
-    /// For each device when each of its entries began and ended.
+    /// For each device when each of its entries began and ended; nothing for one in another process.
     pub spans: Vec<Vec<[f64; 2]>>,
     /// How long all of it took.
     pub seconds: f64,
@@ -77,14 +77,25 @@ impl Bench {
     /// # Errors
     /// Bad input, or a method that trains no experts.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
-        let Prepared { model, mixture } = crate::train::prepare(recipe, &Device::cpu())?;
+        Self::open(recipe, true)
+    }
+
+    /// The same, if it is wanted without the data, which the devices of the backbone's mesh alone read.
+    pub(crate) fn open(recipe: &Recipe, data: bool) -> Result<Self, Error> {
+        if recipe.train.steps == 0 {
+            return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
+        }
+        let mut read = recipe.clone();
+        if !data {
+            (read.data, read.train.steps) = (Vec::new(), 0);
+        }
+        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu())?;
         let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?;
         let problem = Problem { parts: recipe.train.accumulate.max(1), ..problem };
-        let Some(mut mixture) = mixture else {
-            return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
+        let batch = |step| {
+            let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));
+            Batch { windows: Arc::new(windows.unwrap_or_default()), rate: recipe.train.rate(step) }
         };
-        let batch =
-            |step| Batch { windows: Arc::new(mixture.batch(recipe.train.batch)), rate: recipe.train.rate(step) };
         let batches = (1..=recipe.train.steps).map(batch).collect();
         let experts = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
         Ok(Self { model, problem, batches, train: recipe.train.clone(), experts })
@@ -117,7 +128,8 @@ impl Bench {
         }
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {
-                let found = self.round(layout, &devices(layout.devices())?, options)?;
+                let here = Here::all(layout, &devices(layout.devices())?, options.link);
+                let found = self.round(layout, here, options.threads)?;
                 match all.get_mut(i).filter(|_| round > 0) {
                     None => all.push(found),
                     Some(before) => before.add(found),
@@ -146,21 +158,30 @@ impl Bench {
         if self.model.backbone.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }
     }
 
-    fn round(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Measured, Error> {
-        let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
-        let (mut losses, mut fastest) = (Vec::new(), None::<Stepped>);
+    /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
+    /// all devices the first device's process alone has.
+    pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<Measured, Error> {
+        let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
+        let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
+        // Seconds that each device of this process computes in each step.
+        let mut computing = vec![Vec::new(); layout.devices()];
         for (number, batch) in self.batches.iter().enumerate() {
             let stepped = team.take(batch)?;
             let found = crate::train::Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm };
             found.check_finite(number as u64 + 1)?;
             losses.push(stepped.loss);
+            for (device, spans) in stepped.spans.iter().enumerate() {
+                computing[device].push(team.schedule.computing(device, spans) as f32);
+            }
             // The first takes memory.
             let first = number == 0 && self.batches.len() > 1;
-            if !first && fastest.as_ref().is_none_or(|before| stepped.seconds < before.seconds) {
-                fastest = Some(stepped);
+            if !first && fastest.as_ref().is_none_or(|(_, before)| stepped.seconds < before.seconds) {
+                fastest = Some((number, stepped));
             }
         }
-        let Some(fastest) = fastest else { return Err(Error::Setting("no step was taken".into())) };
+        let Some((number, fastest)) = fastest else { return Err(Error::Setting("no step was taken".into())) };
+        let computing = team.gather(|device| computing[device].clone())?;
+        let busy = computing.iter().map(|seconds| f64::from(seconds[number]) / fastest.seconds).collect();
         let schedule = team.schedule.clone();
         let traced = Traced { schedule: schedule.clone(), spans: fastest.spans, seconds: fastest.seconds };
         let [mut within, mut between] = [0; 2];
@@ -175,7 +196,7 @@ impl Bench {
             rounds: vec![traced.seconds],
             bytes_within: within,
             bytes_between: between,
-            busy: traced.busy(),
+            busy,
             fastest: Some(traced),
         })
     }
@@ -194,11 +215,7 @@ impl Measured {
 impl Traced {
     /// The share of the step in which each device computes.
     pub fn busy(&self) -> Vec<f64> {
-        let device = |(device, spans): (usize, &Vec<[f64; 2]>)| {
-            let entries = self.schedule.of(device).zip(spans);
-            let computes = entries.filter(|((_, entry), _)| matches!(entry.action, Action::Compute(_)));
-            computes.map(|(_, [began, ended])| ended - began).sum::<f64>() / self.seconds
-        };
-        self.spans.iter().enumerate().map(device).collect()
+        let computing = |(device, spans): (usize, &Vec<[f64; 2]>)| self.schedule.computing(device, spans);
+        self.spans.iter().enumerate().map(computing).map(|seconds| seconds / self.seconds).collect()
     }
 }

@@ -12,12 +12,18 @@ mod collective;
 mod cost;
 pub mod fig4;
 mod footprint;
+#[cfg(any(feature = "mpi", feature = "net"))]
+mod handshake;
 mod hardware;
 mod layout;
 mod local;
 mod measure;
 #[allow(clippy::module_inception)]
 mod mesh;
+#[cfg(feature = "mpi")]
+pub(crate) mod mpi;
+#[cfg(feature = "net")]
+pub(crate) mod net;
 mod placement;
 mod plan;
 mod planner;
@@ -36,6 +42,8 @@ mod transport;
 pub use calibrate::{CALIBRATED_ON, calibrate};
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use handshake::Hello;
 pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
@@ -47,6 +55,8 @@ pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
 pub use simulate::{Assumed, Priced, seconds};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use team::{Here, device_names};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
 pub(crate) use training::{Places, Training, devices};

@@ -152,6 +152,19 @@ impl Rank {
         Ok(Found { loss, gradient_norm, spans })
     }
 
+    /// Brings numbers of each of `devices` devices to the first, and nothing to the others.
+    pub(super) fn gather(&mut self, own: Vec<f32>, devices: usize) -> Result<Vec<Vec<f32>>, Error> {
+        if self.number > 0 {
+            self.transport.send(0, Arc::new(own))?;
+            return Ok(Vec::new());
+        }
+        let mut all = vec![own];
+        for device in 1..devices {
+            all.push(self.transport.receive(device)?.to_vec());
+        }
+        Ok(all)
+    }
+
     fn entry(&mut self, entry: &Entry, batch: &Batch, found: &mut Option<[f32; 2]>) -> Result<(), Error> {
         match &entry.action {
             Action::Compute(Work::Update) => *found = Some(self.update(entry, batch.rate)?),

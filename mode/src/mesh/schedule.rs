@@ -194,6 +194,12 @@ impl Schedule {
         self.entries.iter().enumerate().filter(move |(_, entry)| entry.device == device)
     }
 
+    /// Seconds in which a device computed, of a step whose entries began and ended so.
+    pub fn computing(&self, device: usize, spans: &[[f64; 2]]) -> f64 {
+        let computes = self.of(device).zip(spans).filter(|((_, entry), _)| matches!(entry.action, Action::Compute(_)));
+        computes.map(|(_, [began, ended])| ended - began).sum()
+    }
+
     /// Bytes that each device sends in a step: first those of collectives, then those to other meshes.
     pub fn bytes_sent(&self, device: usize) -> [u64; 2] {
         let mut bytes = [0; 2];

@@ -1,7 +1,8 @@
-//! The devices of one process, each on a thread of its own with its own share of the cores, which step together.
+//! The devices of one process, each on a thread of its own with its own share of the cores, which step together: all of a layout, or
+//! those that are not in other processes.
 
 use super::layout::Layout;
-use super::local::{Link, local};
+use super::local::{Link, Local, local};
 use super::mesh::{Axis, share};
 use super::problem::Problem;
 use super::rank::{Batch, Found, Rank, Seat, State};
@@ -29,6 +30,27 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { threads: 1, link: None }
+    }
+}
+
+/// A device of this process, and its way to all others.
+pub(crate) struct Here {
+    /// Its number in the layout.
+    pub(crate) number: usize,
+    pub(crate) device: Device,
+    pub(crate) transport: Box<dyn Transport + Send>,
+}
+
+impl Here {
+    /// All devices of a layout, joined by memory.
+    pub(super) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
+        let ends = local(device_names(layout), link, PATIENCE).into_iter().zip(devices).enumerate();
+        let here = |(number, (end, device)): (usize, (Local, &Device))| Self {
+            number,
+            device: device.clone(),
+            transport: Box::new(end),
+        };
+        ends.map(here).collect()
     }
 }
 
@@ -67,26 +89,15 @@ pub struct Team {
 }
 
 struct Member {
-    commands: Sender<Command>,
-    replies: Receiver<Result<Reply, Error>>,
+    number: usize,
+    jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a device is told to do.
-enum Command {
-    Step(Batch),
-    Give,
-    Take(Vec<State>, u64),
-}
+/// What a device is to do, or to report why there is none; false ends it.
+type Job = Box<dyn FnOnce(Result<&mut Rank, Error>) -> bool + Send>;
 
-/// What it answers.
-enum Reply {
-    Stepped(Found),
-    Given(Vec<State>),
-    Taken,
-}
-
-/// What all devices found in a step.
+/// What the devices of this process found in a step.
 pub struct Stepped {
     /// The loss before it.
     pub loss: f32,
@@ -94,7 +105,7 @@ pub struct Stepped {
     pub gradient_norm: f32,
     /// From the first entry's beginning to the last one's end.
     pub seconds: f64,
-    /// For each device when each of its entries began and ended, in seconds from the step's beginning.
+    /// For each device when each of its entries began and ended, in seconds from the step's beginning; nothing for one in another process.
     pub spans: Vec<Vec<[f64; 2]>>,
     /// When the last entry ended.
     pub ended: Instant,
@@ -113,20 +124,30 @@ impl Team {
         settings: AdamWSettings,
         options: &Options,
     ) -> Result<Self, Error> {
-        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         if devices.len() != layout.devices() {
             let (wanted, found) = (layout.devices(), devices.len());
             return Err(Error::Setting(format!("layout {} has {wanted} devices, and there are {found}", layout.name)));
         }
+        Self::of(model, problem, layout, Here::all(layout, devices, options.link), settings, options.threads)
+    }
+
+    /// The same for those devices that are in this process.
+    pub(super) fn of(
+        model: &Model,
+        problem: &Problem,
+        layout: &Layout,
+        here: Vec<Here>,
+        settings: AdamWSettings,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         let schedule = Arc::new(super::plan(problem, layout));
-        let names = (0..layout.devices()).map(|device| device_name(layout, device)).collect();
-        let ends = local(names, options.link, PATIENCE);
         let mut members = Vec::new();
-        for (number, (end, device)) in ends.into_iter().zip(devices).enumerate() {
-            let shard = Shard::new(model, problem, layout, number, device)?;
+        for Here { number, device, transport } in here {
+            let shard = Shard::new(model, problem, layout, number, &device)?;
             let seat = seat(problem, layout, number);
-            let rank = (seat, device.clone(), shard, Box::new(end) as Box<dyn Transport + Send>, settings);
-            members.push(Member::new(rank, schedule.clone(), options.threads)?);
+            let make = move || Rank::new(seat, device, shard, transport, settings);
+            members.push(Member::new(number, make, threads)?);
         }
         Ok(Self { members, schedule, windows: [problem.windows, problem.length] })
     }
@@ -136,104 +157,115 @@ impl Team {
     /// # Errors
     /// Other windows than the problem's, or what went wrong on the first device where something did.
     pub fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+        let [count, length] = self.windows;
+        if windows.len() != count || windows.iter().any(|window| window.len() != length + 1) {
+            return Err(Error::Setting(format!(
+                "a step takes {count} windows of {length} predicted tokens and one more"
+            )));
+        }
         self.take(&Batch { windows: Arc::new(windows), rate })
     }
 
+    /// The same of a batch that is known to fit.
     pub(super) fn take(&mut self, batch: &Batch) -> Result<Stepped, Error> {
-        let [windows, length] = self.windows;
-        if batch.windows.len() != windows || batch.windows.iter().any(|window| window.len() != length + 1) {
-            return Err(Error::Setting(format!(
-                "a step takes {windows} windows of {length} predicted tokens and one more"
-            )));
-        }
-        let replies = self.ask(|_| Command::Step(batch.clone()))?;
-        let found = |reply| if let Reply::Stepped(found) = reply { Some(found) } else { None };
-        let all: Vec<Found> = replies.into_iter().filter_map(found).collect();
+        let all = self.ask(|_| {
+            let (schedule, batch) = (self.schedule.clone(), batch.clone());
+            move |rank: &mut Rank| rank.step(&schedule, &batch)
+        })?;
         let instants = || all.iter().flat_map(|found| found.spans.iter().flatten().copied());
         let (Some(began), Some(ended)) = (instants().min(), instants().max()) else {
             return Err(Error::Setting("no device has done anything".into()));
         };
         let since = |at: Instant| at.duration_since(began).as_secs_f64();
-        let spans = all.iter().map(|found| found.spans.iter().map(|span| span.map(since)).collect()).collect();
+        let mut spans = vec![Vec::new(); self.schedule.devices];
+        for (member, found) in self.members.iter().zip(&all) {
+            spans[member.number] = found.spans.iter().map(|span| span.map(since)).collect();
+        }
         let Found { loss, gradient_norm, .. } = all[0];
         Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans, ended })
     }
 
-    /// The trained parameters of all devices, with their moments: for each device those that it has.
+    /// The trained parameters of this process's devices, with their moments: for each device those that it has.
     ///
     /// # Errors
     /// A device whose frozen weights are not what they were, or what one reports.
     pub(super) fn give(&self) -> Result<Vec<Vec<State>>, Error> {
-        let given = |reply| if let Reply::Given(states) = reply { Some(states) } else { None };
-        Ok(self.ask(|_| Command::Give)?.into_iter().filter_map(given).collect())
+        self.ask(|_| |rank: &mut Rank| rank.give())
     }
 
     /// Hands each device its part of trained parameters and moments, as they were after `steps` steps.
     ///
     /// # Errors
     /// What a device reports.
-    pub(super) fn take_over(&self, mut states: Vec<Vec<State>>, steps: u64) -> Result<(), Error> {
-        self.ask(|number| Command::Take(std::mem::take(&mut states[number]), steps)).map(drop)
+    pub(super) fn take_over(&self, states: Vec<Vec<State>>, steps: u64) -> Result<(), Error> {
+        let states = Arc::new(states);
+        let job = |number: usize| {
+            let states = states.clone();
+            move |rank: &mut Rank| rank.take_over(&states[number], steps)
+        };
+        self.ask(job).map(drop)
     }
 
-    /// What all devices answer to a command.
-    fn ask(&self, mut command: impl FnMut(usize) -> Command) -> Result<Vec<Reply>, Error> {
-        for (number, member) in self.members.iter().enumerate() {
-            // One that has ended has left the reason.
-            let _ = member.commands.send(command(number));
-        }
-        let (mut replies, mut errors) = (Vec::new(), Vec::new());
-        for member in &self.members {
-            match member.replies.recv() {
-                Ok(Ok(reply)) => replies.push(reply),
+    /// Brings numbers of each device to the first: those of all devices in the first's process, none in others.
+    ///
+    /// # Errors
+    /// As [`Team::step`].
+    pub(super) fn gather(&mut self, numbers: impl Fn(usize) -> Vec<f32>) -> Result<Vec<Vec<f32>>, Error> {
+        let devices = self.schedule.devices;
+        let all = self.ask(|number| {
+            let own = numbers(number);
+            move |rank: &mut Rank| rank.gather(own, devices)
+        })?;
+        Ok(all.into_iter().next().unwrap_or_default())
+    }
+
+    /// Has every device do what `job` makes for its number.
+    fn ask<T: Send + 'static, F>(&self, job: impl Fn(usize) -> F) -> Result<Vec<T>, Error>
+    where
+        F: FnOnce(&mut Rank) -> Result<T, Error> + Send + 'static,
+    {
+        let found: Vec<_> = self.members.iter().map(|member| member.ask(job(member.number))).collect();
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for found in found {
+            match found.recv() {
+                Ok(Ok(found)) => all.push(found),
                 Ok(Err(error)) => errors.push(error),
+                // One that has ended has left the reason before.
                 Err(_) => {}
             }
         }
         // Those who only lost another tell less than that other.
         let told = errors.iter().position(|error| !matches!(error, Error::Peer { .. }));
-        match (errors.is_empty(), replies.len() == self.members.len()) {
-            (false, _) => Err(errors.swap_remove(told.unwrap_or(0))),
-            (true, false) => Err(Error::Peer { device: "a device".into(), what: "has ended before its time".into() }),
-            (true, true) => Ok(replies),
+        match errors.is_empty() {
+            true if all.len() == self.members.len() => Ok(all),
+            true => Err(Error::Setting("a device has ended".into())),
+            false => Err(errors.swap_remove(told.unwrap_or(0))),
         }
     }
 }
 
 impl Member {
-    #[allow(clippy::type_complexity)]
     fn new(
-        (seat, device, shard, transport, settings): (Seat, Device, Shard, Box<dyn Transport + Send>, AdamWSettings),
-        schedule: Arc<Schedule>,
+        number: usize,
+        make: impl FnOnce() -> Result<Rank, Error> + Send + 'static,
         threads: usize,
     ) -> Result<Self, Error> {
-        let (commands, to_do) = channel::<Command>();
-        let (tell, replies) = channel();
+        let (jobs, to_do) = channel::<Job>();
         let run = move || {
             // This thread is one of its pool's, so that a device of one core wakes no other.
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
-            let _pool = match pool {
-                Ok(pool) => pool,
+            let pool = pool.map_err(|error| Error::Setting(format!("{threads} threads a device: {error}; give fewer")));
+            let (_pool, mut rank) = match pool.and_then(|pool| Ok((pool, make()?))) {
+                Ok(made) => made,
                 Err(error) => {
-                    let _ = tell.send(Err(Error::Setting(format!("{threads} threads a device: {error}; give fewer"))));
+                    if let Ok(job) = to_do.recv() {
+                        job(Err(error));
+                    }
                     return;
                 }
             };
-            let mut rank = match Rank::new(seat, device, shard, transport, settings) {
-                Ok(rank) => rank,
-                Err(error) => {
-                    let _ = tell.send(Err(error));
-                    return;
-                }
-            };
-            for command in to_do {
-                let reply = match command {
-                    Command::Step(batch) => rank.step(&schedule, &batch).map(Reply::Stepped),
-                    Command::Give => rank.give().map(Reply::Given),
-                    Command::Take(states, steps) => rank.take_over(&states, steps).map(|()| Reply::Taken),
-                };
-                let ends = reply.is_err();
-                if tell.send(reply).is_err() || ends {
+            for job in to_do {
+                if !job(Ok(&mut rank)) {
                     return;
                 }
             }
@@ -241,14 +273,29 @@ impl Member {
         let thread = std::thread::Builder::new().name("mesh device".into()).spawn(run);
         let thread =
             thread.map_err(|error| Error::Setting(format!("a thread for a device: {error}; use fewer devices")))?;
-        Ok(Self { commands, replies, thread: Some(thread) })
+        Ok(Self { number, jobs, thread: Some(thread) })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Rank) -> Result<T, Error> + Send + 'static,
+    ) -> Receiver<Result<T, Error>> {
+        let (tell, found) = channel();
+        let job = move |rank: Result<&mut Rank, Error>| {
+            let found = rank.and_then(job);
+            let goes_on = found.is_ok();
+            tell.send(found).is_ok() && goes_on
+        };
+        // One that has ended drops the job, and so ends the wait for what it finds.
+        let _ = self.jobs.send(Box::new(job));
+        found
     }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
         let threads: Vec<_> = self.members.iter_mut().filter_map(|member| member.thread.take()).collect();
-        // Without anyone to command them they end.
+        // Without anyone to give them jobs they end.
         self.members.clear();
         for thread in threads {
             let _ = thread.join();
@@ -272,4 +319,9 @@ pub(super) fn seat(problem: &Problem, layout: &Layout, number: usize) -> Seat {
         data: [mesh.position(number, Axis::Data), mesh.data],
         offset: share(vocabulary, mesh.tensor, mesh.position(number, Axis::Tensor)).start,
     }
+}
+
+/// What messages call all devices of a layout, in order.
+pub(crate) fn device_names(layout: &Layout) -> Vec<String> {
+    (0..layout.devices()).map(|device| device_name(layout, device)).collect()
 }

@@ -1,0 +1,77 @@
+//! What processes tell each other before the first step: who does not have the same can't train together.
+
+use super::layout::Layout;
+use crate::train::Recipe;
+use crate::{Error, files};
+use serde::{Deserialize, Serialize};
+
+/// Digits of a hash that people are shown.
+const SHOWN: usize = 12;
+
+/// What must be the same in all processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// The program's version.
+    pub(crate) version: String,
+    /// The hash of the recipe, but for where it is saved and how often.
+    pub(crate) recipe: String,
+    /// The layout, in words.
+    pub(crate) layout: String,
+}
+
+impl Hello {
+    /// What this process has.
+    ///
+    /// # Errors
+    /// None that a recipe which was read could lead to.
+    pub(crate) fn new(recipe: &Recipe, layout: &Layout) -> Result<Self, Error> {
+        let broken = |source| Error::Json { path: "recipe".into(), source };
+        let mut value = serde_json::to_value(recipe).map_err(broken)?;
+        if let Some(table) = value.as_object_mut() {
+            table.retain(|key, _| key != "out" && key != "checkpoint");
+        }
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            recipe: files::sha256_of(value.to_string().as_bytes()),
+            layout: layout.summary(),
+        })
+    }
+
+    /// The first thing that another process has otherwise, in words.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
+        let all = [
+            ("version of the program", self.version.clone(), other.version.clone()),
+            ("recipe", short(&self.recipe), short(&other.recipe)),
+            ("layout", self.layout.clone(), other.layout.clone()),
+        ];
+        let different = all.into_iter().find(|(_, here, there)| here != there);
+        different.map(|(what, here, there)| {
+            format!("has another {what} ({there}; here {here}); start all processes with the same one")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let hello = |[version, recipe, layout]: [&str; 3]| Hello {
+            version: version.into(),
+            recipe: recipe.into(),
+            layout: layout.into(),
+        };
+        let one = hello(["1", "abc", "all 1x1"]);
+        assert_eq!(one.difference(&one), None);
+        for (other, what) in [
+            (["2", "abc", "all 1x1"], "another version of the program (2; here 1)"),
+            (["1", "def", "all 1x1"], "another recipe (def; here abc)"),
+            (["1", "abc", "all 1x2"], "another layout (all 1x2; here all 1x1)"),
+        ] {
+            let told = one.difference(&hello(other)).expect("a difference");
+            assert!(told.contains(what), "{told}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `mode worker` under mpirun: the same losses as in one process, and what is told of processes that do not fit or are killed.
+#![cfg(all(feature = "mpi", target_os = "linux"))]
+
+mod common;
+#[path = "common/workers.rs"]
+mod workers;
+
+use common::text;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use workers::{ENDLESS, Running, Scene, losses, signal};
+
+/// True if there is an mpirun; CI installs one.
+fn has_mpirun() -> bool {
+    let there = Command::new("mpirun").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "mpirun is missing");
+    if !there {
+        eprintln!("skipped: there is no mpirun");
+    }
+    there
+}
+
+/// Processes by the words of their meshes, `count` of each, with arguments of their own.
+fn mpirun(scene: &Scene, meshes: &[(usize, &str, &[&str])], arguments: &[&str]) -> Command {
+    let mut command = Command::new("mpirun");
+    command.args(["--allow-run-as-root", "--oversubscribe"]).env("MODE_CACHE", "off");
+    for (number, (count, mesh, own)) in meshes.iter().enumerate() {
+        let first = meshes[0].1 == *mesh;
+        let folder = if first { scene.home() } else { &scene.elsewhere };
+        command.args((number > 0).then_some(":")).args(["-n", &count.to_string(), "-wdir", text(folder)]);
+        command.args([env!("CARGO_BIN_EXE_mode"), "worker", "--mesh", mesh, text(&scene.recipe)]);
+        command.args(arguments).args(*own);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(mut command: Command) -> (String, String, i32) {
+    let output = command.output().expect("mpirun");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+#[test]
+fn losses_are_those_of_one_process() {
+    if !has_mpirun() {
+        return;
+    }
+    let scene = Scene::new();
+    for (layout, meshes) in [
+        ("1+1", &[(1, "backbone", &[][..]), (1, "experts", &[])][..]),
+        ("1+2", &[(1, "backbone", &[]), (2, "experts", &[])]),
+        ("1+1+1", &[(1, "backbone", &[]), (1, "code", &[]), (1, "math", &[])]),
+        ("spmd-2", &[(2, "all", &[])]),
+    ] {
+        let (stdout, stderr, code) = output(mpirun(&scene, meshes, &["--json"]));
+        assert_eq!(code, 0, "{layout}: {stderr}");
+        assert_eq!(losses(&stdout), scene.in_process(layout), "{layout}");
+        let others: usize = meshes.iter().map(|(count, ..)| count).sum::<usize>() - 1;
+        assert_eq!(stderr.matches("done after 20 steps").count(), others, "{stderr}");
+    }
+}
+
+#[test]
+fn processes_that_do_not_fit_are_told_in_one_line() {
+    if !has_mpirun() {
+        return;
+    }
+    let scene = Scene::new();
+    let none: &[&str] = &[];
+    for (meshes, arguments, says) in [
+        (&[(1, "a", none), (1, "b", none), (1, "a", none)][..], none, "mesh 'a' is there twice"),
+        (&[(1, "a", none), (1, "code", none)], none, "expert 'math' has no device"),
+        (&[(1, "a", none), (1, "b", none)], &["--layout", "1+1"], "process 0 says --mesh a"),
+        (&[(1, "a", none), (1, "b", none)], &["--layout", "1+2"], "mpirun has started 2 processes"),
+        (&[(1, "a", none), (3, "b", none)], none, "can't be shared out evenly to 3 devices"),
+        (&[(1, "a", none), (1, "b", &["--set", "train.decay=0.5"])], none, "device 1 of mesh 'b' has another recipe"),
+    ] {
+        let (stdout, stderr, code) = output(mpirun(&scene, meshes, arguments));
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(code == 2 && errors.len() == 1 && errors[0].contains(says), "{says}: {code}, {stderr}");
+        assert!(!stderr.contains("panicked") && !stdout.contains("layout"), "{stdout}{stderr}");
+    }
+}
+
+/// A run of two processes in the midst of its steps, and the process of the experts.
+fn stepping(scene: &Scene, patience: &str) -> (Running, u32) {
+    let meshes: &[(usize, &str, &[&str])] = &[(1, "backbone", &[]), (1, "experts", &[])];
+    let mut running = Running::new(mpirun(scene, meshes, &["--set", ENDLESS, "--patience", patience]));
+    running.says("stepping");
+    std::thread::sleep(Duration::from_millis(500));
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.child.id()));
+    let is_experts = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).any(|word| word == b"experts")
+    };
+    let children = children.expect("a list of processes");
+    let experts = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_experts);
+    (running, experts.expect("the process of the experts"))
+}
+
+#[test]
+fn all_end_with_one_that_is_killed_or_silent() {
+    if !has_mpirun() {
+        return;
+    }
+    let scene = Scene::new();
+    let (running, experts) = stepping(&scene, "60");
+    signal(experts, "KILL");
+    // Here the launcher has the word.
+    let (code, _, stderr) = running.ends();
+    assert!(code != 0 && stderr.contains("exited on signal 9"), "{code}: {stderr}");
+    let (running, experts) = stepping(&scene, "2");
+    signal(experts, "STOP");
+    running.fails(1, "device 1 of mesh 'experts' has sent nothing for 2 s");
+    // The launcher ends what stands still as well; nothing of it is to stay.
+    if std::path::Path::new(&format!("/proc/{experts}")).exists() {
+        signal(experts, "KILL");
+    }
+}

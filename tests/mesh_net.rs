@@ -1,0 +1,213 @@
+//! `mode worker` over gRPC: the same losses as in one process; who is refused; who is told when a process is gone.
+#![cfg(all(feature = "net", target_os = "linux"))]
+
+mod common;
+#[path = "common/workers.rs"]
+mod workers;
+
+use common::text;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use workers::{ENDLESS, Running, Scene, losses, process, signal};
+
+/// A scene in which the main process, two workers and a stranger have certificates.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    for name in ["main", "one", "two", "stranger"] {
+        let made = rcgen::generate_simple_self_signed(vec!["mode".into()]).expect("a certificate");
+        std::fs::write(scene.recipes.path(&format!("{name}.pem")), made.cert.pem()).expect("a file");
+        std::fs::write(scene.recipes.path(&format!("{name}.key")), made.signing_key.serialize_pem()).expect("a file");
+    }
+    scene
+}
+
+/// `mode worker` as `name`, with more arguments.
+fn start(scene: &Scene, name: &str, mesh: &str, layout: &str, arguments: &[&str]) -> Running {
+    let path = |end: &str| text(&scene.recipes.path(&format!("{name}.{end}"))).to_string();
+    let folder = if name == "main" { scene.home() } else { &scene.elsewhere };
+    let mut command = process(folder);
+    command.args(["worker", text(&scene.recipe), "--mesh", mesh, "--layout", layout]);
+    command.args(["--certificate", &path("pem"), "--key", &path("key")]).args(arguments);
+    Running::new(command)
+}
+
+/// One that waits for the main process, and where it does.
+fn worker(scene: &Scene, name: &str, mesh: &str, layout: &str, more: &[&str]) -> (Running, String) {
+    let peer = scene.recipes.path("main.pem");
+    let listen = ["--listen", "127.0.0.1:0", "--peer", text(&peer)];
+    let mut worker = start(scene, name, mesh, layout, &[&listen, more].concat());
+    let line = worker.says("waiting at ");
+    let at = line.rsplit(' ').next().expect("an address").to_string();
+    (worker, at)
+}
+
+/// The main process, which reaches each of `workers`: mesh, name and address.
+fn main_process(scene: &Scene, layout: &str, workers: &[(&str, &str, &str)], more: &[&str]) -> Running {
+    let reach = |(mesh, name, at): &(&str, &str, &str)| {
+        let file = scene.recipes.path(&format!("{name}.pem"));
+        ["--connect".into(), format!("{mesh}={at}"), "--peer".into(), format!("{mesh}={}", text(&file))]
+    };
+    let reach: Vec<String> = workers.iter().flat_map(reach).collect();
+    let arguments: Vec<&str> = reach.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    start(scene, "main", "backbone", layout, &arguments)
+}
+
+#[test]
+fn losses_are_those_of_one_process() {
+    let scene = scene();
+    for layout in ["1+1", "1+2", "1+1+1"] {
+        let expected = scene.in_process(layout);
+        let mut workers = vec![("experts-1", "one", worker(&scene, "one", "experts-1", layout, &[]))];
+        if layout == "1+1+1" {
+            workers.push(("experts-2", "two", worker(&scene, "two", "experts-2", layout, &[])));
+        }
+        let reach: Vec<_> = workers.iter().map(|(mesh, name, (_, at))| (*mesh, *name, at.as_str())).collect();
+        let (code, stdout, stderr) = main_process(&scene, layout, &reach, &["--json"]).ends();
+        assert_eq!(code, 0, "{layout}: {stderr}");
+        assert_eq!(losses(&stdout), expected, "{layout}");
+        for (_, _, (worker, _)) in workers {
+            let (code, _, stderr) = worker.ends();
+            assert!(code == 0 && stderr.contains("done after 20 steps"), "{layout}: {code}, {stderr}");
+        }
+    }
+}
+
+#[test]
+fn meshes_without_a_process_are_the_main_process_s() {
+    let scene = scene();
+    let expected = scene.in_process("1+1+1");
+    let (worker, at) = worker(&scene, "two", "experts-2", "1+1+1", &[]);
+    let (code, stdout, stderr) = main_process(&scene, "1+1+1", &[("experts-2", "two", &at)], &["--json"]).ends();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(losses(&stdout), expected);
+    assert_eq!(worker.ends().0, 0);
+}
+
+#[test]
+fn processes_start_in_any_order() {
+    let scene = scene();
+    let (mut one, at_one) = worker(&scene, "one", "experts-1", "1+1+1", &["--patience", "1"]);
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &free)];
+    // A main process that gives up takes no worker with it.
+    main_process(&scene, "1+1+1", &reach, &["--patience", "2"]).fails(2, "mesh 'experts-2'");
+    one.says("has gone before the first step");
+    one.says("waiting at ");
+    let mut main = main_process(&scene, "1+1+1", &reach, &["--json"]);
+    main.says("waiting for mesh 'experts-2'");
+    main_process(&scene, "1+1+1", &reach, &[]).fails(2, "has a main process already");
+    // Longer than the first worker's patience, which is for those who have begun.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let certificate = text(&scene.recipes.path("main.pem")).to_string();
+    let two = start(&scene, "two", "experts-2", "1+1+1", &["--listen", &free, "--peer", &certificate]);
+    let (code, stdout, stderr) = main.ends();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(losses(&stdout), scene.in_process("1+1+1"));
+    assert_eq!([one.ends().0, two.ends().0], [0, 0]);
+}
+
+#[test]
+fn strangers_and_other_recipes_are_refused_and_the_right_one_is_taken_after_all() {
+    let scene = scene();
+    let (mut worker, at) = worker(&scene, "one", "experts-1", "1+1", &[]);
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 300], b"\x16\x03\x01\xff\xff\x01", b""] {
+        let mut stream = TcpStream::connect(&at).expect("a connection");
+        stream.write_all(bytes).expect("sent");
+        drop(stream);
+        worker.says("which is not the process with the certificate of --peer");
+    }
+    let main = |reach: (&str, &str), more: &[&str]| main_process(&scene, "1+1", &[(reach.0, reach.1, &at)], more);
+    main(("experts-1", "two"), &[]).fails(2, "shows another certificate than that of --peer");
+    worker.says("refused");
+    let certificate = |end: &str| text(&scene.recipes.path(&format!("stranger.{end}"))).to_string();
+    let peer = format!("experts-1={}", text(&scene.recipes.path("one.pem")));
+    let mut stranger = process(scene.home());
+    stranger.args(["worker", text(&scene.recipe), "--mesh", "backbone", "--layout", "1+1", "--peer", &peer]);
+    stranger.args(["--connect", &format!("experts-1={at}")]);
+    stranger.args(["--certificate", &certificate("pem"), "--key", &certificate("key")]);
+    let output = stranger.output().expect("the program");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("does not take this process's certificate"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    worker.says("which is not the process with the certificate of --peer");
+    main(("experts-1", "one"), &["--set", "train.decay=0.5"]).fails(2, "has another recipe");
+    worker.says("which has another recipe");
+    main_process(&scene, "1+1+1", &[("experts-1", "one", &at)], &[]).fails(2, "has another layout");
+    // What is saved where is each process's own affair.
+    let (code, stdout, stderr) = main(("experts-1", "one"), &["--json", "--set", "out='elsewhere'"]).ends();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(losses(&stdout), scene.in_process("1+1"));
+    assert_eq!(worker.ends().0, 0);
+}
+
+#[test]
+fn what_can_t_be_reached_or_is_asked_for_twice_is_told() {
+    let scene = scene();
+    let main = |workers: &[(&str, &str, &str)], more: &[&str]| main_process(&scene, "1+1+1", workers, more);
+    let two = [("experts-1", "one", "127.0.0.1:9"), ("experts-1", "one", "127.0.0.1:10")];
+    main(&two, &[]).fails(2, "mesh 'experts-1' is reached twice");
+    main(&[("backbone", "one", "127.0.0.1:9")], &[]).fails(2, "is this process's own");
+    main(&[("expert-1", "one", "127.0.0.1:9")], &[]).fails(2, "did you mean 'experts-1'?");
+    main(&[("experts-1", "one", "127.0.0.1:9")], &["--patience", "1"]).fails(2, "can't be reached");
+    main(&[("experts-1", "one", "nowhere")], &[]).fails(2, "can't be reached");
+    // A port where somebody says something else, or nothing for too long.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            // Who is called may be gone.
+            let _ = stream.write_all(b"220 mail\r\n");
+        }
+    });
+    main(&[("experts-1", "one", &at)], &[]).fails(2, "does not talk as it should");
+    // A worker of another mesh.
+    let (mut worker, at) = worker(&scene, "two", "experts-2", "1+1+1", &[]);
+    main(&[("experts-1", "two", &at)], &[]).fails(2, "is mesh 'experts-2'");
+    worker.says("which takes this for mesh 'experts-1'");
+    let key = text(&scene.recipes.path("two.key")).to_string();
+    let arguments = ["--connect", "experts-1=127.0.0.1:9", "--peer", "x", "--key", &key];
+    let mut other = process(scene.home());
+    other.args(["worker", text(&scene.recipe), "--mesh", "backbone", "--layout", "1+1", "--certificate"]);
+    let output = other.arg(scene.recipes.path("one.pem")).args(arguments).output().expect("the program");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no key to"), "{output:?}");
+}
+
+/// The main process and two workers in the midst of their steps.
+fn stepping(scene: &Scene, patience: &str) -> [Running; 3] {
+    let endless = ["--set", ENDLESS, "--patience", patience];
+    let (mut one, at_one) = worker(scene, "one", "experts-1", "1+1+1", &endless);
+    let (mut two, at_two) = worker(scene, "two", "experts-2", "1+1+1", &endless);
+    let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &at_two)];
+    let main = main_process(scene, "1+1+1", &reach, &endless);
+    one.says("stepping");
+    two.says("stepping");
+    std::thread::sleep(Duration::from_millis(500));
+    [main, one, two]
+}
+
+#[test]
+fn all_end_with_one_that_is_killed_or_silent() {
+    let scene = scene();
+    let [main, mut one, two] = stepping(&scene, "60");
+    one.child.kill().expect("killed");
+    main.fails(1, "device 1 of mesh 'experts-1' is gone");
+    two.fails(1, "device 1 of mesh 'experts-1' is gone");
+    let [mut main, one, two] = stepping(&scene, "60");
+    main.child.kill().expect("killed");
+    one.fails(1, "device 0 of mesh 'backbone' is gone");
+    two.fails(1, "device 0 of mesh 'backbone' is gone");
+    // One that stands still is given up, and finds itself alone when it goes on.
+    let [main, one, two] = stepping(&scene, "2");
+    signal(two.child.id(), "STOP");
+    main.fails(1, "device 2 of mesh 'experts-2' has sent nothing for 2 s");
+    signal(two.child.id(), "CONT");
+    one.fails(1, "mesh '");
+    two.fails(1, "mesh '");
+    // Without a ping's answer a connection is broken, however patient its devices are.
+    let [main, one, two] = stepping(&scene, "60");
+    signal(two.child.id(), "STOP");
+    main.fails(1, "device 2 of mesh 'experts-2' is gone");
+    one.fails(1, "device 2 of mesh 'experts-2' is gone");
+}
