@@ -30,6 +30,8 @@ fn mpirun(scene: &Scene, meshes: &[(usize, &str, &[&str])], arguments: &[&str]) 
         command.args((number > 0).then_some(":")).args(["-n", &count.to_string(), "-wdir", text(folder)]);
         command.args([env!("CARGO_BIN_EXE_mode"), "worker", "--mesh", mesh, text(&scene.recipe)]);
         command.args(arguments).args(*own);
+        // Without a folder to leave there are only losses to see.
+        command.args((!arguments.contains(&"--out")).then_some("--measure"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -62,6 +64,38 @@ fn losses_are_those_of_one_process() {
 }
 
 #[test]
+fn a_run_leaves_what_one_process_leaves_also_when_it_was_killed() {
+    if !has_mpirun() {
+        return;
+    }
+    let scene = Scene::new();
+    let out = |name: &str| text(&scene.recipes.path(name)).to_string();
+    let steps = ["--set", "train.steps=200", "--set", "checkpoint.every=10"];
+    let mut alone = workers::process(scene.home());
+    alone.args(["compose", text(&scene.recipe), "--out", &out("alone"), "--set", "mesh.layout=1+2"]).args(steps);
+    assert!(alone.output().expect("the program").status.success());
+    let meshes: &[(usize, &str, &[&str])] = &[(1, "backbone", &[]), (2, "experts", &[])];
+    let run = |name: &str, more: &[&str]| {
+        mpirun(&scene, meshes, &[&steps[..], &["--out", &out(name), "--quiet"], more].concat())
+    };
+    let broken = Running::new(run("broken", &[]));
+    let saved = scene.recipes.path("broken").join("checkpoints");
+    while !std::fs::read_dir(&saved).is_ok_and(|files| files.count() > 0) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    signal(experts(&broken), "KILL");
+    assert_ne!(broken.ends().0, 0);
+    for (name, more) in [("whole", &[][..]), ("broken", &["--resume"])] {
+        let (_, stderr, code) = output(run(name, more));
+        assert_eq!(code, 0, "{stderr}");
+        for file in ["gates.safetensors", "experts/code/expert.safetensors", "experts/math/expert.safetensors"] {
+            let bytes = |name: &str| std::fs::read(scene.recipes.path(name).join(file)).expect("a file");
+            assert!(bytes("alone") == bytes(name), "{file} of {name} differs");
+        }
+    }
+}
+
+#[test]
 fn processes_that_do_not_fit_are_told_in_one_line() {
     if !has_mpirun() {
         return;
@@ -89,6 +123,12 @@ fn stepping(scene: &Scene, patience: &str) -> (Running, u32) {
     let mut running = Running::new(mpirun(scene, meshes, &["--set", ENDLESS, "--patience", patience]));
     running.says("stepping");
     std::thread::sleep(Duration::from_millis(500));
+    let experts = experts(&running);
+    (running, experts)
+}
+
+/// The process of the experts, or one of them.
+fn experts(running: &Running) -> u32 {
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.child.id()));
     let is_experts = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -96,7 +136,7 @@ fn stepping(scene: &Scene, patience: &str) -> (Running, u32) {
     };
     let children = children.expect("a list of processes");
     let experts = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_experts);
-    (running, experts.expect("the process of the experts"))
+    experts.expect("the process of the experts")
 }
 
 #[test]

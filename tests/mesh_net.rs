@@ -29,8 +29,14 @@ fn start(scene: &Scene, name: &str, mesh: &str, layout: &str, arguments: &[&str]
     let mut command = process(folder);
     command.args(["worker", text(&scene.recipe), "--mesh", mesh, "--layout", layout]);
     command.args(["--certificate", &path("pem"), "--key", &path("key")]).args(arguments);
+    // Without a folder to leave there are only losses to see.
+    let leaves = arguments.iter().any(|argument| ["--out", LEAVES].contains(argument));
+    command.args((!leaves).then_some("--measure"));
     Running::new(command)
 }
+
+/// What a worker is started with that does not measure.
+const LEAVES: &str = "--quiet";
 
 /// One that waits for the main process, and where it does.
 fn worker(scene: &Scene, name: &str, mesh: &str, layout: &str, more: &[&str]) -> (Running, String) {
@@ -71,6 +77,54 @@ fn losses_are_those_of_one_process() {
             assert!(code == 0 && stderr.contains("done after 20 steps"), "{layout}: {code}, {stderr}");
         }
     }
+}
+
+/// A run of 200 steps, saved every ten of them, over three processes, the main one's with `more`; `meanwhile` is shown the second worker.
+fn run(scene: &Scene, more: &[&str], meanwhile: impl FnOnce(&mut Running)) -> [Running; 3] {
+    let steps = ["--set", "train.steps=200", "--set", "checkpoint.every=10", LEAVES];
+    let (one, at_one) = worker(scene, "one", "experts-1", "1+1+1", &steps);
+    let (mut two, at_two) = worker(scene, "two", "experts-2", "1+1+1", &steps);
+    let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &at_two)];
+    let main = main_process(scene, "1+1+1", &reach, &[&steps, more].concat());
+    two.says("stepping");
+    meanwhile(&mut two);
+    [main, one, two]
+}
+
+#[test]
+fn a_run_leaves_what_one_process_leaves_also_when_a_worker_was_killed() {
+    let scene = scene();
+    let out = |name: &str| text(&scene.recipes.path(name)).to_string();
+    let mut alone = process(scene.home());
+    alone.args(["compose", text(&scene.recipe), "--out", &out("alone"), "--set", "mesh.layout=1+1+1"]);
+    alone.args(["--set", "train.steps=200", "--set", "checkpoint.every=10"]);
+    assert!(alone.output().expect("the program").status.success());
+    let same = |name: &str| {
+        for file in ["gates.safetensors", "experts/code/expert.safetensors", "experts/math/expert.safetensors"] {
+            let bytes = |name: &str| std::fs::read(scene.recipes.path(name).join(file)).expect("a file");
+            assert!(bytes("alone") == bytes(name), "{file} of {name} differs");
+        }
+    };
+    for process in run(&scene, &["--out", &out("whole")], |_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    same("whole");
+    let saved = scene.recipes.path("broken").join("checkpoints");
+    let [main, one, _] = run(&scene, &["--out", &out("broken")], |two| {
+        while std::fs::read_dir(&saved).is_ok_and(|files| files.count() > 0) == false {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        two.child.kill().expect("killed");
+    });
+    main.fails(1, "device 2 of mesh 'experts-2' is gone");
+    one.fails(1, "device 2 of mesh 'experts-2' is gone");
+    assert!(!scene.recipes.path("broken").join("run.json").exists(), "it had not ended");
+    for process in run(&scene, &["--out", &out("broken"), "--resume"], |_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    same("broken");
 }
 
 #[test]

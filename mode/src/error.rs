@@ -78,6 +78,16 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// Another device of a mesh that is there and says nothing.
+    #[error(
+        "{device} has sent nothing for {seconds} s; the run has stopped, and can be resumed from its last checkpoint, with more --patience"
+    )]
+    Silent {
+        /// Which.
+        device: String,
+        /// For how long.
+        seconds: f32,
+    },
     /// A run's loss stopped being a number.
     #[error("the loss, its gradient or a trained weight is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {
@@ -178,6 +188,7 @@ impl Error {
             Self::Interrupted { .. } => 130,
             Self::NotFinite { .. }
             | Self::Peer { .. }
+            | Self::Silent { .. }
             | Self::NotFiniteHalf { .. }
             | Self::NoScale { .. }
             | Self::FirstNotFinite { .. }

@@ -3,7 +3,10 @@
 use super::progress::{Progress, flow, stop_after_step};
 use super::{DeviceArguments, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
-use crate::train::{DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run};
+use crate::mesh::Wired;
+use crate::train::{
+    DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run_wired,
+};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
@@ -96,26 +99,45 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
         }
         device.watch_finite();
     }
-    stop_after_step();
-    let mut progress = Progress::new(arguments.quiet);
-    let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let finished = run(&recipe, &device, existing, &mut |event| {
-        let alone = steps.hear(&device, event);
-        match event {
-            Event::Begin(_) => {}
-            Event::Say(line) => progress.say(line),
-            Event::Warn(line) => progress.warn(line),
-            Event::Step(report) => progress.step(&name, report, memory::in_use(&device)),
-        }
-        if alone { ControlFlow::Break(()) } else { flow() }
-    });
-    progress.finish();
-    let finished = finished.map_err(|error| error.in_file(&arguments.recipe))?;
+    let existing = Folder { existing, quiet: arguments.quiet };
+    let finished =
+        carry_out(&recipe, &device, None, existing, &mut steps).map_err(|error| error.in_file(&arguments.recipe))?;
     print(&finished, &device);
     if arguments.profile.is_none() {
         return Ok(());
     }
     print_profile(steps, &device, &finished.out)
+}
+
+/// What is done with a run's folder that exists, and whether progress is shown.
+pub(super) struct Folder {
+    pub(super) existing: Existing,
+    pub(super) quiet: bool,
+}
+
+/// Carries out a recipe, on devices of which some are in other processes if it is `wired`, and shows how far it is.
+pub(super) fn carry_out(
+    recipe: &Recipe,
+    device: &Device,
+    wired: Option<Wired>,
+    Folder { existing, quiet }: Folder,
+    steps: &mut RunProfile,
+) -> Result<Finished, Error> {
+    stop_after_step();
+    let mut progress = Progress::new(quiet);
+    let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let finished = run_wired(recipe, device, wired, existing, &mut |event| {
+        let alone = steps.hear(device, event);
+        match event {
+            Event::Begin(_) => {}
+            Event::Say(line) => progress.say(line),
+            Event::Warn(line) => progress.warn(line),
+            Event::Step(report) => progress.step(&name, report, memory::in_use(device)),
+        }
+        if alone { ControlFlow::Break(()) } else { flow() }
+    });
+    progress.finish();
+    finished
 }
 
 /// Writes and prints what was found of its steps.
@@ -134,7 +156,7 @@ fn print_profile(steps: RunProfile, device: &Device, out: &Path) -> Result<(), E
 }
 
 /// What was trained, what was not, and where it is.
-fn print(finished: &Finished, device: &Device) {
+pub(super) fn print(finished: &Finished, device: &Device) {
     let (first, last) = (finished.losses.first(), finished.losses.last());
     if let (Some(first), Some(last)) = (first, last) {
         let rate = finished.tokens_seen as f64 / finished.seconds;

@@ -15,8 +15,23 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[cfg_attr(not(all(feature = "mpi", feature = "net")), allow(dead_code))]
 pub(crate) struct Arguments {
-    /// The recipe, a TOML file, the same in all processes; what it says of `out` is not made
+    /// The recipe, a TOML file, the same in all processes; the first device's makes its folder
     recipe: PathBuf,
+    /// Folder to make, in place of the recipe's
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Replace the run in a folder that exists; what that made is gone once this one begins
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Go on from the last checkpoint of a run that was stopped, to the same bits
+    #[arg(long)]
+    resume: bool,
+    /// Take the steps and leave nothing; print what they took, as `mode mesh run` does
+    #[arg(long)]
+    measure: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    quiet: bool,
     /// The mesh that this process belongs to; under mpirun any word, the first one the backbone's
     #[arg(long, value_name = "NAME")]
     mesh: String,

@@ -28,7 +28,7 @@ impl Hello {
         let broken = |source| Error::Json { path: "recipe".into(), source };
         let mut value = serde_json::to_value(recipe).map_err(broken)?;
         if let Some(table) = value.as_object_mut() {
-            table.retain(|key, _| key != "out" && key != "checkpoint");
+            table.retain(|key, _| !["out", "checkpoint", "mesh"].contains(&key.as_str()));
         }
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -88,8 +88,7 @@ impl Transport for Local {
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.gone(from)),
             Err(RecvTimeoutError::Timeout) => {
-                let what = format!("has sent nothing for {} s", self.patience.as_secs());
-                Err(Error::Peer { device: self.names[from].clone(), what })
+                Err(Error::Silent { device: self.names[from].clone(), seconds: self.patience.as_secs_f32() })
             }
         }
     }

@@ -153,6 +153,14 @@ impl Bench {
         self.batches.iter().map(step).collect()
     }
 
+    /// Does on the devices of this process what the first device, which is in another, orders; how many steps that were.
+    ///
+    /// # Errors
+    /// A layout that does not fit, or a device that is gone.
+    pub(crate) fn serve(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<u64, Error> {
+        Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?.serve()
+    }
+
     /// Bytes of a weight of the frozen backbone.
     pub fn weight_bytes(&self) -> f64 {
         if self.model.backbone.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }

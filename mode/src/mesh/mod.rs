@@ -24,6 +24,7 @@ mod mesh;
 pub(crate) mod mpi;
 #[cfg(feature = "net")]
 pub(crate) mod net;
+mod orders;
 mod placement;
 mod plan;
 mod planner;
@@ -59,5 +60,5 @@ pub use simulate::{Assumed, Priced, seconds};
 pub(crate) use team::{Here, device_names};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
-pub(crate) use training::{Places, Training, devices};
+pub(crate) use training::{Places, Training, Wired, devices};
 pub use transport::{Message, PATIENCE, Transport};

@@ -103,8 +103,7 @@ impl Mpi {
     }
 
     fn silent(&self, device: usize) -> Error {
-        let what = format!("has sent nothing for {} s", self.patience.as_secs_f32());
-        Error::Peer { device: self.names[device].clone(), what }
+        Error::Silent { device: self.names[device].clone(), seconds: self.patience.as_secs_f32() }
     }
 }
 

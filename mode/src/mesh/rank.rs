@@ -52,7 +52,7 @@ pub(super) struct Rank {
     number: usize,
     device: Device,
     shard: Shard,
-    transport: Box<dyn Transport>,
+    pub(super) transport: Box<dyn Transport>,
     optimizers: BTreeMap<Set, AdamW>,
     /// Tokens a window.
     length: usize,

@@ -4,6 +4,7 @@
 use super::layout::Layout;
 use super::local::{Link, Local, local};
 use super::mesh::{Axis, share};
+use super::orders::Order;
 use super::problem::Problem;
 use super::rank::{Batch, Found, Rank, Seat, State};
 use super::schedule::Schedule;
@@ -86,6 +87,8 @@ pub struct Team {
     pub(super) schedule: Arc<Schedule>,
     /// How many windows a step takes, and how many tokens each predicts.
     windows: [usize; 2],
+    /// Devices in other processes, which do what the first device tells them.
+    ordered: Vec<usize>,
 }
 
 struct Member {
@@ -149,7 +152,35 @@ impl Team {
             let make = move || Rank::new(seat, device, shard, transport, settings);
             members.push(Member::new(number, make, threads)?);
         }
-        Ok(Self { members, schedule, windows: [problem.windows, problem.length] })
+        Ok(Self { members, schedule, windows: [problem.windows, problem.length], ordered: Vec::new() })
+    }
+
+    /// From now on has the devices in other processes do what those of this one do; they [`Team::serve`].
+    pub(super) fn leading(mut self) -> Self {
+        let here = |device: &usize| self.members.iter().any(|member| member.number == *device);
+        self.ordered = (0..self.schedule.devices).filter(|device| !here(device)).collect();
+        self
+    }
+
+    /// Does what the first device, which is in another process, orders, to the end; how many steps that were.
+    ///
+    /// # Errors
+    /// A device that is gone, or what one reports.
+    pub(crate) fn serve(&self) -> Result<u64, Error> {
+        let schedule = || self.schedule.clone();
+        let steps = self.ask(|_| {
+            let schedule = schedule();
+            move |rank: &mut Rank| rank.serve(&schedule)
+        })?;
+        Ok(steps.into_iter().max().unwrap_or(0))
+    }
+
+    /// Gives an order to the devices in other processes, if there are any.
+    fn order(&self, order: Order) -> Result<(), Error> {
+        let Some(first) = self.members.first().filter(|_| !self.ordered.is_empty()) else { return Ok(()) };
+        let others = self.ordered.clone();
+        let done = first.ask(move |rank: &mut Rank| rank.order(&others, &order)).recv();
+        done.unwrap_or_else(|_| Err(Error::Setting("the first device has ended".into())))
     }
 
     /// One step of all on these windows, the last of whose ids is only predicted.
@@ -168,6 +199,7 @@ impl Team {
 
     /// The same of a batch that is known to fit.
     pub(super) fn take(&mut self, batch: &Batch) -> Result<Stepped, Error> {
+        self.order(Order::Step(batch.clone()))?;
         let all = self.ask(|_| {
             let (schedule, batch) = (self.schedule.clone(), batch.clone());
             move |rank: &mut Rank| rank.step(&schedule, &batch)
@@ -185,23 +217,43 @@ impl Team {
         Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans, ended })
     }
 
-    /// The trained parameters of this process's devices, with their moments: for each device those that it has.
+    /// The trained parameters of all devices, with their moments: for each device those that it has.
     ///
     /// # Errors
     /// A device whose frozen weights are not what they were, or what one reports.
-    pub(super) fn give(&self) -> Result<Vec<Vec<State>>, Error> {
-        self.ask(|_| |rank: &mut Rank| rank.give())
+    pub(super) fn give(&self) -> Result<Vec<(usize, Vec<State>)>, Error> {
+        self.order(Order::Give)?;
+        let here = self.ask(|_| |rank: &mut Rank| rank.give())?;
+        let mut all: Vec<_> = self.members.iter().map(|member| member.number).zip(here).collect();
+        let others = self.ordered.clone();
+        if let Some(first) = self.members.first().filter(|_| !others.is_empty()) {
+            let found = first.ask(move |rank: &mut Rank| others.iter().map(|&other| rank.states_of(other)).collect());
+            let found: Result<Vec<_>, Error> =
+                found.recv().unwrap_or_else(|_| Err(Error::Setting("the first device has ended".into())));
+            all.extend(self.ordered.iter().copied().zip(found?));
+        }
+        Ok(all)
     }
 
     /// Hands each device its part of trained parameters and moments, as they were after `steps` steps.
     ///
     /// # Errors
     /// What a device reports.
-    pub(super) fn take_over(&self, states: Vec<Vec<State>>, steps: u64) -> Result<(), Error> {
-        let states = Arc::new(states);
+    pub(super) fn take_over(&self, states: Vec<(usize, Vec<State>)>, steps: u64) -> Result<(), Error> {
+        self.order(Order::Take(steps))?;
+        let (states, others) = (Arc::new(states), Arc::new(self.ordered.clone()));
         let job = |number: usize| {
-            let states = states.clone();
-            move |rank: &mut Rank| rank.take_over(&states[number], steps)
+            let (states, others) = (states.clone(), others.clone());
+            move |rank: &mut Rank| {
+                for (device, states) in states.iter() {
+                    match *device == number {
+                        true => rank.take_over(states, steps)?,
+                        false if number == 0 && others.contains(device) => rank.send_states(*device, states)?,
+                        false => {}
+                    }
+                }
+                Ok(())
+            }
         };
         self.ask(job).map(drop)
     }
@@ -235,7 +287,7 @@ impl Team {
             }
         }
         // Those who only lost another tell less than that other.
-        let told = errors.iter().position(|error| !matches!(error, Error::Peer { .. }));
+        let told = errors.iter().position(|error| !matches!(error, Error::Peer { .. } | Error::Silent { .. }));
         match errors.is_empty() {
             true if all.len() == self.members.len() => Ok(all),
             true => Err(Error::Setting("a device has ended".into())),
@@ -294,6 +346,8 @@ impl Member {
 
 impl Drop for Team {
     fn drop(&mut self) {
+        // Whoever can't hear it any more has ended already.
+        let _ = self.order(Order::End);
         let threads: Vec<_> = self.members.iter_mut().filter_map(|member| member.thread.take()).collect();
         // Without anyone to give them jobs they end.
         self.members.clear();

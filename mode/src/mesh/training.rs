@@ -5,7 +5,7 @@ use super::mesh::Axis;
 use super::problem::Problem;
 use super::rank::State;
 use super::shard::Cut;
-use super::team::{Options, Stepped, Team};
+use super::team::{Here, Stepped, Team};
 use crate::Error;
 use crate::model::Model;
 use crate::train::{MeshSettings, TrainSettings};
@@ -13,12 +13,27 @@ use mode_autograd::AdamW;
 use mode_tensor::Device;
 use std::collections::HashMap;
 
+/// A model and its steps in numbers, which a layout can share out.
+fn fitting(model: &Model, train: &TrainSettings, layout: &Layout) -> Result<Problem, Error> {
+    let problem = Problem::new(model, train.batch, train.length)?;
+    let problem = Problem { parts: train.accumulate.max(1), ..problem };
+    problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+    Ok(problem)
+}
+
 /// The devices that a run will be on, found and fitting, before anything is cut for them.
 pub(crate) struct Places {
     layout: Layout,
     problem: Problem,
-    devices: Vec<Device>,
-    options: Options,
+    here: Vec<Here>,
+    threads: usize,
+}
+
+/// Devices of this process, the first of a layout among them, with ways to its others, which are in other processes.
+pub(crate) struct Wired {
+    pub(crate) layout: Layout,
+    pub(crate) here: Vec<Here>,
+    pub(crate) threads: usize,
 }
 
 impl Places {
@@ -29,11 +44,18 @@ impl Places {
     pub(crate) fn new(settings: &MeshSettings, train: &TrainSettings, model: &Model) -> Result<Self, Error> {
         let experts: Vec<String> = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
         let layout = Layout::read(&settings.layout, &experts)?;
-        let problem = Problem::new(model, train.batch, train.length)?;
-        let problem = Problem { parts: train.accumulate.max(1), ..problem };
-        problem.check(&layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
-        let devices = devices(&settings.devices, layout.devices())?;
-        Ok(Self { layout, problem, devices, options: Options { threads: settings.threads, ..Options::default() } })
+        let problem = fitting(model, train, &layout)?;
+        let here = Here::all(&layout, &devices(&settings.devices, layout.devices())?, None);
+        Ok(Self { layout, problem, here, threads: settings.threads })
+    }
+
+    /// Some of a layout's devices, whose others are in other processes.
+    ///
+    /// # Errors
+    /// A layout that does not fit the model.
+    pub(crate) fn wired(wired: Wired, train: &TrainSettings, model: &Model) -> Result<Self, Error> {
+        let Wired { layout, here, threads } = wired;
+        Ok(Self { problem: fitting(model, train, &layout)?, layout, here, threads })
     }
 }
 
@@ -64,12 +86,12 @@ impl Training {
     /// # Errors
     /// What a device reports.
     pub(crate) fn new(
-        Places { layout, problem, devices, options }: Places,
+        Places { layout, problem, here, threads }: Places,
         train: &TrainSettings,
         model: &Model,
         optimizer: &AdamW,
     ) -> Result<Self, Error> {
-        let team = Team::new(model, &problem, &layout, &devices, train.adamw(), &options)?;
+        let team = Team::of(model, &problem, &layout, here, train.adamw(), threads)?.leading();
         let training = Self { team, layout, problem };
         if optimizer.steps() > 0 {
             training.spread(optimizer)?;
@@ -97,7 +119,7 @@ impl Training {
     /// What a device reports.
     pub(crate) fn collect(&self, optimizer: &AdamW) -> Result<(), Error> {
         let mut parts: HashMap<String, Vec<(usize, State)>> = HashMap::new();
-        for (device, states) in self.team.give()?.into_iter().enumerate() {
+        for (device, states) in self.team.give()? {
             states.into_iter().for_each(|state| parts.entry(state.name.clone()).or_default().push((device, state)));
         }
         for (param, m, v) in optimizer.states() {
@@ -121,10 +143,10 @@ impl Training {
         let whole: HashMap<String, _> =
             optimizer.states().map(|(param, m, v)| (param.name().into(), (param, m, v))).collect();
         let mut all = self.team.give()?;
-        for (device, states) in all.iter_mut().enumerate() {
+        for (device, states) in &mut all {
             for state in states {
                 let Some((param, m, v)) = whole.get(&state.name) else { continue };
-                let cut = self.cut(device, &state.name, param.value().shape(), &state.shape);
+                let cut = self.cut(*device, &state.name, param.value().shape(), &state.shape);
                 state.value = cut.take(&param.value().to_vec()?);
                 state.m = cut.take(&m.to_vec()?);
                 state.v = cut.take(&v.to_vec()?);

@@ -39,7 +39,7 @@ pub use recipe::{Method, Recipe};
 pub use record::Finished;
 pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
-pub(crate) use run::{Prepared, prepare};
+pub(crate) use run::{Prepared, prepare, run_wired};
 pub use schedule::Schedule;
 pub(crate) use set::{apply as apply_setting, from_table, located};
 pub use settings::{

@@ -5,7 +5,7 @@ use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
 };
-use crate::model::tokenizer_file;
+use crate::model::{ExpertInfo, tokenizer_file};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -149,6 +149,20 @@ impl Recipe {
                 Some(compose) => Ok(Task::Compose { base: base()?, compose }),
                 None => Err(lacks("a [compose] table")),
             },
+        }
+    }
+
+    /// The names of the experts that it trains, in gate order.
+    ///
+    /// # Errors
+    /// An expert's folder that can't be read.
+    pub(crate) fn experts(&self) -> Result<Vec<String>, Error> {
+        match self.task().map_err(Error::Setting)? {
+            Task::Expert { expert, .. } => Ok(vec![expert.name.clone()]),
+            Task::Compose { compose, .. } => {
+                compose.experts.iter().map(|folder| Ok(ExpertInfo::read(folder)?.name)).collect()
+            }
+            _ => Ok(Vec::new()),
         }
     }
 

@@ -10,7 +10,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed};
 use crate::data::{Mixture, Source};
-use crate::mesh::Places;
+use crate::mesh::{Places, Wired};
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
@@ -50,6 +50,20 @@ pub enum Existing {
 /// # Errors
 /// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
 pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
+    run_wired(recipe, device, None, existing, listener)
+}
+
+/// The same; if `wired`, on devices of which some are in other processes, in place of those that the recipe names.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_wired(
+    recipe: &Recipe,
+    device: &Device,
+    wired: Option<Wired>,
+    existing: Existing,
+    listener: &mut Listener,
+) -> Result<Finished, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     folders::refuse_unless(&recipe.out, existing != Existing::Refuse)?;
     refuse_strange_paths(recipe)?;
@@ -71,7 +85,10 @@ pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut 
     }
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
-    let places = recipe.mesh.as_ref().map(|mesh| Places::new(mesh, &recipe.train, &model)).transpose()?;
+    let places = match (wired, &recipe.mesh) {
+        (Some(wired), _) => Some(Places::wired(wired, &recipe.train, &model)?),
+        (None, mesh) => mesh.as_ref().map(|mesh| Places::new(mesh, &recipe.train, &model)).transpose()?,
+    };
 
     // Another run may have made it while this one read its texts.
     let folders = match existing {

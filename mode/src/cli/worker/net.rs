@@ -13,7 +13,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     let identity = identity(&arguments)?;
     let layout = arguments.layout.as_deref().unwrap_or_default();
     // Who has the backbone is known by the call; a layout needs the experts' names, which are known once the recipe is open.
-    let part = Part::open(&arguments, arguments.listen.is_none(), |experts| Layout::read(layout, experts))?;
+    let part = Part::open(&arguments, |experts| Layout::read(layout, experts))?;
     let own = mesh(&part.layout, &arguments.mesh, "--mesh")?;
     let setting = |here: Vec<usize>| Setting {
         hello: part.hello.clone(),
@@ -51,10 +51,10 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             connect(&peers, setting(here))?
         }
     };
-    run(&part, &arguments, session, transports)
+    run(part, &arguments, session, transports)
 }
 
-fn run(part: &Part, arguments: &Arguments, session: Session, transports: Vec<(usize, Routed)>) -> Result<(), Error> {
+fn run(part: Part, arguments: &Arguments, session: Session, transports: Vec<(usize, Routed)>) -> Result<(), Error> {
     let here = |(number, transport): (usize, Routed)| {
         Ok(Here { number, device: Part::device(arguments)?, transport: Box::new(transport) })
     };

@@ -1,48 +1,80 @@
-//! What a process does of a layout's steps, and what it says of that.
+//! What a process does for a layout's steps, and what it says of that.
 
 use super::Arguments;
 use crate::Error;
+use crate::bench::RunProfile;
 use crate::cli::mesh::print;
 use crate::cli::print_json;
-use crate::mesh::{Bench, Hello, Here, Layout};
-use crate::train::Recipe;
+use crate::cli::run::{self, Folder, carry_out};
+use crate::mesh::{Bench, Hello, Here, Layout, Wired};
+use crate::train::{Existing, Recipe};
 use mode_tensor::Device;
 
-/// A recipe that has been opened, and the layout that it is to be stepped on.
+/// A recipe, and the layout that it is to be stepped on.
 pub(super) struct Part {
-    bench: Bench,
+    recipe: Recipe,
     pub(super) layout: Layout,
     pub(super) hello: Hello,
 }
 
 impl Part {
-    /// Opens what a recipe names, if it is wanted without its data, and makes the layout for its experts.
+    /// Reads a recipe, and makes the layout for its experts.
     pub(super) fn open(
         arguments: &Arguments,
-        data: bool,
         layout: impl FnOnce(&[String]) -> Result<Layout, Error>,
     ) -> Result<Self, Error> {
-        let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-        let bench = Bench::open(&recipe, data).map_err(|error| error.in_file(&arguments.recipe))?;
-        let layout = layout(bench.experts())?;
-        bench.problem().check(&layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
+        if let Some(out) = &arguments.out {
+            recipe.out = out.clone();
+        }
+        let layout = layout(&recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?)?;
         let hello = Hello::new(&recipe, &layout)?;
-        Ok(Self { bench, layout, hello })
+        Ok(Self { recipe, layout, hello })
     }
 
-    /// Takes all steps on the devices of this process; the one of the first device prints what was found.
-    pub(super) fn run(&self, arguments: &Arguments, here: Vec<Here>) -> Result<(), Error> {
+    /// Takes all steps on the devices of this process. That of the first device reads the data, leads, and leaves what the recipe makes;
+    /// the others do what it tells them. With `--measure` nothing is left, and what was measured is printed.
+    pub(super) fn run(self, arguments: &Arguments, here: Vec<Here>) -> Result<(), Error> {
         let numbers: Vec<usize> = here.iter().map(|here| here.number).collect();
-        let who = self.who(&numbers);
-        if !numbers.contains(&0) {
+        let (leads, who, threads) = (numbers.contains(&0), self.who(&numbers), arguments.threads as usize);
+        let in_file = |error: Error| error.in_file(&arguments.recipe);
+        if !leads {
             tell!("{who}: stepping");
         }
-        let measured = self.bench.round(&self.layout, here, arguments.threads as usize)?;
-        match numbers.contains(&0) {
-            false => tell!("{who}: done after {} steps", measured.losses.len()),
-            true if arguments.json => print_json(&[measured])?,
-            true => print(&[measured]),
+        if arguments.measure {
+            // Devices of the backbone's mesh read their windows themselves.
+            let data = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
+            let bench = Bench::open(&self.recipe, data).map_err(in_file)?;
+            bench
+                .problem()
+                .check(&self.layout)
+                .map_err(|what| Error::Setting(format!("layout {}: {what}", self.layout.name)))?;
+            let measured = bench.round(&self.layout, here, threads)?;
+            match leads {
+                false => tell!("{who}: done after {} steps", measured.losses.len()),
+                true if arguments.json => print_json(&[measured])?,
+                true => print(&[measured]),
+            }
+            return Ok(());
         }
+        if !leads {
+            let steps = Bench::open(&self.recipe, false).map_err(in_file)?.serve(&self.layout, here, threads)?;
+            tell!("{who}: done after {steps} steps");
+            return Ok(());
+        }
+        let existing = match (arguments.force, arguments.resume) {
+            (true, _) => Existing::Replace,
+            (_, true) => Existing::Resume,
+            _ => Existing::Refuse,
+        };
+        let wired = Wired { layout: self.layout, here, threads };
+        let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.quiet });
+        let finished =
+            carry_out(&self.recipe, &device, Some(wired), folder, &mut RunProfile::new(0)).map_err(in_file)?;
+        if arguments.json {
+            return print_json(&finished);
+        }
+        run::print(&finished, &device);
         Ok(())
     }
 

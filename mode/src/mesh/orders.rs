@@ -1,0 +1,196 @@
+//! Devices in other processes do what the first device tells them: it sends each an order, and they carry it out. So one process alone
+//! reads the data, keeps the run's folder and knows how far it has got.
+//!
+//! An order is a message like any other, of numbers that f32 holds exactly: what is to be done, then what is needed for it. Tables of
+//! names and shapes go as the bytes of JSON, a number each.
+
+use super::rank::{Batch, Rank, State};
+use super::schedule::Schedule;
+use super::transport::Message;
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a device is told to do.
+#[derive(Debug, Clone)]
+pub(super) enum Order {
+    /// A step on these windows.
+    Step(Batch),
+    /// To send what it trains to the first device.
+    Give,
+    /// To go on after so many steps from what the first device sends next.
+    Take(u64),
+    /// Nothing more.
+    End,
+}
+
+/// Name and shape of what is sent.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// A whole number as four that f32 holds, the least significant first.
+fn words(number: u64) -> [f32; 4] {
+    std::array::from_fn(|i| f32::from((number >> (16 * i)) as u16))
+}
+
+fn number(words: &[f32]) -> u64 {
+    words.iter().rev().fold(0, |number, &word| number << 16 | u64::from(word as u16))
+}
+
+impl Order {
+    fn message(&self) -> Message {
+        let mut numbers = Vec::new();
+        match self {
+            Self::Step(batch) => {
+                numbers.push(0.0);
+                numbers.extend(words(batch.rate.to_bits()));
+                numbers.push(batch.windows.len() as f32);
+                numbers.extend(batch.windows.iter().flatten().map(|&id| id as f32));
+            }
+            Self::Give => numbers.push(1.0),
+            Self::Take(steps) => {
+                numbers.push(2.0);
+                numbers.extend(words(*steps));
+            }
+            Self::End => numbers.push(3.0),
+        }
+        Arc::new(numbers)
+    }
+
+    fn read(message: &[f32]) -> Option<Self> {
+        let (kind, rest) = message.split_first()?;
+        match *kind as u32 {
+            0 if rest.len() > 5 => {
+                let rate = f64::from_bits(number(&rest[..4]));
+                let (count, ids) = (rest[4] as usize, &rest[5..]);
+                if count == 0 || !ids.len().is_multiple_of(count) {
+                    return None;
+                }
+                let window = |window: &[f32]| window.iter().map(|&id| id as u32).collect();
+                Some(Self::Step(Batch { windows: Arc::new(ids.chunks(ids.len() / count).map(window).collect()), rate }))
+            }
+            1 => Some(Self::Give),
+            2 if rest.len() == 4 => Some(Self::Take(number(rest))),
+            3 => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+
+/// A device's states as two messages: their names and shapes, and their numbers.
+fn packed(states: &[State]) -> Result<[Message; 2], Error> {
+    let entries: Vec<Entry> =
+        states.iter().map(|state| Entry { name: state.name.clone(), shape: state.shape.clone() }).collect();
+    let text = serde_json::to_string(&entries).map_err(|source| Error::Json { path: "states".into(), source })?;
+    let table = text.bytes().map(f32::from).collect();
+    let numbers = states.iter().flat_map(|state| [&state.value, &state.m, &state.v]).flatten().copied().collect();
+    Ok([Arc::new(table), Arc::new(numbers)])
+}
+
+fn unpacked(table: &[f32], numbers: &[f32]) -> Option<Vec<State>> {
+    let text: Vec<u8> = table.iter().map(|&byte| byte as u8).collect();
+    let entries: Vec<Entry> = serde_json::from_slice(&text).ok()?;
+    let mut rest = numbers;
+    let mut take = |count: usize| {
+        let (taken, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(taken.to_vec())
+    };
+    let state = |Entry { name, shape }: Entry| {
+        let count = shape.iter().try_fold(1_usize, |all, &size| all.checked_mul(size))?;
+        Some(State { name, shape, value: take(count)?, m: take(count)?, v: take(count)? })
+    };
+    entries.into_iter().map(state).collect()
+}
+
+impl Rank {
+    /// Tells devices in other processes what to do.
+    pub(super) fn order(&mut self, others: &[usize], order: &Order) -> Result<(), Error> {
+        let message = order.message();
+        others.iter().try_for_each(|&other| self.transport.send(other, message.clone()))
+    }
+
+    /// The states that another device sends.
+    pub(super) fn states_of(&mut self, other: usize) -> Result<Vec<State>, Error> {
+        let (table, numbers) = (self.transport.receive(other)?, self.transport.receive(other)?);
+        let broken = || Error::Peer { device: format!("device {other}"), what: "has sent states that are none".into() };
+        unpacked(&table, &numbers).ok_or_else(broken)
+    }
+
+    /// Sends states to another device.
+    pub(super) fn send_states(&mut self, other: usize, states: &[State]) -> Result<(), Error> {
+        packed(states)?.into_iter().try_for_each(|message| self.transport.send(other, message))
+    }
+
+    /// Does what the first device orders, to the end.
+    pub(super) fn serve(&mut self, schedule: &Schedule) -> Result<u64, Error> {
+        let mut steps = 0;
+        loop {
+            let message = match self.transport.receive(0) {
+                // It may have more to do between two steps than a device is given to answer.
+                Err(Error::Silent { .. }) => continue,
+                message => message?,
+            };
+            match Order::read(&message) {
+                Some(Order::Step(batch)) => {
+                    self.step(schedule, &batch)?;
+                    steps += 1;
+                }
+                Some(Order::Give) => {
+                    let states = self.give()?;
+                    self.send_states(0, &states)?;
+                }
+                Some(Order::Take(steps)) => {
+                    let states = self.states_of(0)?;
+                    self.take_over(&states, steps)?;
+                }
+                Some(Order::End) => return Ok(steps),
+                None => {
+                    return Err(Error::Peer {
+                        device: "device 0".into(),
+                        what: "has sent an order that is none".into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_arrive_as_they_were_sent() {
+        let batch = Batch { windows: Arc::new(vec![vec![1, 262_143], vec![7, 0]]), rate: 1.234_567_890_123e-3 };
+        match Order::read(&Order::Step(batch.clone()).message()) {
+            Some(Order::Step(found)) => assert_eq!((found.windows, found.rate), (batch.windows, batch.rate)),
+            other => panic!("{other:?}"),
+        }
+        assert!(
+            matches!(Order::read(&Order::Take(u64::MAX - 5).message()), Some(Order::Take(steps)) if steps == u64::MAX - 5)
+        );
+        assert!(matches!(Order::read(&Order::Give.message()), Some(Order::Give)));
+        assert!(matches!(Order::read(&Order::End.message()), Some(Order::End)));
+        for garbage in [&[][..], &[9.0], &[0.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0], &[2.0]] {
+            assert!(Order::read(garbage).is_none(), "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn states_arrive_as_they_were_sent() -> Result<(), Error> {
+        let state = |name: &str, shape: &[usize], first: f32| {
+            let numbers = |more: f32| (0..shape.iter().product()).map(|i: usize| first + more + i as f32).collect();
+            State { name: name.into(), shape: shape.into(), value: numbers(0.0), m: numbers(0.5), v: numbers(0.25) }
+        };
+        let states = vec![state("a", &[2, 3], 1.0), state("b", &[4], 100.0)];
+        let [table, numbers] = packed(&states)?;
+        assert_eq!(unpacked(&table, &numbers), Some(states));
+        assert_eq!(unpacked(&table, &numbers[1..]), None);
+        assert_eq!(unpacked(&numbers, &table), None);
+        Ok(())
+    }
+}
