@@ -276,3 +276,15 @@ fn fetching_says_how_to_build_it() {
     assert!(output.status.code() == Some(2) && output.stdout.is_empty() && stderr.lines().count() == 1, "{stderr}");
     assert!(stderr.contains("cargo build --release --features hub"), "{stderr}");
 }
+
+/// Which processes there are is asked before any file is opened.
+#[test]
+fn what_this_program_was_built_without_is_told() {
+    let grpc = ["--listen", "127.0.0.1:0", "--certificate", "x", "--key", "x", "--peer", "x", "--layout", "1+1"];
+    for (built, more, feature) in [(cfg!(feature = "mpi"), &[][..], "mpi"), (cfg!(feature = "net"), &grpc, "net")] {
+        if !built {
+            let says = format!("--features {feature}`");
+            refused(&[&["worker", "recipe.toml", "--mesh", "experts"][..], more].concat(), &says);
+        }
+    }
+}
