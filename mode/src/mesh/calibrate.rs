@@ -1,10 +1,10 @@
 //! The rates of this machine, from steps that were taken on it: computing from one device, messages and what two devices cost each other
 //! from two.
 //!
-//! An entry's seconds are its cost in FLOP of products, FLOP of attention, bytes and launches, each over its rate: of all entries of
-//! one device's steps, each at its fastest, those four rates are found that meet them best (least squares, none below zero). Then
-//! two devices take the same steps together: by how much their entries are slower, and how long a collective takes from its last
-//! device's coming on, tells the rest.
+//! An entry's seconds are its cost in FLOP of products, FLOP of attention, bytes and launches, each over its rate. One device takes the
+//! steps, then two together, each with halves of all matrices; of all entries, each at its fastest, those four rates are found that
+//! meet them best (least squares, none below zero). By how much the two's entries are slower than the one's, and how long a
+//! collective takes from its last device's coming on, tells the rest.
 
 use super::cost::{Attention, Cost, costs};
 use super::hardware::{Hardware, Host, Rates};
@@ -18,7 +18,7 @@ use crate::memory;
 use mode_tensor::Device;
 
 /// The layouts that it is done on.
-pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2x1"];
+pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2"];
 
 /// Measures this machine's CPU by a recipe's steps.
 ///
@@ -30,18 +30,14 @@ pub fn calibrate(bench: &Bench, name: &str) -> Result<Hardware, Error> {
     let [one, two] = CALIBRATED_ON.map(layout);
     let (one, two) = (one?, two?);
     let alone = bench.trace(&one, &cpus(1), &Options::default())?;
-    let costs_of =
-        |layout: &Layout, traced: &Traced| costs(bench.problem(), layout, &traced.schedule, Attention::Fused);
+    let together = bench.trace(&two, &cpus(2), &Options::default())?;
 
-    let prices = costs_of(&one, &alone[0]);
-    let samples: Vec<(Cost, f64)> = fastest(&alone, 0)
-        .into_iter()
-        .filter(|(entry, _)| matches!(alone[0].schedule.entries[*entry].action, Action::Compute(_)))
-        .map(|(entry, seconds)| (prices[entry], seconds))
-        .collect();
-    let [matmul, attention, bytes, launches] = rates(&samples);
+    // Of one size alone launches could not be told from what grows with it.
+    let (whole, halves) = (samples(bench, &one, &alone), samples(bench, &two, &together));
+    let all: Vec<_> = whole.iter().chain(&halves).copied().collect();
+    let [matmul, attention, bytes, launches] = rates(&all);
     let per = |seconds: f64, most: f64| if seconds > 0.0 { (1.0 / seconds).min(most) } else { most };
-    let device = Rates {
+    let mut device = Rates {
         matmul_flop_per_second: per(matmul, 1e15),
         attention_flop_per_second: per(attention, 1e15),
         bytes_per_second: per(bytes, 1e13),
@@ -49,18 +45,17 @@ pub fn calibrate(bench: &Bench, name: &str) -> Result<Hardware, Error> {
         memory_bytes: memory::available().unwrap_or(1 << 33) as f64,
         count: None,
     };
+    // By how much each sort of them is slower than all are: from both to one alone.
+    let slower = |samples: &[(Cost, f64)]| {
+        samples.iter().map(|(_, took)| took).sum::<f64>()
+            / samples.iter().map(|(cost, _)| seconds(cost, &device)).sum::<f64>()
+    };
+    let (alone_by, together_by) = (slower(&whole), slower(&halves));
+    device.matmul_flop_per_second /= alone_by;
+    device.attention_flop_per_second /= alone_by;
+    device.bytes_per_second /= alone_by;
+    device.launch_seconds *= alone_by;
 
-    let together = bench.trace(&two, &cpus(2), &Options::default())?;
-    let prices = costs_of(&two, &together[0]);
-    let (mut took, mut priced) = (0.0, 0.0);
-    for number in 0..2 {
-        for (entry, least) in fastest(&together, number) {
-            if matches!(together[0].schedule.entries[entry].action, Action::Compute(_)) {
-                took += least;
-                priced += seconds(&prices[entry], &device);
-            }
-        }
-    }
     let (message_seconds, message_rate) = messages(&together);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
     Ok(Hardware {
@@ -69,13 +64,22 @@ pub fn calibrate(bench: &Bench, name: &str) -> Result<Hardware, Error> {
         experts: None,
         host: Some(Host {
             cores,
-            together: (priced / took).min(1.0),
+            together: (alone_by / together_by).min(1.0),
             message_bytes_per_second: message_rate,
             message_seconds,
         }),
         within: None,
         between: None,
     })
+}
+
+/// What devices computed, each with its cost and its least seconds.
+fn samples(bench: &Bench, layout: &Layout, steps: &[Traced]) -> Vec<(Cost, f64)> {
+    let schedule = &steps[0].schedule;
+    let costs = costs(bench.problem(), layout, schedule, Attention::Fused);
+    let computes = |entry: &usize| matches!(schedule.entries[*entry].action, Action::Compute(_));
+    let found = (0..schedule.devices).flat_map(|device| fastest(steps, device));
+    found.filter(|(entry, _)| computes(entry)).map(|(entry, seconds)| (costs[entry], seconds)).collect()
 }
 
 /// A device's entries, each with its least seconds in all steps but the first.
@@ -134,22 +138,34 @@ fn messages(steps: &[Traced]) -> (f64, f64) {
         };
         points.push((bytes, later.iter().map(took).fold(f64::INFINITY, f64::min)));
     }
-    // A line through the small ones and the large ones.
-    let most = points.iter().map(|(bytes, _)| *bytes).fold(0.0, f64::max);
-    let mean = |large: bool| {
-        let of: Vec<_> = points.iter().filter(|(bytes, _)| (*bytes > most / 2.0) == large).collect();
-        let sum =
-            |pick: fn(&(f64, f64)) -> f64| of.iter().map(|point| pick(point)).sum::<f64>() / of.len().max(1) as f64;
-        (sum(|point| point.0), sum(|point| point.1))
-    };
-    let ((few, short), (many, long)) = (mean(false), mean(true));
-    let rate = if many > few && long > short { (many - few) / (long - short) } else { 1e10 };
-    (short, rate)
+    line(&points)
+}
+
+/// The line t = a + b / rate through points (b, t), by least squares, with a not below zero: a and the rate.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len().max(1) as f64;
+    let mean = |pick: fn(&(f64, f64)) -> f64| points.iter().map(pick).sum::<f64>() / count;
+    let (bytes, seconds) = (mean(|point| point.0), mean(|point| point.1));
+    let both: f64 = points.iter().map(|(b, t)| (b - bytes) * (t - seconds)).sum();
+    let squares: f64 = points.iter().map(|(b, _)| (b - bytes).powi(2)).sum();
+    let slope = if squares > 0.0 && both > 0.0 { both / squares } else { 1e-10 };
+    match seconds - slope * bytes {
+        start if start >= 0.0 => (start, 1.0 / slope),
+        _ => (0.0, bytes / seconds.max(1e-12)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_found_again() {
+        let points = [16.0, 4e3, 2.6e5, 5.2e5].map(|bytes| (bytes, 2e-5 + bytes / 3e9));
+        let (start, rate) = line(&points);
+        assert!((start / 2e-5 - 1.0).abs() < 1e-6 && (rate / 3e9 - 1.0).abs() < 1e-6, "{start} {rate}");
+        assert_eq!(line(&[(1e6, 1e-3), (2e6, 3e-3)]).0, 0.0);
+    }
 
     #[test]
     fn rates_are_found_again() {
