@@ -112,7 +112,7 @@ fn a_run_leaves_what_one_process_leaves_also_when_a_worker_was_killed() {
     same("whole");
     let saved = scene.recipes.path("broken").join("checkpoints");
     let [main, one, _] = run(&scene, &["--out", &out("broken")], |two| {
-        while std::fs::read_dir(&saved).is_ok_and(|files| files.count() > 0) == false {
+        while !std::fs::read_dir(&saved).is_ok_and(|files| files.count() > 0) {
             std::thread::sleep(Duration::from_millis(5));
         }
         two.child.kill().expect("killed");

@@ -32,6 +32,12 @@ enum Command {
     Simulate(Simulate),
 }
 
+/// A link's rate.
+fn rate(text: &str) -> Result<f64, String> {
+    let wrong = || "give bytes a second, a positive number such as 1e9".to_string();
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 1.0).ok_or_else(wrong)
+}
+
 /// A step to draw.
 #[derive(clap::Args)]
 struct Show {
@@ -49,8 +55,8 @@ struct Show {
     /// Replace a file that exists
     #[arg(long)]
     force: bool,
-    /// Emulate a link on which a device sends so many bytes a second
-    #[arg(long, value_name = "BYTES_PER_SECOND")]
+    /// Emulate a link on which a device sends, and receives, so many bytes a second
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = rate)]
     link: Option<f64>,
     /// Change a setting of the recipe: key=value or table.key=value
     #[arg(long)]
@@ -135,9 +141,12 @@ struct Run {
     /// Threads of each CPU device [default: the recipe's mesh.threads, or 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4_096))]
     threads: Option<u64>,
-    /// Emulate a link on which a device sends so many bytes a second
-    #[arg(long, value_name = "BYTES_PER_SECOND")]
+    /// Emulate a link on which a device sends, and receives, so many bytes a second
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = rate)]
     link: Option<f64>,
+    /// Compute gradients of frozen weights as well, as a program does that does not know of freezing
+    #[arg(long)]
+    unfrozen: bool,
     /// Change a setting of the recipe: key=value or table.key=value
     #[arg(long)]
     set: Vec<String>,
@@ -159,6 +168,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 fn run(arguments: Run) -> Result<(), Error> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let bench = if arguments.unfrozen { bench.unfrozen() } else { bench };
     let own = recipe.mesh.as_ref();
     let Some(first) = arguments.mesh.clone().or_else(|| own.map(|mesh| mesh.layout.clone())) else {
         return Err(Error::content(&arguments.recipe, "has no [mesh] with a layout; give one as --mesh"));
@@ -177,6 +187,12 @@ fn run(arguments: Run) -> Result<(), Error> {
     let found = bench.measure(&layouts, arguments.rounds as usize, &devices, &options)?;
     if arguments.json {
         return print_json(&found);
+    }
+    if let Some(link) = arguments.link {
+        say!("over an emulated link of {:.4} GB/s a device", link / 1e9);
+    }
+    if arguments.unfrozen {
+        say!("gradients of frozen weights are computed, and dropped");
     }
     print(&found);
     Ok(())

@@ -101,6 +101,12 @@ impl Bench {
         Ok(Self { model, problem, batches, train: recipe.train.clone(), experts })
     }
 
+    /// The same, but gradients of frozen weights are computed as well.
+    pub fn unfrozen(mut self) -> Self {
+        self.problem.computes_frozen = true;
+        self
+    }
+
     /// The names of its experts, in gate order.
     pub fn experts(&self) -> &[String] {
         &self.experts
@@ -157,6 +163,7 @@ impl Bench {
     ///
     /// # Errors
     /// A layout that does not fit, or a device that is gone.
+    #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn serve(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<u64, Error> {
         Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?.serve()
     }

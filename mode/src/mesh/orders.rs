@@ -5,7 +5,6 @@
 //! names and shapes go as the bytes of JSON, a number each.
 
 use super::rank::{Batch, Rank, State};
-use super::schedule::Schedule;
 use super::transport::Message;
 use crate::Error;
 use serde::{Deserialize, Serialize};
@@ -36,6 +35,7 @@ fn words(number: u64) -> [f32; 4] {
     std::array::from_fn(|i| f32::from((number >> (16 * i)) as u16))
 }
 
+#[cfg(any(test, feature = "mpi", feature = "net"))]
 fn number(words: &[f32]) -> u64 {
     words.iter().rev().fold(0, |number, &word| number << 16 | u64::from(word as u16))
 }
@@ -60,6 +60,7 @@ impl Order {
         Arc::new(numbers)
     }
 
+    #[cfg(any(test, feature = "mpi", feature = "net"))]
     fn read(message: &[f32]) -> Option<Self> {
         let (kind, rest) = message.split_first()?;
         match *kind as u32 {
@@ -126,7 +127,8 @@ impl Rank {
     }
 
     /// Does what the first device orders, to the end.
-    pub(super) fn serve(&mut self, schedule: &Schedule) -> Result<u64, Error> {
+    #[cfg(any(feature = "mpi", feature = "net"))]
+    pub(super) fn serve(&mut self, schedule: &super::schedule::Schedule) -> Result<u64, Error> {
         let mut steps = 0;
         loop {
             let message = match self.transport.receive(0) {

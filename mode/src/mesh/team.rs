@@ -166,6 +166,7 @@ impl Team {
     ///
     /// # Errors
     /// A device that is gone, or what one reports.
+    #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn serve(&self) -> Result<u64, Error> {
         let schedule = || self.schedule.clone();
         let steps = self.ask(|_| {

@@ -208,22 +208,29 @@ pub fn timeline(traced: &Traced, layout: &Layout, experts: &[String], title: &st
     svg
 }
 
+/// A collective: when its last device came, and the entries that are part of it.
+#[derive(Default)]
+struct Met {
+    last: f64,
+    entries: Vec<usize>,
+}
+
 /// When the last device came to each collective, by the numbers of the entries that are part of it.
 fn complete(traced: &Traced) -> HashMap<usize, f64> {
     // A group's collectives come in the same order on all of its devices.
-    let mut met: HashMap<(&[usize], usize), (f64, Vec<usize>)> = HashMap::new();
+    let mut met: HashMap<(&[usize], usize), Met> = HashMap::new();
     for (device, spans) in traced.spans.iter().enumerate() {
         let mut before: HashMap<&[usize], usize> = HashMap::new();
         for ((number, entry), [began, _]) in traced.schedule.of(device).zip(spans) {
             if let Action::Collective { group, .. } = &entry.action {
                 let turn = before.entry(group).or_default();
-                let (last, entries) = met.entry((group, *turn)).or_default();
-                (*last, *turn) = (last.max(*began), *turn + 1);
-                entries.push(number);
+                let met = met.entry((group, *turn)).or_default();
+                (met.last, *turn) = (met.last.max(*began), *turn + 1);
+                met.entries.push(number);
             }
         }
     }
-    met.into_values().flat_map(|(last, entries)| entries.into_iter().map(move |number| (number, last))).collect()
+    met.into_values().flat_map(|met| met.entries.into_iter().map(move |number| (number, met.last))).collect()
 }
 
 fn draw(svg: &mut String, (kind, from, to): (Kind, f64, f64), y: f64) {

@@ -5,7 +5,9 @@ use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
 };
-use crate::model::{ExpertInfo, tokenizer_file};
+#[cfg(any(feature = "mpi", feature = "net"))]
+use crate::model::ExpertInfo;
+use crate::model::tokenizer_file;
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -156,6 +158,7 @@ impl Recipe {
     ///
     /// # Errors
     /// An expert's folder that can't be read.
+    #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn experts(&self) -> Result<Vec<String>, Error> {
         match self.task().map_err(Error::Setting)? {
             Task::Expert { expert, .. } => Ok(vec![expert.name.clone()]),
