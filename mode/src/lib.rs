@@ -51,6 +51,7 @@ mod memory;
 pub mod mesh;
 pub mod model;
 pub mod report;
+mod set;
 pub mod train;
 mod tune;
 

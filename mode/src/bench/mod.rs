@@ -3,10 +3,12 @@
 //! Inputs come from [`mode_kernels::fill_hash`]; `check` is the mean absolute value of the result, summed over results, the loss of the third
 //! step, or the sum of generated ids. Three untimed runs come first, then at least five and about four seconds of timed ones.
 
+mod calibrate;
 mod cards;
 mod ceilings;
 mod fusion;
 mod kernels;
+mod mesh;
 mod overhead;
 mod profile;
 mod roofline;
@@ -15,9 +17,11 @@ mod step;
 mod sweep;
 mod trace;
 
+pub use calibrate::{CALIBRATED_ON, calibrate};
 pub use cards::Card;
 pub use ceilings::{Ceilings, Cooperative};
 pub use fusion::{Fusion, Gain};
+pub use mesh::{MeasuredLayout, MeshBench};
 pub use overhead::Overhead;
 pub use profile::{KernelProfile, Launch, Profile, Profiles, Rates};
 pub(crate) use roofline::svg;

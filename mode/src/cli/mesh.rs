@@ -2,10 +2,11 @@
 
 use super::print_json;
 use crate::Error;
+use crate::bench::{CALIBRATED_ON, MeasuredLayout, MeshBench};
 use crate::files;
 use crate::mesh::{
-    Assumed, Bench, Hardware, Layout, Link, Measured, Options, Prediction, Priced, bytes_by_link, devices, fig4,
-    layouts, predict, timeline,
+    Assumed, Hardware, Layout, Link, Options, Prediction, Priced, bytes_by_link, devices, fig4, layouts, predict,
+    timeline,
 };
 use crate::train::Recipe;
 use mode_tensor::Device;
@@ -167,7 +168,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
 
 fn run(arguments: Run) -> Result<(), Error> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let bench = if arguments.unfrozen { bench.unfrozen() } else { bench };
     let own = recipe.mesh.as_ref();
     let Some(first) = arguments.mesh.clone().or_else(|| own.map(|mesh| mesh.layout.clone())) else {
@@ -199,7 +200,7 @@ fn run(arguments: Run) -> Result<(), Error> {
 }
 
 /// One line a layout, against the first.
-pub(super) fn print(found: &[Measured]) {
+pub(super) fn print(found: &[MeasuredLayout]) {
     let first = &found[0];
     say!(
         "{:14} {:>7} {:>10} {:>8} {:>11} {:>11} {:>6} {:>10} {:>9}",
@@ -236,7 +237,7 @@ const DEVICES: usize = 8;
 fn plan(arguments: &Plan) -> Result<(), Error> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let hardware = Hardware::read(&arguments.hardware)?;
-    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let problem = bench.problem();
     let most = arguments.devices.map_or(hardware.device.count.unwrap_or(DEVICES), |devices| devices as usize);
     let layouts = match arguments.mesh.as_slice() {
@@ -282,10 +283,10 @@ fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
         files::refuse_existing_file(&arguments.out)?;
     }
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
-    let hardware = crate::mesh::calibrate(&bench, &arguments.name)?;
+    let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let hardware = crate::bench::calibrate(&bench, &arguments.name)?;
     hardware.write(&arguments.out)?;
-    say!("measured on layouts {}", crate::mesh::CALIBRATED_ON.join(" and "));
+    say!("measured on layouts {}", CALIBRATED_ON.join(" and "));
     say!("written  {}", arguments.out.display());
     Ok(())
 }
@@ -299,7 +300,7 @@ fn show(arguments: Show) -> Result<(), Error> {
     }
     let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
-    let bench = Bench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+    let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let layout = Layout::read(&arguments.mesh, bench.experts())?;
     bench.problem().check(&layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
     let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });

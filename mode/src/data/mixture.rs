@@ -159,6 +159,13 @@ fn stream(seed: u64, purpose: u64, counter: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
+/// Windows of n + 1 ids as inputs (all but the last) and targets (all but the first), each joined.
+pub(crate) fn shifted(windows: &[Vec<u32>]) -> (Vec<u32>, Vec<u32>) {
+    let inputs = windows.iter().flat_map(|window| &window[..window.len() - 1]).copied().collect();
+    let targets = windows.iter().flat_map(|window| &window[1..]).copied().collect();
+    (inputs, targets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

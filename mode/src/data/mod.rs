@@ -23,6 +23,7 @@ mod tokens;
 pub use corpus::{Corpus, Document, Split};
 pub use error::DataError;
 pub use math::{ANSWER_MARK, SOLUTION_MARK, word_problems};
+pub(crate) use mixture::shifted;
 pub use mixture::{Mixture, MixtureState};
 pub use packages::{code, english, packages};
 pub use source::Source;

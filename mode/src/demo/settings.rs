@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
-use crate::train::{Precision, apply_setting, expert_init, from_table, gate_rule, share};
+use crate::set::{apply, from_table};
+use crate::train::{Precision, expert_init, gate_rule, share};
 use serde::{Deserialize, Serialize};
 
 /// Steps of a run at the most: a demo is no place for more.
@@ -120,7 +121,7 @@ impl Settings {
         let start = if quick { Self::quick() } else { Self::default() };
         let mut table = toml::Table::try_from(&start).map_err(|e| Error::Setting(e.to_string()))?;
         for set in sets {
-            apply_setting(&mut table, set)?;
+            apply(&mut table, set)?;
         }
         let wrong = |what| Error::Setting(format!("--set: {what}"));
         let settings: Self = from_table(table).map_err(wrong)?;

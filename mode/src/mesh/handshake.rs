@@ -1,7 +1,6 @@
 //! What processes tell each other before the first step: who does not have the same can't train together.
 
 use super::layout::Layout;
-use crate::train::Recipe;
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +23,7 @@ impl Hello {
     ///
     /// # Errors
     /// None that a recipe which was read could lead to.
-    pub(crate) fn new(recipe: &Recipe, layout: &Layout) -> Result<Self, Error> {
+    pub(crate) fn new(recipe: &impl Serialize, layout: &Layout) -> Result<Self, Error> {
         let broken = |source| Error::Json { path: "recipe".into(), source };
         let mut value = serde_json::to_value(recipe).map_err(broken)?;
         if let Some(table) = value.as_object_mut() {

@@ -22,7 +22,7 @@
 //! seconds = 5e-6                     # that each message takes besides
 //! ```
 
-use crate::train::{from_table, located};
+use crate::set::{from_table, located};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -15,7 +15,7 @@
 //! ```
 
 use super::mesh::{Mesh, share};
-use crate::train::{from_table, located};
+use crate::set::{from_table, located};
 use crate::{Error, files};
 use serde::Deserialize;
 use std::path::Path;

@@ -7,7 +7,6 @@
 //! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
 //! simulator prices it. The model's own maths know nothing of all this.
 
-mod calibrate;
 mod collective;
 mod cost;
 pub mod fig4;
@@ -17,7 +16,6 @@ mod handshake;
 mod hardware;
 mod layout;
 mod local;
-mod measure;
 #[allow(clippy::module_inception)]
 mod mesh;
 #[cfg(feature = "mpi")]
@@ -37,10 +35,10 @@ mod simulate;
 mod tapes;
 mod team;
 mod timeline;
+mod traced;
 mod training;
 mod transport;
 
-pub use calibrate::{CALIBRATED_ON, calibrate};
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
 #[cfg(any(feature = "mpi", feature = "net"))]
@@ -48,7 +46,6 @@ pub(crate) use handshake::Hello;
 pub use hardware::{Hardware, Host, Rates, Wire};
 pub use layout::Layout;
 pub use local::{Link, Local, local};
-pub use measure::{Bench, Measured, Traced};
 pub use mesh::{Axis, Mesh, share};
 pub use placement::Placement;
 pub use plan::plan;
@@ -56,9 +53,11 @@ pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
 pub use simulate::{Assumed, Priced, seconds};
+pub(crate) use team::Here;
 #[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use team::{Here, device_names};
+pub(crate) use team::device_names;
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
+pub use traced::Traced;
 pub(crate) use training::{Places, Training, Wired, devices};
 pub use transport::{Message, PATIENCE, Transport};

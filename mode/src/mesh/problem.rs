@@ -73,6 +73,11 @@ impl Problem {
         })
     }
 
+    /// The same, gone through in so many parts.
+    pub fn in_parts(self, parts: usize) -> Self {
+        Self { parts: parts.max(1), ..self }
+    }
+
     /// Branches of a block, the backbone's among them.
     pub fn branches(&self) -> usize {
         self.expert_layers.len() + 1

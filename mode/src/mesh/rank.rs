@@ -6,7 +6,7 @@ use super::shard::Shard;
 use super::tapes::{HalfTapes, JoinTape, MergeTape, NormTape, Sum, Windows};
 use super::transport::Transport;
 use crate::Error;
-use crate::train::shifted;
+use crate::data::shifted;
 use mode_autograd::{AdamW, AdamWSettings, Param};
 use mode_tensor::{
     Device, Ids, Product, Target, Tensor, add, copy_block, cross_entropy_part, cross_entropy_part_gradient, embedding,

@@ -133,7 +133,7 @@ impl Shard {
         let trained: Vec<&Param> = Set::ALL.into_iter().flat_map(|set| self.trained(set)).collect();
         let is_trained = |param: &Param| trained.iter().any(|other| other.name() == param.name());
         let all = self.backbone.iter().flat_map(Backbone::params).chain(self.experts.values().flat_map(Expert::params));
-        crate::train::hash_of(all.chain(self.gates.iter().flat_map(Gate::params)).filter(|param| !is_trained(param)))
+        crate::model::sha256_of(all.chain(self.gates.iter().flat_map(Gate::params)).filter(|param| !is_trained(param)))
     }
 
     /// The layer of a place.

@@ -7,10 +7,10 @@
 use super::cost::{Attention, Cost, costs};
 use super::hardware::{Hardware, Rates, Wire};
 use super::layout::Layout;
-use super::measure::Traced;
 use super::plan::plan;
 use super::problem::Problem;
 use super::schedule::{Action, Collective, Entry, Schedule, Work};
+use super::traced::Traced;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -44,7 +44,7 @@ pub(crate) struct Here {
 
 impl Here {
     /// All devices of a layout, joined by memory.
-    pub(super) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
+    pub(crate) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
         let ends = local(device_names(layout), link, PATIENCE).into_iter().zip(devices).enumerate();
         let here = |(number, (end, device)): (usize, (Local, &Device))| Self {
             number,
@@ -84,7 +84,7 @@ impl Here {
 /// ```
 pub struct Team {
     members: Vec<Member>,
-    pub(super) schedule: Arc<Schedule>,
+    schedule: Arc<Schedule>,
     /// How many windows a step takes, and how many tokens each predicts.
     windows: [usize; 2],
     /// Devices in other processes, which do what the first device tells them.
@@ -135,7 +135,7 @@ impl Team {
     }
 
     /// The same for those devices that are in this process.
-    pub(super) fn of(
+    pub(crate) fn of(
         model: &Model,
         problem: &Problem,
         layout: &Layout,
@@ -195,11 +195,17 @@ impl Team {
                 "a step takes {count} windows of {length} predicted tokens and one more"
             )));
         }
-        self.take(&Batch { windows: Arc::new(windows), rate })
+        self.take(windows, rate)
     }
 
-    /// The same of a batch that is known to fit.
-    pub(super) fn take(&mut self, batch: &Batch) -> Result<Stepped, Error> {
+    /// What its devices carry out.
+    pub(crate) fn schedule(&self) -> &Arc<Schedule> {
+        &self.schedule
+    }
+
+    /// The same of windows that are known to fit, or of none where no device of this process reads any.
+    pub(crate) fn take(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+        let batch = Batch { windows: Arc::new(windows), rate };
         self.order(Order::Step(batch.clone()))?;
         let all = self.ask(|_| {
             let (schedule, batch) = (self.schedule.clone(), batch.clone());
@@ -263,7 +269,7 @@ impl Team {
     ///
     /// # Errors
     /// As [`Team::step`].
-    pub(super) fn gather(&mut self, numbers: impl Fn(usize) -> Vec<f32>) -> Result<Vec<Vec<f32>>, Error> {
+    pub(crate) fn gather(&mut self, numbers: impl Fn(usize) -> Vec<f32>) -> Result<Vec<Vec<f32>>, Error> {
         let devices = self.schedule.devices;
         let all = self.ask(|number| {
             let own = numbers(number);

@@ -1,8 +1,8 @@
 //! A step as a picture: a row for each device, a box for what it does when, who waits, and the bytes on each link. SVG.
 
 use super::layout::Layout;
-use super::measure::Traced;
 use super::schedule::{Action, Branch, Place, Work};
+use super::traced::Traced;
 use std::collections::HashMap;
 use std::fmt::Write;
 

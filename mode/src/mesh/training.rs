@@ -8,54 +8,43 @@ use super::shard::Cut;
 use super::team::{Here, Stepped, Team};
 use crate::Error;
 use crate::model::Model;
-use crate::train::{MeshSettings, TrainSettings};
-use mode_autograd::AdamW;
+use mode_autograd::{AdamW, AdamWSettings};
 use mode_tensor::Device;
 use std::collections::HashMap;
 
-/// A model and its steps in numbers, which a layout can share out.
-fn fitting(model: &Model, train: &TrainSettings, layout: &Layout) -> Result<Problem, Error> {
-    let problem = Problem::new(model, train.batch, train.length)?;
-    let problem = Problem { parts: train.accumulate.max(1), ..problem };
-    problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
-    Ok(problem)
-}
-
-/// The devices that a run will be on, found and fitting, before anything is cut for them.
-pub(crate) struct Places {
-    layout: Layout,
-    problem: Problem,
-    here: Vec<Here>,
-    threads: usize,
-}
-
-/// Devices of this process, the first of a layout among them, with ways to its others, which are in other processes.
+/// Devices of this process, the first of a layout among them, with ways to its others, which may be in other processes.
 pub(crate) struct Wired {
     pub(crate) layout: Layout,
     pub(crate) here: Vec<Here>,
     pub(crate) threads: usize,
 }
 
-impl Places {
-    /// Those that settings name, for a model that is trained so.
+impl Wired {
+    /// All devices of a layout, by the names that `--device` has for them.
     ///
     /// # Errors
-    /// Settings that do not fit the model or the machine.
-    pub(crate) fn new(settings: &MeshSettings, train: &TrainSettings, model: &Model) -> Result<Self, Error> {
-        let experts: Vec<String> = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
-        let layout = Layout::read(&settings.layout, &experts)?;
-        let problem = fitting(model, train, &layout)?;
-        let here = Here::all(&layout, &devices(&settings.devices, layout.devices())?, None);
-        Ok(Self { layout, problem, here, threads: settings.threads })
+    /// A device that there isn't, or another number of them.
+    pub(crate) fn local(layout: Layout, names: &[String], threads: usize) -> Result<Self, Error> {
+        let here = Here::all(&layout, &devices(names, layout.devices())?, None);
+        Ok(Self { layout, here, threads })
     }
+}
 
-    /// Some of a layout's devices, whose others are in other processes.
+/// The devices that a run will be on, which can share it out, before anything is cut for them.
+pub(crate) struct Places {
+    wired: Wired,
+    problem: Problem,
+}
+
+impl Places {
+    /// Those of a layout, for this problem.
     ///
     /// # Errors
-    /// A layout that does not fit the model.
-    pub(crate) fn wired(wired: Wired, train: &TrainSettings, model: &Model) -> Result<Self, Error> {
-        let Wired { layout, here, threads } = wired;
-        Ok(Self { problem: fitting(model, train, &layout)?, layout, here, threads })
+    /// A layout that can't share it out.
+    pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
+        let layout = &wired.layout;
+        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        Ok(Self { wired, problem })
     }
 }
 
@@ -86,12 +75,12 @@ impl Training {
     /// # Errors
     /// What a device reports.
     pub(crate) fn new(
-        Places { layout, problem, here, threads }: Places,
-        train: &TrainSettings,
+        Places { wired: Wired { layout, here, threads }, problem }: Places,
+        settings: AdamWSettings,
         model: &Model,
         optimizer: &AdamW,
     ) -> Result<Self, Error> {
-        let team = Team::of(model, &problem, &layout, here, train.adamw(), threads)?.leading();
+        let team = Team::of(model, &problem, &layout, here, settings, threads)?.leading();
         let training = Self { team, layout, problem };
         if optimizer.steps() > 0 {
             training.spread(optimizer)?;

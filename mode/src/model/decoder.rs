@@ -308,6 +308,11 @@ impl Model {
         self.backbone.params().chain(lora).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
     }
 
+    /// The experts' names, in gate order.
+    pub fn expert_names(&self) -> Vec<String> {
+        self.experts.iter().map(|expert| expert.info.name.clone()).collect()
+    }
+
     /// True if there are LoRAs beside the backbone's projections.
     pub fn has_lora(&self) -> bool {
         self.backbone.layers.iter().any(|layer| layer.lora_params().next().is_some())

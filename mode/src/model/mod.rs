@@ -62,3 +62,4 @@ pub use projection::Projection;
 pub use rope::{Rope, Scaling};
 pub use sets::{ExpertSet, Group};
 pub use weights::Rule;
+pub(crate) use weights::sha256_of;

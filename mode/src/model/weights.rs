@@ -6,6 +6,7 @@ use crate::{Error, files};
 use mode_autograd::Param;
 use mode_kernels::KernelError;
 use mode_tensor::{Device, SafeTensors, Tensor, TensorError, write_safetensors};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -176,4 +177,20 @@ pub(crate) fn write<'a>(
     let tensors = params.into_iter().map(|param| (name(param.name()), param.value())).collect();
     let transposed = |name: &str| names.is_transposed(name);
     files::replace(path, |partial| Ok(write_safetensors(partial, &tensors, transposed, &[])?))
+}
+
+/// Hex SHA-256 of parameters' names and bits, in order; empty if there are none.
+pub(crate) fn sha256_of<'a>(params: impl Iterator<Item = &'a Param>) -> Result<String, Error> {
+    let params: Vec<&Param> = params.collect();
+    if params.is_empty() {
+        return Ok(String::new());
+    }
+    let mut hasher = Sha256::new();
+    for param in params {
+        hasher.update(param.name().as_bytes());
+        for value in param.value().to_vec()? {
+            hasher.update(value.to_le_bytes());
+        }
+    }
+    Ok(files::hex(&hasher.finalize()))
 }

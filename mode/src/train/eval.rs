@@ -1,6 +1,7 @@
 //! Evaluation: mean loss, next-token accuracy, mean gate weights and gradient norms over windows of tokens.
 
 use crate::Error;
+use crate::data::shifted;
 use crate::model::Model;
 use mode_autograd::Tape;
 use mode_tensor::Ids;
@@ -133,11 +134,4 @@ impl Sums {
         }
         Ok(())
     }
-}
-
-/// Windows of n + 1 ids as inputs (all but the last) and targets (all but the first), each joined.
-pub(crate) fn shifted(windows: &[Vec<u32>]) -> (Vec<u32>, Vec<u32>) {
-    let inputs = windows.iter().flat_map(|window| &window[..window.len() - 1]).copied().collect();
-    let targets = windows.iter().flat_map(|window| &window[1..]).copied().collect();
-    (inputs, targets)
 }

@@ -1,9 +1,7 @@
 //! What a run trains and what it leaves alone: counts, and a hash that shows that frozen means frozen.
 
-use crate::model::{Model, Trained};
-use crate::{Error, files};
-use mode_autograd::Param;
-use sha2::{Digest, Sha256};
+use crate::Error;
+use crate::model::{Model, Trained, sha256_of};
 
 /// Number of elements of the parameters that are trained, or of those that are not.
 pub(crate) fn count(model: &Model, trained: bool) -> u64 {
@@ -28,23 +26,7 @@ pub(crate) fn words(model: &Model, trained: Trained) -> (String, String) {
 
 /// Hex SHA-256 of the bits of all frozen parameters, in order; empty if there are none.
 pub(crate) fn hash(model: &Model) -> Result<String, Error> {
-    hash_of(model.params().filter(|param| !param.is_trained()))
-}
-
-/// Hex SHA-256 of parameters' names and bits, in order; empty if there are none.
-pub(crate) fn hash_of<'a>(params: impl Iterator<Item = &'a Param>) -> Result<String, Error> {
-    let params: Vec<&Param> = params.collect();
-    if params.is_empty() {
-        return Ok(String::new());
-    }
-    let mut hasher = Sha256::new();
-    for param in params {
-        hasher.update(param.name().as_bytes());
-        for value in param.value().to_vec()? {
-            hasher.update(value.to_le_bytes());
-        }
-    }
-    Ok(files::hex(&hasher.finalize()))
+    sha256_of(model.params().filter(|param| !param.is_trained()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ mod recipe;
 mod record;
 mod run;
 mod schedule;
-mod set;
 mod settings;
 mod step;
 mod tensorboard;
@@ -26,10 +25,9 @@ pub(crate) use checkpoint::{
 };
 pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
-pub(crate) use eval::shifted;
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
-pub(crate) use frozen::{count, hash_of};
+pub(crate) use frozen::count;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};
@@ -41,7 +39,6 @@ pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
 pub(crate) use run::{Prepared, prepare, run_wired};
 pub use schedule::Schedule;
-pub(crate) use set::{apply as apply_setting, from_table, located};
 pub use settings::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, MeshSettings,
     ModelShape, Precision, TrainSettings, Unfrozen,

@@ -1,6 +1,5 @@
 //! Recipes: what `mode train` and `mode compose` read, a TOML file with `--set a.b=c` over it.
 
-use super::set::{apply, from_table, located};
 use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
@@ -8,6 +7,7 @@ use super::settings::{
 #[cfg(any(feature = "mpi", feature = "net"))]
 use crate::model::ExpertInfo;
 use crate::model::tokenizer_file;
+use crate::set::{apply, from_table, located};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed};
 use crate::data::{Mixture, Source};
-use crate::mesh::{Places, Wired};
+use crate::mesh::{Layout, Places, Problem, Wired};
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
@@ -85,10 +85,18 @@ pub(crate) fn run_wired(
     }
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
-    let places = match (wired, &recipe.mesh) {
-        (Some(wired), _) => Some(Places::wired(wired, &recipe.train, &model)?),
-        (None, mesh) => mesh.as_ref().map(|mesh| Places::new(mesh, &recipe.train, &model)).transpose()?,
+    let wired = match (wired, &recipe.mesh) {
+        (None, Some(mesh)) => {
+            let layout = Layout::read(&mesh.layout, &model.expert_names())?;
+            Some(Wired::local(layout, &mesh.devices, mesh.threads)?)
+        }
+        (wired, _) => wired,
     };
+    let problem = || {
+        let TrainSettings { batch, length, accumulate, .. } = recipe.train;
+        Ok::<_, Error>(Problem::new(&model, batch, length)?.in_parts(accumulate))
+    };
+    let places = wired.map(|wired| Places::new(wired, problem()?)).transpose()?;
 
     // Another run may have made it while this one read its texts.
     let folders = match existing {

@@ -1,7 +1,7 @@
 //! One optimizer step: losses, gradients, AdamW. What it finds is a few scalars, which are read behind all that it launches.
 
-use super::eval::shifted;
 use crate::Error;
+use crate::data::shifted;
 use crate::model::Model;
 use mode_autograd::{AdamW, Gradients, Tape};
 use mode_kernels::{Arrived, Reading};

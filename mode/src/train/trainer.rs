@@ -94,7 +94,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// What a device reports.
     pub(crate) fn put_on(&mut self, places: Places) -> Result<(), Error> {
-        self.mesh = Some(Training::new(places, self.settings, self.model, &self.optimizer)?);
+        self.mesh = Some(Training::new(places, self.settings.adamw(), self.model, &self.optimizer)?);
         Ok(())
     }
 

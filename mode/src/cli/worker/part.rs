@@ -2,11 +2,11 @@
 
 use super::Arguments;
 use crate::Error;
-use crate::bench::RunProfile;
+use crate::bench::{MeshBench, RunProfile};
 use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
-use crate::mesh::{Bench, Hello, Here, Layout, Wired};
+use crate::mesh::{Hello, Here, Layout, Wired};
 use crate::train::{Existing, Recipe};
 use mode_tensor::Device;
 
@@ -44,7 +44,7 @@ impl Part {
         if arguments.measure {
             // Devices of the backbone's mesh read their windows themselves.
             let data = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
-            let bench = Bench::open(&self.recipe, data).map_err(in_file)?;
+            let bench = MeshBench::open(&self.recipe, data).map_err(in_file)?;
             bench
                 .problem()
                 .check(&self.layout)
@@ -58,7 +58,7 @@ impl Part {
             return Ok(());
         }
         if !leads {
-            let steps = Bench::open(&self.recipe, false).map_err(in_file)?.serve(&self.layout, here, threads)?;
+            let steps = MeshBench::open(&self.recipe, false).map_err(in_file)?.serve(&self.layout, here, threads)?;
             tell!("{who}: done after {steps} steps");
             return Ok(());
         }

@@ -6,15 +6,10 @@
 //! meet them best (least squares, none below zero). By how much the two's entries are slower than the one's, and how long a
 //! collective takes from its last device's coming on, tells the rest.
 
-use super::cost::{Attention, Cost, costs};
-use super::hardware::{Hardware, Host, Rates};
-use super::layout::Layout;
-use super::measure::{Bench, Traced};
-use super::schedule::Action;
-use super::simulate::seconds;
-use super::team::Options;
+use super::mesh::MeshBench;
 use crate::Error;
 use crate::memory;
+use crate::mesh::{Action, Attention, Cost, Hardware, Host, Layout, Options, Rates, Traced, costs, seconds};
 use mode_tensor::Device;
 
 /// The layouts that it is done on.
@@ -24,7 +19,7 @@ pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2"];
 ///
 /// # Errors
 /// Steps that can't be taken, or fewer than two of them.
-pub fn calibrate(bench: &Bench, name: &str) -> Result<Hardware, Error> {
+pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
     let cpus = |count: usize| (0..count).map(|_| Device::cpu()).collect::<Vec<_>>();
     let layout = |name: &str| Layout::named(name, bench.experts().len()).map_err(Error::Setting);
     let [one, two] = CALIBRATED_ON.map(layout);
@@ -74,7 +69,7 @@ pub fn calibrate(bench: &Bench, name: &str) -> Result<Hardware, Error> {
 }
 
 /// What devices computed, each with its cost and its least seconds.
-fn samples(bench: &Bench, layout: &Layout, steps: &[Traced]) -> Vec<(Cost, f64)> {
+fn samples(bench: &MeshBench, layout: &Layout, steps: &[Traced]) -> Vec<(Cost, f64)> {
     let schedule = &steps[0].schedule;
     let costs = costs(bench.problem(), layout, schedule, Attention::Fused);
     let computes = |entry: &usize| matches!(schedule.entries[*entry].action, Action::Compute(_));

@@ -1,20 +1,15 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
-use super::layout::Layout;
-use super::problem::Problem;
-use super::rank::Batch;
-use super::schedule::Schedule;
-use super::team::{Here, Options, Stepped, Team};
 use crate::Error;
+use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
 use crate::model::Model;
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::{Device, Dtype};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What a layout's steps took.
 #[derive(Debug, Clone, Serialize)]
-pub struct Measured {
+pub struct MeasuredLayout {
     /// Which layout.
     pub layout: String,
     /// How many devices it has.
@@ -34,18 +29,7 @@ pub struct Measured {
     pub fastest: Option<Traced>,
 }
 
-/// A step that was carried out.
-#[derive(Debug, Clone)]
-pub struct Traced {
-    /// What was carried out.
-    pub schedule: Arc<Schedule>,
-    /// For each device when each of its entries began and ended; nothing for one in another process.
-    pub spans: Vec<Vec<[f64; 2]>>,
-    /// How long all of it took.
-    pub seconds: f64,
-}
-
-impl Measured {
+impl MeasuredLayout {
     /// Seconds of the fastest step.
     pub fn seconds(&self) -> f64 {
         self.rounds.iter().copied().fold(f64::INFINITY, f64::min)
@@ -63,15 +47,16 @@ impl Measured {
 }
 
 /// A recipe's model and steps, to be put on layouts.
-pub struct Bench {
+pub struct MeshBench {
     model: Model,
     problem: Problem,
-    batches: Vec<Batch>,
+    /// The windows of each step, and its learning rate; no windows where nobody reads them.
+    batches: Vec<(Vec<Vec<u32>>, f64)>,
     train: TrainSettings,
     experts: Vec<String>,
 }
 
-impl Bench {
+impl MeshBench {
     /// Opens what a recipe names.
     ///
     /// # Errors
@@ -94,7 +79,7 @@ impl Bench {
         let problem = Problem { parts: recipe.train.accumulate.max(1), ..problem };
         let batch = |step| {
             let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));
-            Batch { windows: Arc::new(windows.unwrap_or_default()), rate: recipe.train.rate(step) }
+            (windows.unwrap_or_default(), recipe.train.rate(step))
         };
         let batches = (1..=recipe.train.steps).map(batch).collect();
         let experts = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
@@ -127,8 +112,8 @@ impl Bench {
         rounds: usize,
         devices: &dyn Fn(usize) -> Result<Vec<Device>, Error>,
         options: &Options,
-    ) -> Result<Vec<Measured>, Error> {
-        let mut all: Vec<Measured> = Vec::new();
+    ) -> Result<Vec<MeasuredLayout>, Error> {
+        let mut all: Vec<MeasuredLayout> = Vec::new();
         for layout in layouts {
             self.problem.check(layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
         }
@@ -148,12 +133,12 @@ impl Bench {
     /// Takes the recipe's steps on a layout, and tells of each when its entries began and ended.
     ///
     /// # Errors
-    /// As [`Bench::measure`].
+    /// As [`MeshBench::measure`].
     pub fn trace(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Vec<Traced>, Error> {
         let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
-        let schedule = team.schedule.clone();
-        let step = |batch| {
-            let Stepped { spans, seconds, .. } = team.take(batch)?;
+        let schedule = team.schedule().clone();
+        let step = |(windows, rate): &(Vec<Vec<u32>>, f64)| {
+            let Stepped { spans, seconds, .. } = team.take(windows.clone(), *rate)?;
             Ok(Traced { schedule: schedule.clone(), spans, seconds })
         };
         self.batches.iter().map(step).collect()
@@ -175,18 +160,18 @@ impl Bench {
 
     /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
     /// all devices the first device's process alone has.
-    pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<Measured, Error> {
+    pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
         let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
         // Seconds that each device of this process computes in each step.
         let mut computing = vec![Vec::new(); layout.devices()];
-        for (number, batch) in self.batches.iter().enumerate() {
-            let stepped = team.take(batch)?;
+        for (number, (windows, rate)) in self.batches.iter().enumerate() {
+            let stepped = team.take(windows.clone(), *rate)?;
             let found = crate::train::Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm };
             found.check_finite(number as u64 + 1)?;
             losses.push(stepped.loss);
             for (device, spans) in stepped.spans.iter().enumerate() {
-                computing[device].push(team.schedule.computing(device, spans) as f32);
+                computing[device].push(team.schedule().computing(device, spans) as f32);
             }
             // The first takes memory.
             let first = number == 0 && self.batches.len() > 1;
@@ -197,14 +182,14 @@ impl Bench {
         let Some((number, fastest)) = fastest else { return Err(Error::Setting("no step was taken".into())) };
         let computing = team.gather(|device| computing[device].clone())?;
         let busy = computing.iter().map(|seconds| f64::from(seconds[number]) / fastest.seconds).collect();
-        let schedule = team.schedule.clone();
+        let schedule = team.schedule().clone();
         let traced = Traced { schedule: schedule.clone(), spans: fastest.spans, seconds: fastest.seconds };
         let [mut within, mut between] = [0; 2];
         for device in 0..layout.devices() {
             let [collectives, sends] = schedule.bytes_sent(device);
             (within, between) = (within + collectives, between + sends);
         }
-        Ok(Measured {
+        Ok(MeasuredLayout {
             layout: layout.name.clone(),
             devices: layout.devices(),
             losses,
@@ -217,20 +202,12 @@ impl Bench {
     }
 }
 
-impl Measured {
+impl MeasuredLayout {
     /// Takes note of another round.
     fn add(&mut self, other: Self) {
         if other.seconds() < self.seconds() {
             (self.busy, self.fastest) = (other.busy, other.fastest);
         }
         self.rounds.extend(other.rounds);
-    }
-}
-
-impl Traced {
-    /// The share of the step in which each device computes.
-    pub fn busy(&self) -> Vec<f64> {
-        let computing = |(device, spans): (usize, &Vec<[f64; 2]>)| self.schedule.computing(device, spans);
-        self.spans.iter().enumerate().map(computing).map(|seconds| seconds / self.seconds).collect()
     }
 }
