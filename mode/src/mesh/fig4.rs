@@ -111,30 +111,48 @@ impl Point {
         let authors = variant == Variant::Authors;
         let again = authors && self.program == Program::Mpmd && self.panel != 'a';
         let tokens = if self.panel == 'a' { TOKENS / 2 } else { TOKENS };
-        Problem {
-            config: Config {
-                vocabulary: 256_256,
-                width: 1_536,
-                hidden: 12_288,
-                layers: 18,
-                heads: 24,
-                kv_heads: 24,
-                head_width: 64,
-                positions: LENGTH,
-                tied: true,
-                ..Config::default()
-            },
-            blocks: self.blocks,
-            expert_layers: vec![self.layers; self.experts],
-            windows: tokens / LENGTH,
-            length: LENGTH,
-            parts: 1,
-            train_experts: true,
-            recompute: if again { Recompute::Branches } else { Recompute::Nothing },
-            computes_frozen: authors,
-            merges_whole: authors,
-        }
+        let recompute = if again { Recompute::Branches } else { Recompute::Nothing };
+        let problem = paper_problem(self.experts, self.layers, self.blocks, tokens / LENGTH, recompute);
+        Problem { computes_frozen: authors, merges_whole: authors, ..problem }
     }
+}
+
+/// The paper's model with experts of `layers` layers a block, on windows of the assumed length, by this project's own schedule.
+pub(super) fn paper_problem(
+    experts: usize,
+    layers: usize,
+    blocks: usize,
+    windows: usize,
+    recompute: Recompute,
+) -> Problem {
+    Problem {
+        config: Config {
+            vocabulary: 256_256,
+            width: 1_536,
+            hidden: 12_288,
+            layers: 18,
+            heads: 24,
+            kv_heads: 24,
+            head_width: 64,
+            positions: LENGTH,
+            tied: true,
+            ..Config::default()
+        },
+        blocks,
+        expert_layers: vec![layers; experts],
+        windows,
+        length: LENGTH,
+        parts: 1,
+        train_experts: true,
+        recompute,
+        computes_frozen: false,
+        merges_whole: false,
+    }
+}
+
+/// What is assumed of a compiled program on these chips.
+pub(super) fn assumed() -> Assumed {
+    Assumed { element_bytes: 2.0, fuses: true, optimizer: false, attention: Attention::Products }
 }
 
 /// What is fitted.
@@ -147,7 +165,8 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    fn hardware(&self) -> Hardware {
+    /// Chips of these numbers.
+    pub(super) fn hardware(&self) -> Hardware {
         let rate = PEAK * self.efficiency;
         Hardware {
             name: "TPUv5e".into(),
@@ -213,8 +232,7 @@ impl<'a> Model<'a> {
     }
 
     fn priced(&self) -> Vec<Priced<'_>> {
-        let assumed = Assumed { element_bytes: 2.0, fuses: true, optimizer: false, attention: Attention::Products };
-        self.parts.iter().map(|(problem, layout)| Priced::new(problem, layout, assumed)).collect()
+        self.parts.iter().map(|(problem, layout)| Priced::new(problem, layout, assumed())).collect()
     }
 }
 

@@ -28,6 +28,7 @@ mod plan;
 mod planner;
 mod problem;
 mod rank;
+pub mod scale;
 mod schedule;
 mod search;
 mod shard;
