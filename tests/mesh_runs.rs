@@ -82,21 +82,28 @@ fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
 fn a_run_that_was_killed_goes_on_to_the_same_bits() {
     let story = Story::new();
     let recipe = story.recipe("whole", Some("1+1"));
-    train(&recipe, &[]);
+    let steps = ["--set", "train.steps=300"];
+    train(&recipe, &steps);
     let broken = story.out("broken");
-    let mut kills = 0;
-    for delay in [150, 300, 450, 100, 250] {
-        let resume = if broken.join("recipe.toml").exists() { &["--resume"][..] } else { &[] };
+    let last = || {
+        let names =
+            std::fs::read_dir(broken.join("checkpoints")).into_iter().flatten().flatten().map(|file| file.file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("step-")).max()
+    };
+    for time in 0..3 {
+        let before = last();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mode"));
-        command.args(["train", text(&recipe), "--out", text(&broken), "--device", "cpu"]).args(resume);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program");
-        std::thread::sleep(Duration::from_millis(delay));
-        kills += usize::from(child.kill().is_ok());
+        command.args(["train", text(&recipe), "--out", text(&broken), "--device", "cpu"]).args(steps);
+        command.args((time > 0).then_some("--resume")).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program");
+        while last() == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().expect("killed");
         child.wait().expect("an end");
+        assert!(!broken.join("run.json").exists(), "it has ended before it was killed");
     }
-    assert!(kills > 0);
-    let resume = if broken.join("recipe.toml").exists() { &["--resume"][..] } else { &[] };
-    train(&recipe, &[&["--out", text(&broken)], resume].concat());
+    train(&recipe, &[&["--out", text(&broken), "--resume"][..], &steps].concat());
     for file in ["expert.safetensors", "expert.json"] {
         let bytes = |out: &Path| std::fs::read(out.join(file)).expect("a file");
         assert!(bytes(&broken) == bytes(&story.out("whole")), "{file} differs");
@@ -121,6 +128,7 @@ fn another_layout_goes_on_where_one_stopped() {
     let mesh = story.recipe("moved", Some("1+1"));
     train(&mesh, &["--resume"]);
     let (found, wanted) = (losses(&moved), losses(&story.out("alone")));
+    assert_eq!([found.len(), wanted.len()], [12, 12]);
     assert!(found.iter().zip(&wanted).all(|(a, b)| ((a - b) / b).abs() <= 1e-5), "{found:?} {wanted:?}");
 }
 

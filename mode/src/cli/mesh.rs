@@ -25,7 +25,7 @@ enum Command {
     Run(Run),
     /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
     Show(Show),
-    /// Predict time and memory of every layout that fits, and name the best
+    /// Predict time and memory of layouts that fit (SPMD of every grid, and equal meshes for experts), and name the best
     Plan(Plan),
     /// Measure this machine's CPU by a recipe's steps, into a hardware file for `plan`
     Calibrate(Calibrate),
@@ -48,7 +48,7 @@ struct Show {
     #[arg(long)]
     mesh: String,
     /// Simulate the step on this hardware, a TOML file, in place of taking it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "link")]
     hardware: Option<PathBuf>,
     /// The file to make
     #[arg(long, default_value = "step.svg")]
@@ -239,9 +239,9 @@ fn plan(arguments: &Plan) -> Result<(), Error> {
     let hardware = Hardware::read(&arguments.hardware)?;
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let problem = bench.problem();
-    let most = arguments.devices.map_or(hardware.device.count.unwrap_or(DEVICES), |devices| devices as usize);
+    let most = arguments.devices.map_or(hardware.count().unwrap_or(DEVICES), |devices| devices as usize);
     let layouts = match arguments.mesh.as_slice() {
-        [] => layouts(problem, most),
+        [] => layouts(problem, most).into_iter().filter(|layout| hardware.has(layout)).collect(),
         named => {
             let read = |name: &String| {
                 let layout = Layout::read(name, bench.experts())?;

@@ -1,8 +1,8 @@
 //! Figure 4 of the paper (arXiv 2410.10181) from this project's own planner and simulator.
 //!
 //! The figure has milliseconds a step on 8 TPUv5e and no formula. What the paper does not state (widths, tokens, dtype, what is
-//! recomputed) is assumed here and said in the output. Fitted are two or three continuous numbers: what share of a chip's peak is reached, the
-//! bandwidth of all-reduces, and on demand a fixed time a step. The authors' schedule is a variant of ours: it computes gradients of
+//! recomputed) is assumed here and said in the output. Fitted are two numbers: what share of a chip's peak is reached, and the
+//! bandwidth of collectives. The authors' schedule is a variant of ours: it computes gradients of
 //! frozen weights too, and recomputes under MPMD; ours, which leaves out what freezing allows, is predicted beside it with the same
 //! numbers.
 
@@ -35,7 +35,7 @@ const TOKENS: usize = 16_384;
 /// How a point of the figure was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Program {
-    /// One program on all chips, its collectives written by hand.
+    /// One program on all chips.
     #[serde(rename = "SPMD")]
     Spmd,
     /// A program a mesh.

@@ -12,18 +12,18 @@ const SHOWN: usize = 12;
 pub(crate) struct Hello {
     /// The program's version.
     pub(crate) version: String,
-    /// The hash of the recipe, but for where it is saved and how often.
+    /// The hash of the recipe, but for where it is saved and how often, and of the weights that it begins with.
     pub(crate) recipe: String,
     /// The layout, in words.
     pub(crate) layout: String,
 }
 
 impl Hello {
-    /// What this process has.
+    /// What this process has; `weights` are hashes of the files that the recipe reads them from.
     ///
     /// # Errors
     /// None that a recipe which was read could lead to.
-    pub(crate) fn new(recipe: &impl Serialize, layout: &Layout) -> Result<Self, Error> {
+    pub(crate) fn new(recipe: &impl Serialize, weights: &[String], layout: &Layout) -> Result<Self, Error> {
         let broken = |source| Error::Json { path: "recipe".into(), source };
         let mut value = serde_json::to_value(recipe).map_err(broken)?;
         if let Some(table) = value.as_object_mut() {
@@ -31,7 +31,7 @@ impl Hello {
         }
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            recipe: files::sha256_of(value.to_string().as_bytes()),
+            recipe: files::sha256_of((value.to_string() + &weights.concat()).as_bytes()),
             layout: layout.summary(),
         })
     }
@@ -41,7 +41,7 @@ impl Hello {
         let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
         let all = [
             ("version of the program", self.version.clone(), other.version.clone()),
-            ("recipe", short(&self.recipe), short(&other.recipe)),
+            ("recipe or other weights", short(&self.recipe), short(&other.recipe)),
             ("layout", self.layout.clone(), other.layout.clone()),
         ];
         let different = all.into_iter().find(|(_, here, there)| here != there);
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(one.difference(&one), None);
         for (other, what) in [
             (["2", "abc", "all 1x1"], "another version of the program (2; here 1)"),
-            (["1", "def", "all 1x1"], "another recipe (def; here abc)"),
+            (["1", "def", "all 1x1"], "another recipe or other weights (def; here abc)"),
             (["1", "abc", "all 1x2"], "another layout (all 1x2; here all 1x1)"),
         ] {
             let told = one.difference(&hello(other)).expect("a difference");

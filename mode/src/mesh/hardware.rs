@@ -22,6 +22,8 @@
 //! seconds = 5e-6                     # that each message takes besides
 //! ```
 
+use super::layout::Layout;
+use super::mesh::Mesh;
 use crate::set::{from_table, located};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
@@ -139,10 +141,35 @@ impl Hardware {
             positive.push(("host.together".into(), host.together));
             positive.push(("host.message_bytes_per_second".into(), host.message_bytes_per_second));
         }
-        match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-            Some((key, value)) => Err(format!("{key} is {value}; give a positive number")),
-            None => Ok(()),
+        if let Some((key, value)) = positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            return Err(format!("{key} is {value}; give a positive number"));
         }
+        let wires = [&self.within, &self.between].into_iter().flatten().map(|wire| wire.seconds);
+        let launches = std::iter::once(&self.device).chain(&self.experts).map(|rates| rates.launch_seconds);
+        let seconds = launches.chain(wires).chain(self.host.iter().map(|host| host.message_seconds));
+        if let Some(value) = seconds.into_iter().find(|value| !(value.is_finite() && *value >= 0.0)) {
+            return Err(format!("seconds of a launch, a message or a link are {value}; give 0 or more"));
+        }
+        match std::iter::once(&self.device).chain(&self.experts).any(|rates| rates.count == Some(0)) {
+            true => Err("count is 0; give 1 or more devices, or leave it out".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// How many devices there are in all, if that is known.
+    pub fn count(&self) -> Option<usize> {
+        let experts = self.experts.as_ref().map_or(Some(0), |experts| experts.count);
+        Some(self.device.count? + experts?)
+    }
+
+    /// Whether there are as many devices as a layout has.
+    pub fn has(&self, layout: &Layout) -> bool {
+        let experts: usize = layout.meshes[1..].iter().map(Mesh::size).sum();
+        let (own, others) = match &self.experts {
+            Some(experts) => (self.device.count, experts.count),
+            None => (self.device.count.map(|count| count.saturating_sub(experts)), None),
+        };
+        own.is_none_or(|count| layout.meshes[0].size() <= count) && others.is_none_or(|count| experts <= count)
     }
 
     /// Writes a file.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What a device is told to do.
 #[derive(Debug, Clone)]
 pub(super) enum Order {
-    /// A step on these windows.
+    /// A step, on these windows where the device reads any.
     Step(Batch),
     /// To send what it trains to the first device.
     Give,
@@ -64,14 +64,16 @@ impl Order {
     fn read(message: &[f32]) -> Option<Self> {
         let (kind, rest) = message.split_first()?;
         match *kind as u32 {
-            0 if rest.len() > 5 => {
+            0 if rest.len() >= 5 => {
                 let rate = f64::from_bits(number(&rest[..4]));
                 let (count, ids) = (rest[4] as usize, &rest[5..]);
-                if count == 0 || !ids.len().is_multiple_of(count) {
+                let fits = if count == 0 { ids.is_empty() } else { !ids.is_empty() && ids.len().is_multiple_of(count) };
+                if !fits {
                     return None;
                 }
                 let window = |window: &[f32]| window.iter().map(|&id| id as u32).collect();
-                Some(Self::Step(Batch { windows: Arc::new(ids.chunks(ids.len() / count).map(window).collect()), rate }))
+                let windows = ids.chunks((ids.len() / count.max(1)).max(1)).map(window).collect();
+                Some(Self::Step(Batch { windows: Arc::new(windows), rate }))
             }
             1 => Some(Self::Give),
             2 if rest.len() == 4 => Some(Self::Take(number(rest))),
@@ -81,30 +83,28 @@ impl Order {
     }
 }
 
-/// A device's states as two messages: their names and shapes, and their numbers.
-fn packed(states: &[State]) -> Result<[Message; 2], Error> {
+/// A device's states as messages: their names and shapes, then the numbers of each.
+fn packed(states: &[State]) -> Result<Vec<Message>, Error> {
     let entries: Vec<Entry> =
         states.iter().map(|state| Entry { name: state.name.clone(), shape: state.shape.clone() }).collect();
     let text = serde_json::to_string(&entries).map_err(|source| Error::Json { path: "states".into(), source })?;
     let table = text.bytes().map(f32::from).collect();
-    let numbers = states.iter().flat_map(|state| [&state.value, &state.m, &state.v]).flatten().copied().collect();
-    Ok([Arc::new(table), Arc::new(numbers)])
+    let numbers = states.iter().map(|state| Arc::new([&state.value[..], &state.m, &state.v].concat()));
+    Ok(std::iter::once(Arc::new(table)).chain(numbers).collect())
 }
 
-fn unpacked(table: &[f32], numbers: &[f32]) -> Option<Vec<State>> {
-    let text: Vec<u8> = table.iter().map(|&byte| byte as u8).collect();
-    let entries: Vec<Entry> = serde_json::from_slice(&text).ok()?;
-    let mut rest = numbers;
-    let mut take = |count: usize| {
-        let (taken, after) = rest.split_at_checked(count)?;
-        rest = after;
-        Some(taken.to_vec())
-    };
-    let state = |Entry { name, shape }: Entry| {
-        let count = shape.iter().try_fold(1_usize, |all, &size| all.checked_mul(size))?;
-        Some(State { name, shape, value: take(count)?, m: take(count)?, v: take(count)? })
-    };
-    entries.into_iter().map(state).collect()
+/// The names and shapes of states to come.
+fn table(message: &[f32]) -> Option<Vec<Entry>> {
+    let text: Vec<u8> = message.iter().map(|&byte| byte as u8).collect();
+    serde_json::from_slice(&text).ok()
+}
+
+/// A state of this name and shape, of its numbers.
+fn state(Entry { name, shape }: Entry, numbers: &[f32]) -> Option<State> {
+    let count = shape.iter().try_fold(1_usize, |all, &size| all.checked_mul(size)).filter(|&count| count > 0)?;
+    let mut parts = numbers.chunks_exact(count).map(<[f32]>::to_vec);
+    let whole = numbers.len() == count.checked_mul(3)?;
+    whole.then(|| Some(State { name, shape, value: parts.next()?, m: parts.next()?, v: parts.next()? }))?
 }
 
 impl Rank {
@@ -116,9 +116,9 @@ impl Rank {
 
     /// The states that another device sends.
     pub(super) fn states_of(&mut self, other: usize) -> Result<Vec<State>, Error> {
-        let (table, numbers) = (self.transport.receive(other)?, self.transport.receive(other)?);
         let broken = || Error::Peer { device: format!("device {other}"), what: "has sent states that are none".into() };
-        unpacked(&table, &numbers).ok_or_else(broken)
+        let entries = table(&self.transport.receive(other)?).ok_or_else(broken)?;
+        entries.into_iter().map(|entry| state(entry, &self.transport.receive(other)?).ok_or_else(broken)).collect()
     }
 
     /// Sends states to another device.
@@ -184,15 +184,18 @@ mod tests {
 
     #[test]
     fn states_arrive_as_they_were_sent() -> Result<(), Error> {
-        let state = |name: &str, shape: &[usize], first: f32| {
+        let made = |name: &str, shape: &[usize], first: f32| {
             let numbers = |more: f32| (0..shape.iter().product()).map(|i: usize| first + more + i as f32).collect();
             State { name: name.into(), shape: shape.into(), value: numbers(0.0), m: numbers(0.5), v: numbers(0.25) }
         };
-        let states = vec![state("a", &[2, 3], 1.0), state("b", &[4], 100.0)];
-        let [table, numbers] = packed(&states)?;
-        assert_eq!(unpacked(&table, &numbers), Some(states));
-        assert_eq!(unpacked(&table, &numbers[1..]), None);
-        assert_eq!(unpacked(&numbers, &table), None);
+        let states = vec![made("a", &[2, 3], 1.0), made("b", &[4], 100.0)];
+        let messages = packed(&states)?;
+        let entries = table(&messages[0]).expect("a table");
+        let found = entries.into_iter().zip(&messages[1..]).map(|(entry, numbers)| state(entry, numbers));
+        assert_eq!(found.collect::<Option<Vec<_>>>(), Some(states));
+        assert!(table(&messages[1]).is_none());
+        let entry = |shape: &[usize]| Entry { name: "a".into(), shape: shape.into() };
+        assert!(state(entry(&[2, 3]), &messages[1][1..]).is_none() && state(entry(&[0]), &[]).is_none());
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub struct Problem {
 pub enum Recompute {
     /// Nothing.
     Nothing,
-    /// All of each half of a layer, whose input is kept: nothing is sent again.
+    /// All of each half of a layer, whose input is kept: nothing is sent again, but sums that are normed before they are added.
     Halves,
     /// All of each branch of a block, whose input alone is kept: its all-reduces are made again.
     Branches,

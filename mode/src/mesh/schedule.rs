@@ -2,7 +2,7 @@
 //! and that the simulator prices. Nothing else knows what a step is made of.
 //!
 //! An entry reads and writes *slots*, which each device numbers for itself. What a device sends to another arrives in the order in
-//! which the list has it, and an entry waits for nothing but what it receives.
+//! which the list has it, and an entry waits for nothing but what it receives, and a collective for its group.
 
 use crate::model::Half;
 use std::fmt;

@@ -196,7 +196,13 @@ impl Cut {
         Self { rows, columns, width, shape: part.to_vec() }
     }
 
-    fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+    /// How many elements it has.
+    pub(super) fn len(&self) -> usize {
+        self.rows.iter().map(ExactSizeIterator::len).sum::<usize>() * self.columns.len()
+    }
+
+    /// Where its rows lie in the whole.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> {
         let rows = self.rows.iter().cloned().flatten();
         rows.map(|row| row * self.width + self.columns.start..row * self.width + self.columns.end)
     }

@@ -255,7 +255,10 @@ impl<'a> Simulation<'a> {
                 }
                 let come = std::mem::take(come);
                 let sent = collective_elements(*kind, group.len(), *elements) as f64;
-                let [on_wire, once] = self.on_wire(self.hardware.within, sent);
+                let mesh = self.priced.layout.mesh_of(device);
+                let inside = group.iter().all(|other| mesh.devices().contains(other));
+                let wire = if inside { self.hardware.within } else { self.hardware.between };
+                let [on_wire, once] = self.on_wire(wire, sent);
                 let phases = if *kind == Collective::AllReduce { 2.0 } else { 1.0 };
                 for member in come {
                     self.wait(member, self.now + on_wire + phases * once, Next::Copy);

@@ -9,15 +9,19 @@ use super::problem::Problem;
 use super::rank::{Batch, Found, Rank, Seat, State};
 use super::schedule::Schedule;
 use super::shard::Shard;
-use super::transport::{PATIENCE, Transport};
+use super::transport::Transport;
 use crate::Error;
 use crate::model::Model;
 use mode_autograd::AdamWSettings;
 use mode_tensor::Device;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A year.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// How devices are made and joined.
 #[derive(Debug, Clone)]
@@ -45,7 +49,8 @@ pub(crate) struct Here {
 impl Here {
     /// All devices of a layout, joined by memory.
     pub(crate) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
-        let ends = local(device_names(layout), link, PATIENCE).into_iter().zip(devices).enumerate();
+        // One that ends is known by its queue; one that is slow is waited for.
+        let ends = local(device_names(layout), link, FOREVER).into_iter().zip(devices).enumerate();
         let here = |(number, (end, device)): (usize, (Local, &Device))| Self {
             number,
             device: device.clone(),
@@ -89,6 +94,8 @@ pub struct Team {
     windows: [usize; 2],
     /// Devices in other processes, which do what the first device tells them.
     ordered: Vec<usize>,
+    /// The devices that read windows.
+    home: Range<usize>,
 }
 
 struct Member {
@@ -144,7 +151,7 @@ impl Team {
         threads: usize,
     ) -> Result<Self, Error> {
         problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
-        let schedule = Arc::new(super::plan(problem, layout));
+        let (schedule, home) = (Arc::new(super::plan(problem, layout)), layout.meshes[0].devices());
         let mut members = Vec::new();
         for Here { number, device, transport } in here {
             let shard = Shard::new(model, problem, layout, number, &device)?;
@@ -152,7 +159,7 @@ impl Team {
             let make = move || Rank::new(seat, device, shard, transport, settings);
             members.push(Member::new(number, make, threads)?);
         }
-        Ok(Self { members, schedule, windows: [problem.windows, problem.length], ordered: Vec::new() })
+        Ok(Self { members, schedule, windows: [problem.windows, problem.length], ordered: Vec::new(), home })
     }
 
     /// From now on has the devices in other processes do what those of this one do; they [`Team::serve`].
@@ -178,8 +185,11 @@ impl Team {
 
     /// Gives an order to the devices in other processes, if there are any.
     fn order(&self, order: Order) -> Result<(), Error> {
-        let Some(first) = self.members.first().filter(|_| !self.ordered.is_empty()) else { return Ok(()) };
-        let others = self.ordered.clone();
+        self.order_to(self.ordered.clone(), order)
+    }
+
+    fn order_to(&self, others: Vec<usize>, order: Order) -> Result<(), Error> {
+        let Some(first) = self.members.first().filter(|_| !others.is_empty()) else { return Ok(()) };
         let done = first.ask(move |rank: &mut Rank| rank.order(&others, &order)).recv();
         done.unwrap_or_else(|_| Err(Error::Setting("the first device has ended".into())))
     }
@@ -206,7 +216,10 @@ impl Team {
     /// The same of windows that are known to fit, or of none where no device of this process reads any.
     pub(crate) fn take(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
         let batch = Batch { windows: Arc::new(windows), rate };
-        self.order(Order::Step(batch.clone()))?;
+        // Words go to the backbone's devices and to no others.
+        let (readers, others) = self.ordered.iter().partition(|device| self.home.contains(device));
+        self.order_to(readers, Order::Step(batch.clone()))?;
+        self.order_to(others, Order::Step(Batch { windows: Arc::default(), rate }))?;
         let all = self.ask(|_| {
             let (schedule, batch) = (self.schedule.clone(), batch.clone());
             move |rank: &mut Rank| rank.step(&schedule, &batch)

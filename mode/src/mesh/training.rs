@@ -97,9 +97,19 @@ impl Training {
     }
 
     /// Which rows and columns of a whole parameter a device's part of it has.
-    fn cut(&self, device: usize, name: &str, whole: &[usize], part: &[usize]) -> Cut {
+    ///
+    /// # Errors
+    /// A part that can't be one of it.
+    fn cut(&self, device: usize, name: &str, whole: &[usize], state: &State) -> Result<Cut, Error> {
         let mesh = self.layout.mesh_of(device);
-        Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor))
+        let cut =
+            |part| Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor));
+        let fits = state.shape.len() == whole.len() && state.shape.iter().zip(whole).all(|(part, whole)| part <= whole);
+        let cut = fits.then(|| cut(&state.shape)).filter(|cut| cut.len() == state.value.len());
+        cut.ok_or_else(|| Error::Peer {
+            device: format!("device {device}"),
+            what: format!("has sent another {name} than its own"),
+        })
     }
 
     /// Brings the trained weights and moments of all devices to `optimizer`, whose parameters are the whole model's.
@@ -114,11 +124,19 @@ impl Training {
         for (param, m, v) in optimizer.states() {
             let value = param.value();
             let mut whole = [vec![0.0; value.len()], vec![0.0; value.len()], vec![0.0; value.len()]];
+            let mut covered = vec![false; value.len()];
             for (device, state) in parts.remove(param.name()).unwrap_or_default() {
-                let cut = self.cut(device, param.name(), value.shape(), &state.shape);
+                let cut = self.cut(device, param.name(), value.shape(), &state)?;
                 for (whole, part) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
                     cut.put(part, whole);
                 }
+                cut.spans().flatten().for_each(|element| covered[element] = true);
+            }
+            if covered.contains(&false) {
+                return Err(Error::Peer {
+                    device: "a device".into(),
+                    what: format!("has not given all of {}", param.name()),
+                });
             }
             for (tensor, whole) in [&value, m, v].into_iter().zip(&whole) {
                 tensor.write(whole)?;
@@ -135,7 +153,7 @@ impl Training {
         for (device, states) in &mut all {
             for state in states {
                 let Some((param, m, v)) = whole.get(&state.name) else { continue };
-                let cut = self.cut(*device, &state.name, param.value().shape(), &state.shape);
+                let cut = self.cut(*device, &state.name, param.value().shape(), state)?;
                 state.value = cut.take(&param.value().to_vec()?);
                 state.m = cut.take(&m.to_vec()?);
                 state.v = cut.take(&v.to_vec()?);

@@ -4,9 +4,9 @@ use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
 };
-#[cfg(any(feature = "mpi", feature = "net"))]
-use crate::model::ExpertInfo;
 use crate::model::tokenizer_file;
+#[cfg(any(feature = "mpi", feature = "net"))]
+use crate::model::{ExpertInfo, base_sha256};
 use crate::set::{apply, from_table, located};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,17 @@ impl Recipe {
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Hashes of the files of weights that it begins with: the base's, then the experts'.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    #[cfg(any(feature = "mpi", feature = "net"))]
+    pub(crate) fn weights_sha256(&self) -> Result<Vec<String>, Error> {
+        let experts = self.compose.iter().flat_map(|compose| &compose.experts);
+        let experts = experts.map(|folder| files::sha256(&folder.join("expert.safetensors")));
+        self.base.iter().map(|base| base_sha256(base)).chain(experts).collect()
     }
 
     /// An error for what can be seen to be wrong without opening any file.

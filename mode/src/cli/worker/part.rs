@@ -28,7 +28,7 @@ impl Part {
             recipe.out = out.clone();
         }
         let layout = layout(&recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?)?;
-        let hello = Hello::new(&recipe, &layout)?;
+        let hello = Hello::new(&recipe, &recipe.weights_sha256()?, &layout)?;
         Ok(Self { recipe, layout, hello })
     }
 
