@@ -170,3 +170,64 @@ fn what_does_not_fit_is_said_in_one_line() {
     let pretrain = story.recipes.write("g", "method = 'pretrain'\n[mesh]\nlayout = '1+1'\n[model]\ntokenizer = 'x'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\nkv_heads = 1\npositions = 32");
     refused(&["train", text(&pretrain)], "has no use for [mesh]");
 }
+
+/// stdout, stderr and exit code of `mode mesh ..`.
+fn mesh(arguments: &[&str]) -> (String, String, i32) {
+    let output = common::mode().arg("mesh").args(arguments).output().expect("the program");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+#[test]
+fn layouts_are_compared_planned_and_drawn() {
+    let story = Story::new();
+    let recipe = story.recipe("expert", None);
+    let (stdout, stderr, code) = mesh(&["run", text(&recipe), "--mesh", "1+1", "--compare", "2x1", "--json"]);
+    assert_eq!(code, 0, "{stderr}");
+    let found: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
+    assert_eq!([&found[0]["layout"], &found[1]["layout"]], ["1+1", "2x1"]);
+    assert!(found[0]["bytes_between"].as_u64() > Some(0) && found[1]["bytes_between"] == 0, "{found}");
+    let hardware = story.recipes.path("hardware.toml");
+    let (_, stderr, code) = mesh(&["calibrate", text(&recipe), "--out", text(&hardware)]);
+    // The base's one key head can't be shared out, and a machine is measured by halves too.
+    assert!(code == 2 && stderr.contains("layout spmd-2"), "{code}: {stderr}");
+    let rates = "name = 'x'\n[device]\nmatmul_flop_per_second = 1e9\nattention_flop_per_second = 1e9\nbytes_per_second = 1e9\n\
+                 launch_seconds = 1e-6\nmemory_bytes = 1e9\ncount = 2\n";
+    std::fs::write(&hardware, rates).expect("a file");
+    let plan = |more: &[&str]| mesh(&[&["plan", text(&recipe), "--hardware", text(&hardware)][..], more].concat());
+    let (stdout, stderr, code) = plan(&[]);
+    assert!(code == 0 && stdout.contains("best     2x1") || stdout.contains("best     spmd-2x1"), "{stdout}{stderr}");
+    assert!(!stdout.contains("2+1"), "there are two devices: {stdout}");
+    let drawn = story.recipes.path("step.svg");
+    let show = |out: &Path, more: &[&str]| {
+        mesh(
+            &[&["show", text(&recipe), "--mesh", "1+1", "--out", text(out), "--hardware", text(&hardware)][..], more]
+                .concat(),
+        )
+    };
+    assert_eq!(show(&drawn, &[]).2, 0);
+    let svg = std::fs::read_to_string(&drawn).expect("a file");
+    assert!(svg.starts_with("<svg") && svg.contains("backbone 0") && svg.contains("tales, backward"), "{svg}");
+    let refused = |(stdout, stderr, code): (String, String, i32), says: &str| {
+        assert!(
+            code == 2 && stdout.is_empty() && stderr.lines().count() == 1 && stderr.contains(says),
+            "{says}: {code}, {stderr}"
+        );
+    };
+    refused(show(&drawn, &[]), "exists already");
+    refused(show(&story.recipes.path("nowhere/step.svg"), &[]), "is no folder");
+    refused(show(story.recipes.folder.path(), &["--force"]), "is no file that could be replaced");
+    refused(plan(&["--mesh", "2x1+1"]), "does not have so many devices");
+    for (was, is, says) in [
+        ("launch_seconds = 1e-6", "launch_seconds = nan", "give 0 or more"),
+        ("bytes_per_second = 1e9", "bytes_per_second = 0.0", "device.bytes_per_second is 0"),
+        ("count = 2", "count = 0", "count is 0"),
+        ("count = 2", "cuont = 2", "did you mean 'count'?"),
+    ] {
+        std::fs::write(&hardware, rates.replace(was, is)).expect("a file");
+        refused(plan(&[]), says);
+    }
+    let (stdout, _, code) = mesh(&["simulate", "fig4", "--json"]);
+    let figure: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
+    assert!(code == 0 && figure["points"].as_array().map(Vec::len) == Some(24), "{figure}");
+}

@@ -138,6 +138,23 @@ pub(crate) fn refuse_existing_file(path: &Path) -> Result<(), Error> {
     Err(Error::content(path, "exists already; choose another file"))
 }
 
+/// An error if a file can't be made here, or, with `force`, put in the place of one: its folder must be there, and whatever has its name
+/// a file itself, no link, folder or device.
+pub(crate) fn check_output(path: &Path, force: bool) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Error::content(path, format!("can't be made: {} is no folder; make it first", folder.display())));
+    }
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(there) if !there.is_file() => {
+            Err(Error::content(path, "is no file that could be replaced; choose another --out"))
+        }
+        Ok(_) if force => Ok(()),
+        Ok(_) => Err(Error::content(path, "exists already; choose another --out, or --force to replace it")),
+    }
+}
+
 /// Hex SHA-256 of a file's bytes.
 pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
     Ok(hex(&digest(path)?))

@@ -15,11 +15,21 @@ use mode_tensor::Device;
 /// The layouts that it is done on.
 pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2"];
 
+/// Steps at the least, of which the first does not count.
+const LEAST_STEPS: usize = 4;
+
 /// Measures this machine's CPU by a recipe's steps.
 ///
 /// # Errors
 /// Steps that can't be taken, or fewer than two of them.
 pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
+    if bench.steps() < LEAST_STEPS {
+        let what = format!(
+            "a step's time can't be told from {} of them; set train.steps = {LEAST_STEPS} or more",
+            bench.steps()
+        );
+        return Err(Error::Setting(what));
+    }
     let cpus = |count: usize| (0..count).map(|_| Device::cpu()).collect::<Vec<_>>();
     let layout = |name: &str| Layout::named(name, bench.experts().len()).map_err(Error::Setting);
     let [one, two] = CALIBRATED_ON.map(layout);

@@ -97,6 +97,11 @@ impl MeshBench {
         &self.experts
     }
 
+    /// How many steps it takes.
+    pub fn steps(&self) -> usize {
+        self.batches.len()
+    }
+
     /// What it is in numbers.
     pub fn problem(&self) -> &Problem {
         &self.problem

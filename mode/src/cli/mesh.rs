@@ -73,7 +73,7 @@ struct Plan {
     #[arg(long)]
     hardware: PathBuf,
     /// Devices at the most [default: device.count of the hardware file, or 8]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=64))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MOST_DEVICES as u64))]
     devices: Option<u64>,
     /// Only these layouts; may be repeated
     #[arg(long)]
@@ -233,19 +233,28 @@ pub(super) fn print(found: &[MeasuredLayout]) {
 
 /// Devices at the most where nobody says how many there are.
 const DEVICES: usize = 8;
+/// Devices of the layouts that are searched, at the most.
+const MOST_DEVICES: usize = 64;
 
 fn plan(arguments: &Plan) -> Result<(), Error> {
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let hardware = Hardware::read(&arguments.hardware)?;
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let problem = bench.problem();
-    let most = arguments.devices.map_or(hardware.count().unwrap_or(DEVICES), |devices| devices as usize);
+    let most =
+        arguments.devices.map_or(hardware.count().unwrap_or(DEVICES).min(MOST_DEVICES), |devices| devices as usize);
     let layouts = match arguments.mesh.as_slice() {
         [] => layouts(problem, most).into_iter().filter(|layout| hardware.has(layout)).collect(),
         named => {
             let read = |name: &String| {
                 let layout = Layout::read(name, bench.experts())?;
                 problem.check(&layout).map_err(|what| Error::Setting(format!("--mesh {name}: {what}")))?;
+                if !hardware.has(&layout) {
+                    return Err(Error::Setting(format!(
+                        "--mesh {name}: {} does not have so many devices",
+                        hardware.name
+                    )));
+                }
                 Ok(layout)
             };
             named.iter().map(read).collect::<Result<Vec<_>, Error>>()?
@@ -279,9 +288,7 @@ fn plan(arguments: &Plan) -> Result<(), Error> {
 }
 
 fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
-    if !arguments.force {
-        files::refuse_existing_file(&arguments.out)?;
-    }
+    files::check_output(&arguments.out, arguments.force)?;
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let hardware = crate::bench::calibrate(&bench, &arguments.name)?;
@@ -295,9 +302,7 @@ fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
 const DRAWN: u64 = 5;
 
 fn show(arguments: Show) -> Result<(), Error> {
-    if !arguments.force {
-        files::refuse_existing_file(&arguments.out)?;
-    }
+    files::check_output(&arguments.out, arguments.force)?;
     let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
@@ -397,11 +402,11 @@ fn simulate(arguments: &Simulate) -> Result<(), Error> {
     if arguments.figure == "scale" {
         return scale(arguments);
     }
+    if let Some(out) = &arguments.out {
+        files::check_output(out, arguments.force)?;
+    }
     let figure = fig4::figure().map_err(Error::Setting)?;
     if let Some(out) = &arguments.out {
-        if !arguments.force {
-            files::refuse_existing_file(out)?;
-        }
         files::write(out, fig4::plot(&figure).map_err(|what| Error::content(out, what))?)?;
     }
     if arguments.json {

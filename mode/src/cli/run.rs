@@ -60,15 +60,19 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
         return Err(Error::content(&arguments.recipe, what));
     }
     if recipe.mesh.is_some() {
-        let (none, cpu) = (None, Some("cpu".to_string()));
+        let cpu = arguments.device.device.as_deref().is_none_or(|device| device == "cpu");
         let refused = [
             (arguments.dry_run, "--dry-run", "`mode mesh plan` predicts time and memory of each device"),
-            (arguments.check_nan, "--check-nan", "looks at one device; drop [mesh] for it"),
-            (arguments.profile.is_some(), "--profile", "times one device; `mode mesh show` draws a step of all"),
-            (![none, cpu].contains(&arguments.device.device), "--device", "mesh.devices names them all; leave it out"),
+            (arguments.check_nan, "--check-nan", "it looks at one device; drop [mesh] for it"),
+            (arguments.profile.is_some(), "--profile", "it times one device; `mode mesh show` draws a step of all"),
+            (!cpu, "--device", "mesh.devices names them all"),
+            (arguments.device.threads.is_some(), "--threads", "mesh.threads says how many each device has"),
         ];
         if let Some((_, flag, why)) = refused.iter().find(|(given, ..)| *given) {
-            return Err(Error::content(&arguments.recipe, format!("has a [mesh], for which {flag} has no use: {why}")));
+            return Err(Error::content(
+                &arguments.recipe,
+                format!("has a [mesh], beside which {flag} means nothing: {why}"),
+            ));
         }
         // Where the devices' parts are put together.
         arguments.device.device = Some("cpu".into());
@@ -102,7 +106,7 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
     let existing = Folder { existing, quiet: arguments.quiet };
     let finished =
         carry_out(&recipe, &device, None, existing, &mut steps).map_err(|error| error.in_file(&arguments.recipe))?;
-    print(&finished, &device);
+    print(&finished, recipe.mesh.is_none().then_some(&device));
     if arguments.profile.is_none() {
         return Ok(());
     }
@@ -155,8 +159,8 @@ fn print_profile(steps: RunProfile, device: &Device, out: &Path) -> Result<(), E
     Ok(())
 }
 
-/// What was trained, what was not, and where it is.
-pub(super) fn print(finished: &Finished, device: &Device) {
+/// What was trained, what was not, and where it is; of the device that it was on, if it was one.
+pub(super) fn print(finished: &Finished, device: Option<&Device>) {
     let (first, last) = (finished.losses.first(), finished.losses.last());
     if let (Some(first), Some(last)) = (first, last) {
         let rate = finished.tokens_seen as f64 / finished.seconds;
@@ -177,8 +181,12 @@ pub(super) fn print(finished: &Finished, device: &Device) {
         let hash = &finished.frozen_after;
         say!("frozen   {}: {frozen} parameters, sha256 {hash:.16}.. before and after: bit-identical", finished.frozen);
     }
-    let peak = memory::peak().map_or_else(String::new, |bytes| format!(", {:.0} MB of the process", megabytes(bytes)));
-    say!("memory   {:.0} MB of the device{peak} at the most", megabytes(device.counters().peak_bytes));
+    let own = device.map(|device| format!("{:.0} MB of the device", megabytes(device.counters().peak_bytes)));
+    let peak = memory::peak().map(|bytes| format!("{:.0} MB of the process", megabytes(bytes)));
+    let both: Vec<String> = own.into_iter().chain(peak).collect();
+    if !both.is_empty() {
+        say!("memory   {} at the most", both.join(", "));
+    }
     say!("written  {}", finished.out.display());
 }
 

@@ -41,7 +41,7 @@ impl Hello {
         let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
         let all = [
             ("version of the program", self.version.clone(), other.version.clone()),
-            ("recipe or other weights", short(&self.recipe), short(&other.recipe)),
+            ("recipe, other weights or another --measure", short(&self.recipe), short(&other.recipe)),
             ("layout", self.layout.clone(), other.layout.clone()),
         ];
         let different = all.into_iter().find(|(_, here, there)| here != there);
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(one.difference(&one), None);
         for (other, what) in [
             (["2", "abc", "all 1x1"], "another version of the program (2; here 1)"),
-            (["1", "def", "all 1x1"], "another recipe or other weights (def; here abc)"),
+            (["1", "def", "all 1x1"], "another recipe, other weights or another --measure (def; here abc)"),
             (["1", "abc", "all 1x2"], "another layout (all 1x2; here all 1x1)"),
         ] {
             let told = one.difference(&hello(other)).expect("a difference");

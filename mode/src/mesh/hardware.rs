@@ -141,8 +141,11 @@ impl Hardware {
             positive.push(("host.together".into(), host.together));
             positive.push(("host.message_bytes_per_second".into(), host.message_bytes_per_second));
         }
-        if let Some((key, value)) = positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
-            return Err(format!("{key} is {value}; give a positive number"));
+        if let Some((key, value)) = positive.into_iter().find(|(_, value)| !(1e-3..=1e24).contains(value)) {
+            return Err(format!("{key} is {value}; give a positive number, from 0.001 to 1e24"));
+        }
+        if let Some(host) = self.host.as_ref().filter(|host| host.together > 1.0) {
+            return Err(format!("host.together is {}, a share; give 1 or less", host.together));
         }
         let wires = [&self.within, &self.between].into_iter().flatten().map(|wire| wire.seconds);
         let launches = std::iter::once(&self.device).chain(&self.experts).map(|rates| rates.launch_seconds);

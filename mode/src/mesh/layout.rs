@@ -23,6 +23,9 @@ use std::path::Path;
 /// Devices of a layout at the most.
 const MOST_DEVICES: usize = 4_096;
 
+/// Bytes of a mesh's name at the most.
+const MOST_NAME: usize = 64;
+
 /// Meshes, and the one that each expert lives on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -190,6 +193,9 @@ impl Layout {
     fn new(name: String, shapes: Vec<(String, usize, usize)>, experts: Vec<usize>) -> Result<Self, String> {
         let mut meshes: Vec<Mesh> = Vec::new();
         for (name, data, tensor) in shapes {
+            if name.is_empty() || name.len() > MOST_NAME || name.chars().any(char::is_control) {
+                return Err(format!("a mesh is called {name:?}; give it a word of at most {MOST_NAME} letters"));
+            }
             if data == 0 || tensor == 0 {
                 return Err(format!("mesh '{name}' has no devices; give it one or more"));
             }

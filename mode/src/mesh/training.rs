@@ -48,6 +48,13 @@ impl Places {
     }
 }
 
+impl Places {
+    /// Which meshes there are, in words.
+    pub(crate) fn summary(&self) -> String {
+        self.wired.layout.summary()
+    }
+}
+
 /// The devices of a run, and how to cut for them and to put together again.
 pub(crate) struct Training {
     team: Team,

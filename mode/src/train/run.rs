@@ -97,6 +97,9 @@ pub(crate) fn run_wired(
         Ok::<_, Error>(Problem::new(&model, batch, length)?.in_parts(accumulate))
     };
     let places = wired.map(|wired| Places::new(wired, problem()?)).transpose()?;
+    if let Some(places) = &places {
+        let _ = listener(Event::Say(&format!("layout: {}", places.summary())));
+    }
 
     // Another run may have made it while this one read its texts.
     let folders = match existing {

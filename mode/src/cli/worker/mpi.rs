@@ -24,7 +24,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
 fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
     let words = world.gather(&arguments.mesh);
     let number = world.device();
-    let part = Part::open(arguments, |experts| match &arguments.layout {
+    let part = Part::open(arguments, |experts, layout| match layout {
         None => Layout::of_words(&words, experts).map_err(|what| Error::Setting(format!("--mesh: {what}"))),
         Some(text) => {
             let layout = Layout::read(text, experts)?;

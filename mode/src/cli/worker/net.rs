@@ -11,9 +11,8 @@ use std::time::Duration;
 
 pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     let identity = identity(&arguments)?;
-    let layout = arguments.layout.as_deref().unwrap_or_default();
     // Who has the backbone is known by the call; a layout needs the experts' names, which are known once the recipe is open.
-    let part = Part::open(&arguments, |experts| Layout::read(layout, experts))?;
+    let part = Part::open(&arguments, |experts, layout| Layout::read(layout.unwrap_or_default(), experts))?;
     let own = mesh(&part.layout, &arguments.mesh, "--mesh")?;
     let setting = |here: Vec<usize>| Setting {
         hello: part.hello.clone(),

@@ -18,17 +18,24 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Reads a recipe, and makes the layout for its experts.
+    /// Reads a recipe, and makes the layout for its experts, of what is said of it on the command line or else in the recipe.
     pub(super) fn open(
         arguments: &Arguments,
-        layout: impl FnOnce(&[String]) -> Result<Layout, Error>,
+        layout: impl FnOnce(&[String], Option<&str>) -> Result<Layout, Error>,
     ) -> Result<Self, Error> {
+        if arguments.mesh.is_empty() {
+            return Err(Error::Setting("--mesh is empty; give this process's mesh a name".into()));
+        }
         let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
         if let Some(out) = &arguments.out {
             recipe.out = out.clone();
         }
-        let layout = layout(&recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?)?;
-        let hello = Hello::new(&recipe, &recipe.weights_sha256()?, &layout)?;
+        let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?;
+        let text = arguments.layout.as_deref().or(recipe.mesh.as_ref().map(|mesh| mesh.layout.as_str()));
+        let layout = layout(&experts, text)?;
+        let mut begins_with = recipe.weights_sha256()?;
+        begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
+        let hello = Hello::new(&recipe, &begins_with, &layout)?;
         Ok(Self { recipe, layout, hello })
     }
 
@@ -74,7 +81,7 @@ impl Part {
         if arguments.json {
             return print_json(&finished);
         }
-        run::print(&finished, &device);
+        run::print(&finished, None);
         Ok(())
     }
 
