@@ -75,14 +75,13 @@ impl MeshBench {
             (read.data, read.train.steps) = (Vec::new(), 0);
         }
         let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu())?;
-        let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?;
-        let problem = Problem { parts: recipe.train.accumulate.max(1), ..problem };
+        let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?.in_parts(recipe.train.accumulate);
         let batch = |step| {
             let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));
             (windows.unwrap_or_default(), recipe.train.rate(step))
         };
         let batches = (1..=recipe.train.steps).map(batch).collect();
-        let experts = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
+        let experts = model.expert_names();
         Ok(Self { model, problem, batches, train: recipe.train.clone(), experts })
     }
 

@@ -36,7 +36,7 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
     let mesh = layout.mesh_of(device);
     let position = mesh.position(device, Axis::Tensor);
     let part = problem.part(mesh.tensor, position);
-    let number = layout.meshes.iter().position(|other| other == mesh).unwrap_or(0);
+    let number = layout.number_of(device);
     let tokens = problem.tokens() / mesh.data;
     let own = if problem.merges_whole { tokens } else { share(tokens, mesh.tensor, position).len() };
     let (t, d, home) = (tokens as f64, part.width as f64, number == 0);

@@ -230,9 +230,14 @@ impl Layout {
         self.meshes.len() == 1
     }
 
+    /// The number of the mesh that a device belongs to.
+    pub fn number_of(&self, device: usize) -> usize {
+        self.meshes.iter().position(|mesh| mesh.devices().contains(&device)).unwrap_or(0)
+    }
+
     /// The mesh that a device belongs to.
     pub fn mesh_of(&self, device: usize) -> &Mesh {
-        self.meshes.iter().find(|mesh| mesh.devices().contains(&device)).unwrap_or(&self.meshes[0])
+        &self.meshes[self.number_of(device)]
     }
 
     /// The numbers of the experts on a mesh.

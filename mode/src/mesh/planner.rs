@@ -116,11 +116,16 @@ impl<'a> Planner<'a> {
         if group(mesh.first).len() == 1 {
             return Spread { placement, ..x.clone() };
         }
+        let action = |device| Action::Collective { kind, group: group(device), elements: elements(device) };
+        self.on_each(x, placement, action)
+    }
+
+    /// What each device that has x makes of it by an action of its own.
+    fn on_each(&mut self, x: &Spread, placement: Placement, action: impl Fn(usize) -> Action) -> Spread {
         let mut to = Spread { mesh: x.mesh, placement, slots: Vec::new() };
-        for (i, device) in mesh.devices().enumerate() {
-            let action = Action::Collective { kind, group: group(device), elements: elements(device) };
+        for (i, device) in self.mesh(x.mesh).devices().enumerate() {
             let slot = self.new_slot(&mut to, device);
-            self.push(device, action, vec![x.slots[i]], vec![slot]);
+            self.push(device, action(device), vec![x.slots[i]], vec![slot]);
         }
         to
     }
@@ -131,18 +136,9 @@ impl<'a> Planner<'a> {
         if group.len() == 1 {
             return spreads.to_vec();
         }
-        let mut all = Vec::new();
-        for x in spreads {
-            let mut to = Spread { mesh: x.mesh, placement: Placement::Replicate, slots: Vec::new() };
-            for (i, device) in self.mesh(x.mesh).devices().enumerate() {
-                let kind = Collective::AllGather;
-                let action = Action::Collective { kind, group: group.clone(), elements: elements * group.len() };
-                let slot = self.new_slot(&mut to, device);
-                self.push(device, action, vec![x.slots[i]], vec![slot]);
-            }
-            all.push(to);
-        }
-        all
+        let (kind, elements) = (Collective::AllGather, elements * group.len());
+        let action = |_| Action::Collective { kind, group: group.clone(), elements };
+        spreads.iter().map(|x| self.on_each(x, Placement::Replicate, action)).collect()
     }
 
     /// The same tensor as it lies otherwise on its own mesh, or on another.
@@ -167,14 +163,10 @@ impl<'a> Planner<'a> {
     fn slice(&mut self, x: &Spread, placement: Placement) -> Spread {
         let mesh = self.mesh(x.mesh);
         let tokens = self.tokens_on(x.mesh);
-        let mut to = Spread { mesh: x.mesh, placement, slots: Vec::new() };
-        for (i, device) in mesh.devices().enumerate() {
+        self.on_each(x, placement, |device| {
             let rows = share(tokens, mesh.tensor, mesh.position(device, Axis::Tensor));
-            let work = Work::Slice { first: rows.start, rows: rows.len() };
-            let slot = self.new_slot(&mut to, device);
-            self.push(device, Action::Compute(work), vec![x.slots[i]], vec![slot]);
-        }
-        to
+            Action::Compute(Work::Slice { first: rows.start, rows: rows.len() })
+        })
     }
 
     /// The tokens of the batch's part that a device has under a placement.

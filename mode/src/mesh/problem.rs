@@ -147,7 +147,7 @@ impl Problem {
             Set::Replicated => norms,
             Set::Partial => heads,
         };
-        let number = layout.meshes.iter().position(|other| other == mesh).unwrap_or(0);
+        let number = layout.number_of(device);
         let layers: usize = layout.experts_on(number).map(|expert| self.expert_layers[expert] * self.blocks).sum();
         let set_of_gates = if self.merges_whole { Set::Replicated } else { Set::Partial };
         let gates =

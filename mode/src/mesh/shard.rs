@@ -53,8 +53,7 @@ impl Shard {
             None => Err(Error::Setting(format!("the model has no parameter {name} to cut"))),
         };
         let home = mesh.first == 0;
-        let number_of = |at: &super::mesh::Mesh| layout.meshes.iter().position(|mesh| mesh == at).unwrap_or(0);
-        let experts = layout.experts_on(number_of(mesh)).map(|expert| {
+        let experts = layout.experts_on(layout.number_of(number)).map(|expert| {
             let part = model.experts[expert].part(&config, device, &cut)?;
             Ok((expert, part))
         });

@@ -46,9 +46,7 @@ impl Places {
         problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         Ok(Self { wired, problem })
     }
-}
 
-impl Places {
     /// Which meshes there are, in words.
     pub(crate) fn summary(&self) -> String {
         self.wired.layout.summary()
