@@ -60,13 +60,15 @@ impl MeshBench {
     /// Opens what a recipe names.
     ///
     /// # Errors
-    /// Bad input, or a method that trains no experts.
+    /// Bad input, a method that trains no experts, or a private expert.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
-        Self::open(recipe, true)
+        recipe.refuse_private()?;
+        Self::open(recipe, true, &|_| true)
     }
 
-    /// The same, if it is wanted without the data, which the devices of the backbone's mesh alone read.
-    pub(crate) fn open(recipe: &Recipe, data: bool) -> Result<Self, Error> {
+    /// The same, if it is wanted without the data, which the devices of the backbone's mesh alone read; of experts that are not `here`,
+    /// by their names, no more than shapes.
+    pub(crate) fn open(recipe: &Recipe, data: bool, here: &dyn Fn(&str) -> bool) -> Result<Self, Error> {
         if recipe.train.steps == 0 {
             return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
         }
@@ -74,8 +76,8 @@ impl MeshBench {
         if !data {
             (read.data, read.train.steps) = (Vec::new(), 0);
         }
-        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu())?;
-        let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?.in_parts(recipe.train.accumulate);
+        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu(), here)?;
+        let problem = recipe.problem(&model)?;
         let batch = |step| {
             let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));
             (windows.unwrap_or_default(), recipe.train.rate(step))
@@ -146,15 +148,6 @@ impl MeshBench {
             Ok(Traced { schedule: schedule.clone(), spans, seconds })
         };
         self.batches.iter().map(step).collect()
-    }
-
-    /// Does on the devices of this process what the first device, which is in another, orders; how many steps that were.
-    ///
-    /// # Errors
-    /// A layout that does not fit, or a device that is gone.
-    #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(crate) fn serve(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<u64, Error> {
-        Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?.serve()
     }
 
     /// Bytes of a weight of the frozen backbone.

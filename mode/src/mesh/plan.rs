@@ -25,9 +25,23 @@ use std::collections::BTreeMap;
 /// The backbone's mesh.
 const HOME: usize = 0;
 
+/// The schedule of a step that trains nothing: the forward pass and the loss.
+pub(super) fn plan_score(problem: &Problem, layout: &Layout) -> Schedule {
+    let planner = Planner::new(layout, problem.tokens(), problem.config.width);
+    let mut step = Step { problem, planner, trains: false };
+    for part in 0..problem.parts {
+        step.planner.part = part;
+        let (y, _) = step.forward();
+        step.score(&y);
+    }
+    step.found();
+    step.planner.finish()
+}
+
 /// The schedule of one training step.
 pub fn plan(problem: &Problem, layout: &Layout) -> Schedule {
-    let mut step = Step { problem, planner: Planner::new(layout, problem.tokens(), problem.config.width) };
+    let planner = Planner::new(layout, problem.tokens(), problem.config.width);
+    let mut step = Step { problem, planner, trains: true };
     for part in 0..problem.parts {
         step.planner.part = part;
         let (y, inputs) = step.forward();
@@ -43,6 +57,7 @@ type Inputs = BTreeMap<Place, Spread>;
 struct Step<'a> {
     problem: &'a Problem,
     planner: Planner<'a>,
+    trains: bool,
 }
 
 impl Step<'_> {
@@ -66,7 +81,7 @@ impl Step<'_> {
 
     /// Whether a branch's parameters are trained.
     fn is_trained(&self, branch: Branch) -> bool {
-        branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen
+        self.trains && (branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen)
     }
 
     /// How streams lie where branches meet.
@@ -81,7 +96,7 @@ impl Step<'_> {
 
     /// Whether the gradient of a block's input is wanted.
     fn wants_x(&self, block: usize) -> bool {
-        block > 0 || self.problem.computes_frozen
+        self.trains && (block > 0 || self.problem.computes_frozen)
     }
 
     /// The last block's result, and what the backward pass computes from again.
@@ -113,7 +128,7 @@ impl Step<'_> {
         let merged: Vec<Spread> = merged.into_iter().map(|f| self.planner.reshard(&f, HOME, along)).collect();
         let wants_x = self.wants_x(block);
         let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
-        let work = Work::Merge { block, wants_x, wants };
+        let work = Work::Merge { block, wants_x, wants, keeps: self.trains };
         self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), along)
     }
 
@@ -127,7 +142,7 @@ impl Step<'_> {
             if kept {
                 inputs.insert(place, x.clone());
             }
-            x = self.half(place, &x, placement, !kept);
+            x = self.half(place, &x, placement, self.trains && !kept);
         }
         x
     }
@@ -155,21 +170,41 @@ impl Step<'_> {
         }
     }
 
-    /// The gradient of the last block's result: logits of all words by chunks of tokens, each word on one device.
+    /// The last block's result as the head reads it, and chunks of its tokens whose logits are made at once.
+    fn head(&mut self, y: &Spread) -> (Spread, Vec<[usize; 2]>) {
+        let along = self.along();
+        let h = self.planner.compute_one(HOME, Work::FinalNorm { keeps: self.trains }, &[y], along);
+        let h = self.planner.reshard(&h, HOME, Placement::Replicate);
+        let tokens = self.planner.tokens_on(HOME);
+        let words = self.problem.config.vocabulary.div_ceil(self.planner.mesh(HOME).tensor);
+        let chunk = loss_rows(tokens, words);
+        (h, (0..tokens).step_by(chunk).map(|first| [first, chunk.min(tokens - first)]).collect())
+    }
+
+    /// What all devices know of a chunk's logits: each has those of its words.
+    fn stats(&mut self, h: &Spread, [first, rows]: [usize; 2]) -> Spread {
+        let stats = self.planner.compute_one(HOME, Work::Logits { first, rows }, &[h], Placement::Partial);
+        let elements = rows * 4 * self.planner.mesh(HOME).tensor;
+        let gather = Collective::AllGather;
+        self.planner.collective(gather, Axis::Tensor, &stats, |_| elements, Placement::Replicate)
+    }
+
+    /// The loss of the last block's result.
+    fn score(&mut self, y: &Spread) {
+        let (h, chunks) = self.head(y);
+        for chunk @ [first, rows] in chunks {
+            let stats = self.stats(&h, chunk);
+            self.planner.compute(HOME, Work::Score { first, rows }, &[&stats], &[]);
+        }
+    }
+
+    /// The gradient of the last block's result.
     fn loss(&mut self, y: &Spread) -> Spread {
         let along = self.along();
-        let h = self.planner.compute_one(HOME, Work::FinalNorm, &[y], along);
-        let h = self.planner.reshard(&h, HOME, Placement::Replicate);
+        let (h, chunks) = self.head(y);
         let dh = self.planner.room(HOME, Placement::Partial);
-        let parts = self.planner.mesh(HOME).tensor;
-        let tokens = self.planner.tokens_on(HOME);
-        let chunk = loss_rows(tokens, self.problem.config.vocabulary.div_ceil(parts));
-        for first in (0..tokens).step_by(chunk) {
-            let rows = chunk.min(tokens - first);
-            let stats = self.planner.compute_one(HOME, Work::Logits { first, rows }, &[&h], Placement::Partial);
-            let gather = Collective::AllGather;
-            let elements = move |_| rows * 4 * parts;
-            let stats = self.planner.collective(gather, Axis::Tensor, &stats, elements, Placement::Replicate);
+        for chunk @ [first, rows] in chunks {
+            let stats = self.stats(&h, chunk);
             self.planner.compute_onto(Work::LossGradient { first, rows }, &[&h, &stats], &dh);
         }
         let dh = self.planner.reshard(&dh, HOME, along);
@@ -259,6 +294,18 @@ impl Step<'_> {
         if self.problem.config.out_norms {
             let f = self.planner.reshard(&f, mesh, Placement::Replicate);
             self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
+        }
+    }
+
+    /// What every device scored, on all of them.
+    fn found(&mut self) {
+        let meshes = 0..self.planner.layout.meshes.len();
+        let planner = &mut self.planner;
+        let measure = |mesh| planner.compute_one(mesh, Work::Measure, &[], Placement::Replicate);
+        let measured: Vec<Spread> = meshes.clone().map(measure).collect();
+        let measured = self.planner.gather_from_all(&measured, 4);
+        for (mesh, measured) in meshes.zip(&measured) {
+            self.planner.compute(mesh, Work::Found, &[measured], &[]);
         }
     }
 

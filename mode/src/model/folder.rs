@@ -115,13 +115,27 @@ pub fn open_on(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Mo
 /// # Errors
 /// As [`open`]; experts of another base or of different shapes, or two of one name.
 pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, device: &Device) -> Result<Model, Error> {
+    open_with_experts_here(base, experts, rule, device, &|_| true)
+}
+
+/// The same, but of experts that are not `here`, by their names, the shapes and the gates alone.
+///
+/// # Errors
+/// As [`open_with_experts`].
+pub(crate) fn open_with_experts_here(
+    base: &Path,
+    experts: &[PathBuf],
+    rule: GateRule,
+    device: &Device,
+    here: &dyn Fn(&str) -> bool,
+) -> Result<Model, Error> {
     if !is_plain(base) {
         let what = "is no plain model; experts are put beside the plain one that it was made of";
         return Err(Error::content(base, what));
     }
     let mut model = Model::plain(Backbone::open(base, device)?);
     model.base = Some(Base::new(base));
-    model.switch(experts, rule)?;
+    model.switch_here(experts, rule, here)?;
     Ok(model)
 }
 

@@ -38,6 +38,19 @@ impl Model {
     /// Experts of another base or of different shapes, two of one name, broken files, or a model that was not read from a
     /// folder.
     pub fn switch(&mut self, folders: &[PathBuf], rule: GateRule) -> Result<u64, Error> {
+        self.switch_here(folders, rule, &|_| true)
+    }
+
+    /// The same, but of experts that are not `here`, by their names, the shapes and the gates alone.
+    ///
+    /// # Errors
+    /// As [`Model::switch`].
+    pub(crate) fn switch_here(
+        &mut self,
+        folders: &[PathBuf],
+        rule: GateRule,
+        here: &dyn Fn(&str) -> bool,
+    ) -> Result<u64, Error> {
         let Some(base) = &self.base else {
             return Err(Error::Setting("a model that was not read from a folder has no base hash for experts".into()));
         };
@@ -46,7 +59,10 @@ impl Model {
         let (mut experts, mut own, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (folder, info) in folders.iter().zip(&infos) {
             let prefix = if folders.len() == 1 { String::new() } else { format!("experts.{}.", info.name) };
-            experts.push(Expert::open(folder, config, device, &prefix)?);
+            experts.push(match here(&info.name) {
+                true => Expert::open(folder, config, device, &prefix)?,
+                false => Expert::elsewhere(config, info.clone(), &prefix)?,
+            });
             own.push(Expert::open_gates(folder, info, config.width, device)?);
             bytes += expert::bytes(folder)?;
         }

@@ -42,7 +42,7 @@ fn warm_up() -> Result<(), Error> {
 pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let device = Device::dry();
-    let Opened { model, mixture, validation, .. } = Opened::new(recipe, &task, &device)?;
+    let Opened { model, mixture, validation, .. } = Opened::new(recipe, &task, &device, &|_| true)?;
     warm_up()?;
     let mut process = memory::resident();
     if let Some(mixture) = mixture {

@@ -16,7 +16,7 @@ pub(crate) fn with_steps<T>(
     measure: impl FnOnce(&mut dyn FnMut() -> Result<(), Error>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device)?;
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device, &|_| true)?;
     let mixture =
         mixture.ok_or_else(|| Error::Setting("the recipe has no steps to profile; set train.steps".into()))?;
     if model.mixed {
