@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
-use crate::model::Model;
+use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::{Device, Dtype};
 use serde::Serialize;
@@ -63,20 +63,19 @@ impl MeshBench {
     /// Bad input, a method that trains no experts, or a private expert.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
         recipe.refuse_private()?;
-        Self::open(recipe, true, &|_| true)
+        Self::open(recipe, Held::ALL)
     }
 
-    /// The same, if it is wanted without the data, which the devices of the backbone's mesh alone read; of experts that are not `here`,
-    /// by their names, no more than shapes.
-    pub(crate) fn open(recipe: &Recipe, data: bool, here: &dyn Fn(&str) -> bool) -> Result<Self, Error> {
+    /// The same of what is held; data are read where the backbone is.
+    pub(crate) fn open(recipe: &Recipe, held: Held) -> Result<Self, Error> {
         if recipe.train.steps == 0 {
             return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
         }
         let mut read = recipe.clone();
-        if !data {
+        if !held.backbone {
             (read.data, read.train.steps) = (Vec::new(), 0);
         }
-        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu(), here)?;
+        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu(), held)?;
         let problem = recipe.problem(&model)?;
         let batch = |step| {
             let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));

@@ -78,15 +78,17 @@ impl Team {
         self.ask(job).map(drop)
     }
 
-    /// Has other processes write what they keep to themselves, beside these gates, and waits until they have.
+    /// Sees that what is frozen is as it was on all devices, and has other processes write what they keep to themselves, beside these
+    /// gates.
     ///
     /// # Errors
-    /// What a device reports.
-    pub(super) fn write(&self, gates: Vec<State>) -> Result<(), Error> {
+    /// A device whose frozen weights are others, or what one reports.
+    pub(super) fn finish(&self, gates: Vec<State>) -> Result<(), Error> {
+        self.check_frozen()?;
         if self.others.is_empty() {
             return Ok(());
         }
-        self.order(Order::Write)?;
+        self.order(Order::Finish)?;
         let others = self.others.clone();
         self.ask_first(move |rank: &mut Rank| {
             others.iter().try_for_each(|&other| rank.send_states(other, &gates))?;

@@ -22,8 +22,9 @@ pub(super) enum Order {
     Give(Option<u64>),
     /// To go on after so many steps from what the first device sends next, private experts from what was saved.
     Take(u64),
-    /// To write private experts where their owner wants them, beside the gates that the first device sends next.
-    Write,
+    /// To see that what is frozen is as it was, and to write private experts where their owner wants them, beside the gates that the
+    /// first device sends next.
+    Finish,
     /// Nothing more.
     End,
 }
@@ -63,7 +64,7 @@ impl Order {
                 numbers.push(3.0);
                 numbers.extend(words(*steps));
             }
-            Self::Write => numbers.push(4.0),
+            Self::Finish => numbers.push(4.0),
             Self::End => numbers.push(5.0),
         }
         Arc::new(numbers)
@@ -88,7 +89,7 @@ impl Order {
             2 if rest.is_empty() => Some(Self::Give(None)),
             2 if rest.len() == 4 => Some(Self::Give(Some(number(rest)))),
             3 if rest.len() == 4 => Some(Self::Take(number(rest))),
-            4 => Some(Self::Write),
+            4 => Some(Self::Finish),
             5 => Some(Self::End),
             _ => None,
         }
@@ -178,7 +179,7 @@ mod tests {
         );
         assert!(matches!(Order::read(&Order::Give(None).message()), Some(Order::Give(None))));
         assert!(matches!(Order::read(&Order::Give(Some(70_000)).message()), Some(Order::Give(Some(70_000)))));
-        assert!(matches!(Order::read(&Order::Write.message()), Some(Order::Write)));
+        assert!(matches!(Order::read(&Order::Finish.message()), Some(Order::Finish)));
         assert!(matches!(Order::read(&Order::End.message()), Some(Order::End)));
         for garbage in [&[][..], &[9.0], &[0.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 1.0], &[3.0]] {
             assert!(Order::read(garbage).is_none(), "{garbage:?}");

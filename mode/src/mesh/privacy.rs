@@ -122,10 +122,10 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
                         assert_eq!(step, BEFORE);
                         serving.take_over(Some(&optimizer)).expect("taken");
                     }
-                    Asked::Write(gates) => {
+                    Asked::Finish(gates) => {
                         assert_eq!(gates.len(), 4, "two gates");
                         note(&serving);
-                        serving.written().expect("told");
+                        serving.finished().expect("told");
                     }
                     Asked::End(steps) => {
                         assert_eq!(steps, BEFORE + STEPS as u64);
@@ -146,7 +146,7 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
         training.collect(&optimizer, Some(BEFORE + STEPS as u64)).expect("collected");
         training.score(&windows(9)).expect("a score");
         training.collect(&optimizer, None).expect("collected");
-        training.write(&model.gates).expect("written");
+        training.finish(&model.gates).expect("written");
         drop(training);
         served.join().expect("the owner's process")
     });
@@ -203,7 +203,7 @@ fn nothing_leaves_an_owners_process_but_what_the_schedule_says() {
     };
     add(&super::plan(&problem, &layout), STEPS);
     add(&super::plan::plan_score(&problem, &layout), 1);
-    // Thrice each device says that it has no states to give, and once that all is written: the bytes of `[]`.
+    // Thrice each device says that it has no states to give, and once that all is done: the bytes of `[]`.
     wanted.extend([2; 7]);
     let mut lengths: Vec<usize> = messages.iter().map(|message| message.len()).collect();
     lengths.sort_unstable();

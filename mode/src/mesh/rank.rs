@@ -68,8 +68,8 @@ pub(super) struct Rank {
     pub(super) data: [usize; 2],
     pub(super) offset: usize,
     pub(super) step: Step,
-    /// Of the weights that it must not change.
-    frozen_sha256: String,
+    /// Of the weights that it must not change, once they are noted.
+    frozen_sha256: Option<String>,
 }
 
 /// What one step leaves for its own later entries.
@@ -113,15 +113,28 @@ impl Rank {
             }
         }
         let Seat { number, length, parts, data, offset } = seat;
-        let (step, frozen_sha256) = (Step::default(), shard.frozen_sha256()?);
+        let (step, frozen_sha256) = (Step::default(), None);
         Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256 })
+    }
+
+    /// Notes the weights that it must not change.
+    pub(super) fn note_frozen(&mut self) -> Result<(), Error> {
+        self.frozen_sha256 = Some(self.shard.frozen_sha256()?);
+        Ok(())
+    }
+
+    /// An error if one of them has changed.
+    pub(super) fn check_frozen(&self) -> Result<(), Error> {
+        match &self.frozen_sha256 {
+            Some(noted) if *noted != self.shard.frozen_sha256()? => {
+                Err(Error::FrozenChanged(format!("device {}", self.number)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What it trains of those parameters that are `wanted`, as it stands.
     pub(super) fn give(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<State>, Error> {
-        if self.shard.frozen_sha256()? != self.frozen_sha256 {
-            return Err(Error::FrozenChanged(format!("device {}", self.number)));
-        }
         let state = |(param, m, v): (&Param, &Tensor, &Tensor)| {
             let (name, value) = (param.name().to_string(), param.value());
             let shape = value.shape().to_vec();

@@ -19,8 +19,8 @@ pub(crate) enum Asked {
     Save(u64),
     /// To go on after so many steps by [`Serving::take_over`], with private experts as they were saved.
     Load(u64),
-    /// To write private experts beside gates of these names, shapes and values, and then to say [`Serving::written`].
-    Write(Vec<(String, Vec<usize>, Vec<f32>)>),
+    /// To write private experts beside gates of these names, shapes and values, and then to say [`Serving::finished`].
+    Finish(Vec<(String, Vec<usize>, Vec<f32>)>),
     /// Nothing more, after so many steps from the run's beginning on.
     End(u64),
 }
@@ -47,6 +47,7 @@ impl Serving {
         private: &[usize],
     ) -> Result<Self, Error> {
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
+        team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
         let private = Arc::new(params.map(|param| param.name().to_string()).collect());
         Ok(Self { team, parts: Parts { layout, problem }, private, steps: 0 })
@@ -70,9 +71,10 @@ impl Serving {
                     self.steps = steps;
                     return Ok(Asked::Load(steps));
                 }
-                Order::Write => {
+                Order::Finish => {
+                    self.team.check_frozen()?;
                     let gates = self.team.states_of_first()?;
-                    return Ok(Asked::Write(
+                    return Ok(Asked::Finish(
                         gates.into_iter().map(|gate| (gate.name, gate.shape, gate.value)).collect(),
                     ));
                 }
@@ -110,11 +112,11 @@ impl Serving {
         self.team.take_from_first(own, self.steps)
     }
 
-    /// Tells the first device that what it asked for is written.
+    /// Tells the first device that all it asked for is done.
     ///
     /// # Errors
     /// A device that is gone.
-    pub(crate) fn written(&self) -> Result<(), Error> {
+    pub(crate) fn finished(&self) -> Result<(), Error> {
         self.team.tell_first()
     }
 

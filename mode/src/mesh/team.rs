@@ -251,7 +251,17 @@ impl Team {
         }
     }
 
-    /// Those of this process's devices.
+    /// Has each device note the weights that it must not change.
+    pub(super) fn note_frozen(&self) -> Result<(), Error> {
+        self.ask(|_| Rank::note_frozen).map(drop)
+    }
+
+    /// An error if one of them has changed.
+    pub(super) fn check_frozen(&self) -> Result<(), Error> {
+        self.ask(|_| |rank: &mut Rank| rank.check_frozen()).map(drop)
+    }
+
+    /// Trained parameters of this process's devices that are wanted, with their moments.
     pub(super) fn states(&self, wanted: Wanted) -> Result<Vec<(usize, Vec<State>)>, Error> {
         let here = self.ask(|_| {
             let wanted = wanted.clone();

@@ -85,6 +85,7 @@ impl Training {
         optimizer: &AdamW,
     ) -> Result<Self, Error> {
         let team = Team::of(model, &problem, &layout, here, settings, threads)?.leading(others);
+        team.note_frozen()?;
         let training = Self { team, parts: Parts { layout, problem } };
         if optimizer.steps() > 0 {
             let mut given = training.team.give(None)?;
@@ -119,17 +120,17 @@ impl Training {
         self.parts.collect(self.team.give(saved)?, optimizer)
     }
 
-    /// Has owners write what they have trained, beside these gates.
+    /// Sees that what is frozen is as it was, and has owners of private experts write what they have trained, beside these gates.
     ///
     /// # Errors
-    /// What a device reports.
-    pub(crate) fn write(&self, gates: &[Gate]) -> Result<(), Error> {
+    /// A device whose frozen weights are others, or what one reports.
+    pub(crate) fn finish(&self, gates: &[Gate]) -> Result<(), Error> {
         let state = |param: &Param| {
             let value = param.value().to_vec()?;
             let (m, v) = (vec![0.0; value.len()], vec![0.0; value.len()]);
             Ok(State { name: param.name().into(), shape: param.value().shape().to_vec(), value, m, v })
         };
         let states = gates.iter().flat_map(Gate::params).map(state).collect::<Result<_, Error>>()?;
-        self.team.write(states)
+        self.team.finish(states)
     }
 }

@@ -148,16 +148,27 @@ impl Expert {
     /// # Errors
     /// Blocks that do not divide the backbone, more layers to copy than a block has, or what the device reports.
     pub fn new(backbone: &Backbone, info: ExpertInfo, init: ExpertInit, random: &mut Random) -> Result<Self, Error> {
+        Self::on(backbone.device(), backbone, info, init, random)
+    }
+
+    /// The same on another device than the backbone's.
+    pub(crate) fn on(
+        device: &Device,
+        backbone: &Backbone,
+        info: ExpertInfo,
+        init: ExpertInit,
+        random: &mut Random,
+    ) -> Result<Self, Error> {
         let config = &backbone.config;
         check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
         let layers = info.blocks * info.layers_per_block;
         let numbers = config.layer_parameters().saturating_mul(layers as u64);
-        memory::require(backbone.device(), numbers, &format!("an expert of {layers} layers"))?;
+        memory::require(device, numbers, &format!("an expert of {layers} layers"))?;
         let output = match init {
             ExpertInit::ZeroOutput => Start::Constant(0.0),
             ExpertInit::Random | ExpertInit::Copy => stream_start(config),
         };
-        let expert = Self::build(config, backbone.device(), info, Weights::Random(random), output, "")?;
+        let expert = Self::build(config, device, info, Weights::Random(random), output, "")?;
         if init == ExpertInit::Copy {
             let per_block = config.layers / expert.info.blocks;
             let l = expert.info.layers_per_block;
@@ -330,7 +341,7 @@ pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(),
     let layers = expert.params().filter(|_| !expert.elsewhere);
     let params: Vec<&Param> = layers.chain(gates.iter().flat_map(Gate::params)).collect();
     if !params.is_empty() {
-        weights::write(&folder.join(WEIGHTS), params.into_iter(), |name| expert.file_name(name), expert.names)?;
+        weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
     }
     files::write_json(&folder.join(INFO), &expert.info)
 }

@@ -10,7 +10,7 @@ use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed, out};
 use crate::data::Mixture;
 use crate::mesh::{Layout, Places, Wired};
-use crate::model::{Model, Trained};
+use crate::model::{Held, Model, Trained};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
@@ -77,8 +77,8 @@ pub(crate) fn run_wired(
         let _ = listener(Event::Warn(line));
     }
     let private: Vec<Named> = recipe.experts()?.into_iter().filter(|expert| expert.private).collect();
-    let Opened { model, trained, mixture, validation, data_sha256 } =
-        Opened::new(recipe, &task, device, &|name| !private.iter().any(|expert| expert.name == name))?;
+    let held = Held { expert: &|name| !private.iter().any(|expert| expert.name == name), ..Held::ALL };
+    let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
     require_memory(&model, &recipe.train)?;
     let wired = match (wired, &recipe.mesh) {
         (None, Some(mesh)) => {
@@ -108,13 +108,13 @@ pub(crate) struct Prepared {
     pub(crate) mixture: Option<Mixture>,
 }
 
-/// Opens what a recipe names; of experts that are not `here`, by their names, no more than shapes.
+/// Opens what is held of what a recipe names.
 ///
 /// # Errors
 /// Bad input.
-pub(crate) fn prepare(recipe: &Recipe, device: &Device, here: &dyn Fn(&str) -> bool) -> Result<Prepared, Error> {
+pub(crate) fn prepare(recipe: &Recipe, device: &Device, held: Held) -> Result<Prepared, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device, here)?;
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device, held)?;
     Ok(Prepared { model, mixture })
 }
 
@@ -129,13 +129,8 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(
-        recipe: &Recipe,
-        task: &Task,
-        device: &Device,
-        here: &dyn Fn(&str) -> bool,
-    ) -> Result<Self, Error> {
-        let (model, trained) = open_model(recipe, task, device, here)?;
+    pub(super) fn new(recipe: &Recipe, task: &Task, device: &Device, held: Held) -> Result<Self, Error> {
+        let (model, trained) = open_model(recipe, task, device, held)?;
         let data = RunData::read(recipe, &task.tokenizer())?;
         data.check(model.backbone.config.vocabulary)?;
         model.fits(recipe.train.length).map_err(|error| Error::Setting(format!("train.length: {error}")))?;
@@ -148,18 +143,13 @@ impl Opened {
     }
 }
 
-/// Opens a recipe's model as its steps want it; of experts that are not `here`, by their names, no more than shapes.
-pub(super) fn open_model(
-    recipe: &Recipe,
-    task: &Task,
-    device: &Device,
-    here: &dyn Fn(&str) -> bool,
-) -> Result<(Model, Trained), Error> {
+/// Opens what is held of a recipe's model, as its steps want it.
+pub(super) fn open_model(recipe: &Recipe, task: &Task, device: &Device, held: Held) -> Result<(Model, Trained), Error> {
     let mixed = recipe.train.precision == Precision::F16;
     if mixed {
         mixed::check(device)?;
     }
-    let (mut model, trained) = method::prepare(recipe, task, device, here)?;
+    let (mut model, trained) = method::prepare(recipe, task, device, held)?;
     model.recompute = recipe.train.recompute;
     model.mixed = mixed;
     model.set_trained(trained);
@@ -292,7 +282,7 @@ impl Run<'_, '_> {
         }
         trainer.collect(false)?;
         trainer.check_finite()?;
-        trainer.write_elsewhere()
+        trainer.finish()
     }
 
     /// Reads steps in flight until only `rest` of them are left, or none once the listener breaks; true if it did.

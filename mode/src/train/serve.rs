@@ -2,14 +2,14 @@
 //! here alone: its folder gets checkpoints of the steps of which the first device's process has some, and in the end the experts.
 
 use super::checkpoint::{self, entries, named, open, place};
+use super::method;
 use super::out;
 use super::recipe::{Recipe, Task};
 use super::record::RECIPE;
 use super::run::{Existing, open_model};
-use super::{frozen, method};
 use crate::Error;
 use crate::mesh::{Asked, Serving, Wired};
-use crate::model::{Gate, Model, save_expert};
+use crate::model::{Gate, Held, Model, base_sha256, save_expert};
 use mode_autograd::AdamW;
 use mode_tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,8 @@ struct Note {
     step: u64,
     /// The recipe.
     recipe: Value,
-    /// Hash of the frozen weights that the experts were trained beside.
-    frozen_sha256: String,
+    /// Hash of the base that the experts were trained beside.
+    base_sha256: String,
 }
 
 /// Does what the first device orders to the end; the steps that the run has got to.
@@ -45,8 +45,9 @@ pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result
     if !private.is_empty() {
         out::check(recipe, existing)?;
     }
-    let here = |name: &str| mine.iter().any(|&expert| experts[expert].name == name);
-    let (model, _) = open_model(recipe, &task, &Device::cpu(), &here)?;
+    let backbone = wired.here.iter().any(|here| wired.layout.meshes[0].devices().contains(&here.number));
+    let held = Held { backbone, expert: &|name| mine.iter().any(|&expert| experts[expert].name == name) };
+    let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
     let serving = Serving::new(wired, recipe.problem(&model)?, recipe.train.adamw(), &model, &private)?;
     let steps = match private.is_empty() {
         true => follow(serving, None),
@@ -76,11 +77,11 @@ fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<u64, Error> {
                 }
                 serving.take_over(owner.as_ref().and_then(|owner| owner.optimizer.as_ref()))?;
             }
-            Asked::Write(gates) => {
+            Asked::Finish(gates) => {
                 if let Some(owner) = &owner {
                     owner.write(&serving, &gates)?;
                 }
-                serving.written()?;
+                serving.finished()?;
             }
             Asked::End(steps) => return Ok(steps),
         }
@@ -112,7 +113,8 @@ impl<'a> Owner<'a> {
         if !file.exists() {
             recipe.write(&file)?;
         }
-        let note = Note { step: 0, recipe: value, frozen_sha256: frozen::hash(model)? };
+        let base_sha256 = recipe.base.as_deref().map_or_else(|| Ok(String::new()), base_sha256)?;
+        let note = Note { step: 0, recipe: value, base_sha256 };
         Ok(Self { recipe, task, model, experts, optimizer, note })
     }
 
@@ -124,7 +126,7 @@ impl<'a> Owner<'a> {
         for (param, m, v) in optimizer.states() {
             tensors.extend(named(param, m, v));
         }
-        let note = Note { step, recipe: self.note.recipe.clone(), frozen_sha256: self.note.frozen_sha256.clone() };
+        let note = Note { step, recipe: self.note.recipe.clone(), base_sha256: self.note.base_sha256.clone() };
         let folder = checkpoint::folder(&self.recipe.out);
         place(&folder, step, &tensors, NOTE, &note)?;
         let all = entries(&folder)?;
@@ -158,8 +160,8 @@ impl<'a> Owner<'a> {
         let note = tensors.note(NOTE)?.ok_or_else(|| wrong("is no checkpoint of private experts"))?;
         let note: Note =
             serde_json::from_str(&note).map_err(|source| Error::Json { path: entry.path.clone(), source })?;
-        if note.frozen_sha256 != self.note.frozen_sha256 {
-            return Err(wrong("the frozen weights are not those it was made beside; give back the base it began with"));
+        if note.base_sha256 != self.note.base_sha256 {
+            return Err(wrong("the base is not the one that it was made beside; give that back"));
         }
         if let Some((key, was, is)) = checkpoint::difference("", &note.recipe, &self.note.recipe) {
             return Err(wrong(&format!("{key} was {was} and is {is}; resume with the same recipe")));

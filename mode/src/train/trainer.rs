@@ -10,7 +10,7 @@ use super::step::{Launched, Stepped, launch_step};
 use crate::Error;
 use crate::data::Mixture;
 use crate::mesh::{Places, Training};
-use crate::model::{Expert, Model};
+use crate::model::Model;
 use mode_autograd::{AdamW, LossScale};
 use mode_kernels::KernelError;
 use mode_tensor::TensorError;
@@ -110,13 +110,12 @@ impl<'a> Trainer<'a> {
         self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.collect(&self.optimizer, saved))
     }
 
-    /// Has owners of private experts write what they have trained.
+    /// Ends a run on a mesh: owners of private experts write what they have trained.
     ///
     /// # Errors
-    /// What a device reports.
-    pub(crate) fn write_elsewhere(&self) -> Result<(), Error> {
-        let private = self.model.experts.iter().any(Expert::is_elsewhere);
-        self.mesh.as_ref().filter(|_| private).map_or(Ok(()), |mesh| mesh.write(&self.model.gates))
+    /// A device whose frozen weights are not what they were, or what one reports.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.finish(&self.model.gates))
     }
 
     /// The mean loss on windows, of which nothing is learned.

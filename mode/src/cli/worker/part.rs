@@ -7,6 +7,7 @@ use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Wired};
+use crate::model::Held;
 use crate::train::{Existing, Named, Recipe, serve};
 use mode_tensor::Device;
 
@@ -90,10 +91,9 @@ impl Part {
             tell!("{who}: stepping");
         }
         if arguments.measure {
-            // Devices of the backbone's mesh read their windows themselves.
-            let data = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
-            let opens = |name: &str| self.opens(&numbers, name);
-            let bench = MeshBench::open(&self.recipe, data, &opens).map_err(in_file)?;
+            let backbone = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
+            let held = Held { backbone, expert: &|name| self.opens(&numbers, name) };
+            let bench = MeshBench::open(&self.recipe, held).map_err(in_file)?;
             bench
                 .problem()
                 .check(&self.layout)
