@@ -6,12 +6,12 @@ use mode::mesh::{
 };
 use mode::model::{Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
 use mode::train::one_step;
-use mode_autograd::{AdamW, AdamWSettings};
+use mode_autograd::{AdamW, AdamWSettings, Decayed};
 use mode_kernels::fill_hash::hash;
-use mode_tensor::Device;
+use mode_tensor::{Device, Dtype};
 
 mod common;
-use common::{data, families, gpu};
+use common::{as_halves, data, families, gpu, stage_1};
 use std::path::Path;
 
 const STEPS: u32 = 20;
@@ -28,17 +28,30 @@ fn windows(model: &Model, step: u32) -> Vec<Vec<u32>> {
 
 /// Loss and gradient norm of each step on one device, by the trainer that knows no meshes.
 fn alone(model: &Model) -> Vec<[f32; 2]> {
-    let mut optimizer = AdamW::new(model.params(), AdamWSettings::default()).expect("parameters");
+    alone_with(model, AdamWSettings::default())
+}
+
+fn alone_with(model: &Model, settings: AdamWSettings) -> Vec<[f32; 2]> {
+    let mut optimizer = AdamW::new(model.params(), settings).expect("parameters");
     let step = |step| one_step(model, &mut optimizer, &windows(model, step), 1, RATE).expect("a step");
     (0..STEPS).map(step).map(|stepped| [stepped.loss, stepped.gradient_norm]).collect()
 }
 
 /// The same on the devices of a layout.
 fn together(model: &Model, problem: &Problem, layout: &str, devices: &dyn Fn() -> Device) -> Vec<[f32; 2]> {
+    together_with(model, problem, layout, devices, AdamWSettings::default())
+}
+
+fn together_with(
+    model: &Model,
+    problem: &Problem,
+    layout: &str,
+    devices: &dyn Fn() -> Device,
+    settings: AdamWSettings,
+) -> Vec<[f32; 2]> {
     let names: Vec<String> = model.experts.iter().map(|expert| expert.info.name.clone()).collect();
     let layout = Layout::read(layout, &names).expect("a layout");
     let devices: Vec<Device> = (0..layout.devices()).map(|_| devices()).collect();
-    let settings = AdamWSettings::default();
     let mut team = Team::new(model, problem, &layout, &devices, settings, &Options::default()).expect("a team");
     let step = |step| team.step(windows(model, step), RATE).expect("a step");
     (0..STEPS).map(step).map(|stepped| [stepped.loss, stepped.gradient_norm]).collect()
@@ -123,6 +136,38 @@ fn of_family(folder: &Path) -> Model {
     let model = Model::with_experts(backbone, vec![expert], gates).expect("a model");
     model.set_trained(Trained::Experts);
     model
+}
+
+#[test]
+fn halves_are_cut_as_they_are_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for dtype in [Dtype::BF16, Dtype::F16] {
+        let base = folder.path().join(format!("{dtype:?}"));
+        std::fs::create_dir(&base).expect("a folder");
+        let from = data("tiny-random-llama");
+        std::fs::copy(from.join("config.json"), base.join("config.json")).expect("a file");
+        as_halves(&from.join("model.safetensors"), &base.join("model.safetensors"), dtype);
+        let opened = || stage_1(&base, &Device::cpu());
+        assert!(opened().params().any(|param| param.value().dtype() == dtype));
+        let (wanted, model) = (alone(&opened()), opened());
+        for layout in ["spmd-2", "1+1", "2+2"] {
+            let found = together(&model, &problem(&model), layout, &Device::cpu);
+            assert_same(&format!("{dtype:?} on {layout}"), &found, &wanted);
+        }
+    }
+}
+
+#[test]
+fn decay_and_clipping_are_those_of_one_device() {
+    // The norm is far above: every step is clipped, by the norm over all devices.
+    let settings = AdamWSettings { decayed: Decayed::Matrices, decay: 0.5, clip: 1e-2, ..AdamWSettings::default() };
+    let wanted = alone_with(&composed(Trained::Experts), settings);
+    assert!(wanted.iter().all(|[_, norm]| *norm > 1e-2), "{wanted:?}");
+    let model = composed(Trained::Experts);
+    for layout in ["spmd-2", "2x1", "1+2", "2x2+1+2x1"] {
+        let found = together_with(&model, &problem(&model), layout, &Device::cpu, settings);
+        assert_same(layout, &found, &wanted);
+    }
 }
 
 #[test]

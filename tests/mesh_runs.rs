@@ -58,7 +58,7 @@ fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
             |name: &str| (name.to_string(), file.read(name, &file.shape(name).expect("there")).expect("numbers"));
         file.names().map(read).collect::<Vec<_>>()
     });
-    for (name, layout) in [("two", "1+1"), ("data", "2x1"), ("three", "2x1+1")] {
+    for (name, layout) in [("two", "1+1"), ("data", "2x1"), ("three", "2x1+1"), ("tensor", "spmd-2"), ("both", "2+2")] {
         let said = train(&story.recipe(name, Some(layout)), &[]);
         assert!(said.contains("bit-identical"), "{said}");
         let found = losses(&story.out(name));

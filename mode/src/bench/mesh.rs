@@ -4,7 +4,7 @@ use crate::Error;
 use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
 use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
-use mode_tensor::{Device, Dtype};
+use mode_tensor::Device;
 use serde::Serialize;
 
 /// What a layout's steps took.
@@ -151,7 +151,7 @@ impl MeshBench {
 
     /// Bytes of a weight of the frozen backbone.
     pub fn weight_bytes(&self) -> f64 {
-        if self.model.backbone.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }
+        self.model.backbone.weight_bytes()
     }
 
     /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of

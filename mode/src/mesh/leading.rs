@@ -37,7 +37,7 @@ impl Team {
     /// process, where they are saved as those of step `saved` if there is one.
     ///
     /// # Errors
-    /// A device whose frozen weights are not what they were, or what one reports.
+    /// What a device reports.
     pub(super) fn give(&self, saved: Option<u64>) -> Result<Vec<(usize, Vec<State>)>, Error> {
         self.order(Order::Give(saved))?;
         let mut all = self.states(Arc::new(|_: &str| true))?;

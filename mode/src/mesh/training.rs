@@ -1,5 +1,6 @@
 //! A run on a mesh: devices step, and what they train is brought together where a checkpoint, an evaluation or the end wants it whole.
 
+use super::footprint::footprint;
 use super::layout::Layout;
 use super::parts::Parts;
 use super::problem::Problem;
@@ -45,6 +46,13 @@ impl Places {
         let layout = &wired.layout;
         problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         Ok(Self { wired, problem })
+    }
+
+    /// Bytes of main memory that the devices of this process will take: those that compute on the CPU.
+    pub(crate) fn bytes(&self, weight_bytes: f64) -> f64 {
+        let Wired { layout, here, .. } = &self.wired;
+        let cpus = here.iter().filter(|here| !here.device.is_gpu());
+        cpus.map(|here| footprint(&self.problem, layout, here.number, weight_bytes).bytes()).sum()
     }
 
     /// Which meshes there are, in words.

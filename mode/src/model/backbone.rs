@@ -195,6 +195,11 @@ impl Backbone {
         &self.device
     }
 
+    /// Bytes of a number of its matrices.
+    pub(crate) fn weight_bytes(&self) -> f64 {
+        if self.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }
+    }
+
     /// All parameters of the pre-trained model, as transformers names them.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let outer = std::iter::once(&self.embedding).chain(&self.positions).chain(self.norm.params()).chain(&self.head);

@@ -34,6 +34,8 @@ pub(crate) use frozen::count;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use out::check as check_out;
 pub(crate) use profile::with_steps;
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use recipe::Named;

@@ -10,7 +10,7 @@ use crate::{Error, folders};
 use std::path::{Path, PathBuf};
 
 /// An error unless a run of `recipe` may make its folder, or go on in it.
-pub(super) fn check(recipe: &Recipe, existing: Existing) -> Result<(), Error> {
+pub(crate) fn check(recipe: &Recipe, existing: Existing) -> Result<(), Error> {
     folders::refuse_unless(&recipe.out, existing != Existing::Refuse)?;
     refuse_strange_paths(recipe)?;
     refuse_inputs(recipe)?;

@@ -79,7 +79,6 @@ pub(crate) fn run_wired(
     let private: Vec<Named> = recipe.experts()?.into_iter().filter(|expert| expert.private).collect();
     let held = Held { expert: &|name| !private.iter().any(|expert| expert.name == name), ..Held::ALL };
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
-    require_memory(&model, &recipe.train)?;
     let wired = match (wired, &recipe.mesh) {
         (None, Some(mesh)) => {
             let layout = Layout::read(&mesh.layout, &model.expert_names())?;
@@ -88,6 +87,7 @@ pub(crate) fn run_wired(
         (wired, _) => wired,
     };
     let places = wired.map(|wired| Places::new(wired, recipe.problem(&model)?)).transpose()?;
+    require_memory(&model, &recipe.train, places.as_ref())?;
     if let Some(places) = &places {
         let _ = listener(Event::Say(&format!("layout: {}", places.summary())));
     }
@@ -307,14 +307,25 @@ impl Run<'_, '_> {
     }
 }
 
-/// An error if the optimizer's memory (weights, gradients, two moments), logits and their gradients alone are more than what is
-/// free.
-fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
+/// An error if more is needed than what is free: on one device for the optimizer's memory (weights, gradients, two moments), logits and
+/// their gradients alone.
+fn require_memory(model: &Model, train: &TrainSettings, places: Option<&Places>) -> Result<(), Error> {
     if train.steps == 0 {
         return Ok(());
     }
+    let device = model.backbone.device();
     let windows = (train.batch / train.accumulate.max(1)) as u64;
-    let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
     let what = format!("training with {windows} windows of {} tokens at once", train.length);
-    memory::require(model.backbone.device(), 4 * frozen::count(model, true) + 2 * logits, &what)
+    let trained = frozen::count(model, true);
+    match places {
+        // The model is here already; its moments are to come, and what the devices take.
+        Some(places) => {
+            let devices = places.bytes(model.backbone.weight_bytes()) / size_of::<f32>() as f64;
+            memory::require(device, 2 * trained + devices as u64, &what)
+        }
+        None => {
+            let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
+            memory::require(device, 4 * trained + 2 * logits, &what)
+        }
+    }
 }

@@ -32,7 +32,7 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
             Ok(layout)
         }
     })?;
-    part.check_private(&[number])?;
+    part.check(arguments, &[number])?;
     let (hello, names) = (&part.hello, device_names(&part.layout));
     let own = serde_json::to_string(hello).map_err(|source| Error::Json { path: "MPI".into(), source })?;
     for (other, text) in world.gather(&own).iter().enumerate() {

@@ -36,7 +36,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
                 _ => return Err(Error::Setting("--peer: give the main process's certificate, and no other".into())),
             };
             let here: Vec<usize> = devices(own).collect();
-            part.check_private(&here)?;
+            part.check(&arguments, &here)?;
             listen(address, &arguments.mesh, &peer, setting(here))?
         }
         None => {
@@ -50,7 +50,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             let peers = peers(&arguments, &part.layout)?;
             let elsewhere = |device: &usize| peers.iter().any(|peer| peer.devices.contains(device));
             let here: Vec<usize> = (0..part.layout.devices()).filter(|device| !elsewhere(device)).collect();
-            part.check_private(&here)?;
+            part.check(&arguments, &here)?;
             others = peers.iter().filter_map(|peer| peer.devices.first().copied()).collect();
             connect(&peers, setting(here))?
         }

@@ -8,7 +8,7 @@ use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Wired};
 use crate::model::Held;
-use crate::train::{Existing, Named, Recipe, serve};
+use crate::train::{Existing, Named, Recipe, check_out, serve};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
@@ -17,6 +17,15 @@ pub(super) struct Part {
     experts: Vec<Named>,
     pub(super) layout: Layout,
     pub(super) hello: Hello,
+}
+
+/// What is done with a folder that is there.
+fn existing(arguments: &Arguments) -> Existing {
+    match (arguments.force, arguments.resume) {
+        (true, _) => Existing::Replace,
+        (_, true) => Existing::Resume,
+        _ => Existing::Refuse,
+    }
 }
 
 impl Part {
@@ -45,8 +54,20 @@ impl Part {
         Ok(Self { recipe, experts, layout, hello })
     }
 
+    /// An error, before others are kept waiting, unless this process, which has these devices, may leave what it is to leave, and private
+    /// experts are where they may be.
+    pub(super) fn check(&self, arguments: &Arguments, here: &[usize]) -> Result<(), Error> {
+        self.check_private(here)?;
+        let owns = |(expert, mesh): (&Named, &usize)| expert.private && here.contains(&self.layout.meshes[*mesh].first);
+        let leaves = here.contains(&0) || self.experts.iter().zip(&self.layout.experts).any(owns);
+        match leaves && !arguments.measure {
+            true => check_out(&self.recipe, existing(arguments)).map_err(|error| error.in_file(&arguments.recipe)),
+            false => Ok(()),
+        }
+    }
+
     /// An error unless each private expert is by itself in one process, which is not the backbone's, by the devices of this one.
-    pub(super) fn check_private(&self, here: &[usize]) -> Result<(), Error> {
+    fn check_private(&self, here: &[usize]) -> Result<(), Error> {
         for (Named { name, .. }, &mesh) in self.experts.iter().zip(&self.layout.experts).filter(|(e, _)| e.private) {
             let mesh = &self.layout.meshes[mesh];
             let own: Vec<usize> = mesh.devices().filter(|device| here.contains(device)).collect();
@@ -106,11 +127,7 @@ impl Part {
             }
             return Ok(());
         }
-        let existing = match (arguments.force, arguments.resume) {
-            (true, _) => Existing::Replace,
-            (_, true) => Existing::Resume,
-            _ => Existing::Refuse,
-        };
+        let existing = existing(arguments);
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
             let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;

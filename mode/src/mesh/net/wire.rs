@@ -34,6 +34,8 @@ pub(crate) struct Routed {
     device: usize,
     inside: Local,
     wire: Arc<Wire>,
+    /// Whom it waits for in vain; if it ends for that, others are told.
+    silent: Option<String>,
 }
 
 /// Messages whose pieces have not all come, by who sends them to whom.
@@ -60,7 +62,7 @@ impl Wire {
         let here = (0..count).map(|device| here.contains(&device)).collect();
         let state = State { ways, ends, ended: vec![false; count], gone: None };
         let wire = Arc::new(Self { names, here, state: Mutex::new(state) });
-        let routed = |(device, inside)| (device, Routed { device, inside, wire: wire.clone() });
+        let routed = |(device, inside)| (device, Routed { device, inside, wire: wire.clone(), silent: None });
         let inside = inside.into_iter().map(routed).collect();
         (wire, inside)
     }
@@ -189,14 +191,23 @@ impl Transport for Routed {
     }
 
     fn receive(&mut self, from: usize) -> Result<Message, Error> {
-        let is_gone = || self.wire.state().gone.is_some();
-        self.inside.receive(from).map_err(|error| if is_gone() { self.wire.error(from) } else { error })
+        let received = self.inside.receive(from);
+        self.silent = None;
+        received.map_err(|error| match error {
+            _ if self.wire.state().gone.is_some() => self.wire.error(from),
+            Error::Silent { ref device, seconds } => {
+                self.silent = Some(format!("has given up: {device} has sent nothing for {seconds} s"));
+                error
+            }
+            other => other,
+        })
     }
 }
 
 impl Drop for Routed {
     fn drop(&mut self) {
-        self.wire.end(self.device, "", &[self.device]);
+        let what = self.silent.take().unwrap_or_default();
+        self.wire.end(self.device, &what, &[self.device]);
     }
 }
 
