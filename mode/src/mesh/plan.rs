@@ -64,24 +64,9 @@ impl Step<'_> {
         (0..layers).flat_map(halves).collect()
     }
 
-    /// Whether a branch's parameters are trained.
-    fn is_trained(&self, branch: Branch) -> bool {
-        branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen
-    }
-
     /// How streams lie where branches meet.
     fn along(&self) -> Placement {
         if self.problem.merges_whole { Placement::Replicate } else { Placement::TOKENS }
-    }
-
-    /// Whether a gradient has to go back through a branch.
-    fn is_walked(&self, block: usize, branch: Branch) -> bool {
-        self.wants_x(block) || self.is_trained(branch)
-    }
-
-    /// Whether the gradient of a block's input is wanted.
-    fn wants_x(&self, block: usize) -> bool {
-        block > 0 || self.problem.computes_frozen
     }
 
     /// The last block's result, and what the backward pass computes from again.
@@ -111,8 +96,8 @@ impl Step<'_> {
         }
         // Receipts last: the backbone's own branch does not wait for an expert's.
         let merged: Vec<Spread> = merged.into_iter().map(|f| self.planner.reshard(&f, HOME, along)).collect();
-        let wants_x = self.wants_x(block);
-        let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
+        let wants_x = self.problem.wants_x(block);
+        let wants = [wants_x, self.problem.is_walked(block, Branch::Expert(0))];
         let work = Work::Merge { block, wants_x, wants };
         self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), along)
     }
@@ -120,7 +105,7 @@ impl Step<'_> {
     /// One branch's result, on its own mesh.
     fn branch(&mut self, block: usize, branch: Branch, x: &Spread, inputs: &mut Inputs) -> Spread {
         let places = self.places(block, branch);
-        let kept = self.is_walked(block, branch) && self.problem.recompute != Recompute::Nothing;
+        let kept = self.problem.is_walked(block, branch) && self.problem.recompute != Recompute::Nothing;
         let mut x = x.clone();
         for (i, &place) in places.iter().enumerate() {
             let placement = if i + 1 == places.len() { self.along() } else { Placement::Replicate };
@@ -136,7 +121,8 @@ impl Step<'_> {
     fn half(&mut self, place: Place, x: &Spread, placement: Placement, keeps: bool) -> Spread {
         let mesh = self.home(place.branch);
         let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x = self.is_walked(place.block, place.branch) && (!first || self.wants_x(place.block));
+        let wants_x =
+            self.problem.is_walked(place.block, place.branch) && (!first || self.problem.wants_x(place.block));
         let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
         if !self.problem.config.out_norms {
             return self.planner.reshard(&f, mesh, placement);
@@ -179,8 +165,9 @@ impl Step<'_> {
     /// The gradient of a block's input from that of its result; none for the first block's.
     fn block_backward(&mut self, block: usize, dy: &Spread, inputs: &Inputs) -> Option<Spread> {
         let along = self.along();
-        let walked: Vec<Branch> = self.branches().into_iter().filter(|&branch| self.is_walked(block, branch)).collect();
-        let wanted = vec![along; walked.len() + usize::from(self.wants_x(block))];
+        let walked: Vec<Branch> =
+            self.branches().into_iter().filter(|&branch| self.problem.is_walked(block, branch)).collect();
+        let wanted = vec![along; walked.len() + usize::from(self.problem.wants_x(block))];
         let mut made = self.planner.compute(HOME, Work::MergeBackward(block), &[dy], &wanted);
         let mut terms = made.split_off(walked.len());
         // Experts elsewhere get theirs first, then every mesh goes on by itself.
@@ -211,14 +198,14 @@ impl Step<'_> {
     /// The gradient of what a branch read, on its mesh; none in the first block.
     fn branch_backward(&mut self, block: usize, branch: Branch, df: Spread, inputs: &Inputs) -> Option<Spread> {
         let mesh = self.home(branch);
-        let trained = self.is_trained(branch);
+        let trained = self.problem.is_trained(branch);
         let mut g = df;
         let places = self.places(block, branch);
         if self.problem.recompute == Recompute::Branches {
             self.branch_again(&places, inputs);
         }
         for (i, place) in places.into_iter().enumerate().rev() {
-            let wants_x = i > 0 || self.wants_x(block);
+            let wants_x = i > 0 || self.problem.wants_x(block);
             if !wants_x && !trained {
                 return None;
             }
@@ -253,7 +240,7 @@ impl Step<'_> {
     fn half_alone(&mut self, place: Place, x: &Spread) {
         let mesh = self.home(place.branch);
         let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x = !first || self.wants_x(place.block);
+        let wants_x = !first || self.problem.wants_x(place.block);
         let work = Work::Forward { place, wants_x, keeps: true };
         let f = self.planner.compute_one(mesh, work, &[x], Placement::Partial);
         if self.problem.config.out_norms {

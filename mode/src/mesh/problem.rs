@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::mesh::{Axis, Mesh};
-use super::schedule::Set;
+use super::schedule::{Branch, Set};
 use crate::Error;
 use crate::model::{Config, Expert, Gate, Model};
 use mode_autograd::Param;
@@ -86,6 +86,21 @@ impl Problem {
     /// Layers that a branch has in each block: the backbone's, or an expert's.
     pub fn layers(&self, expert: Option<usize>) -> usize {
         expert.map_or(self.config.layers / self.blocks, |expert| self.expert_layers[expert])
+    }
+
+    /// Whether gradients of a branch's parameters are computed.
+    pub fn is_trained(&self, branch: Branch) -> bool {
+        branch != Branch::Backbone && self.train_experts || self.computes_frozen
+    }
+
+    /// Whether the gradient of a block's input is wanted.
+    pub fn wants_x(&self, block: usize) -> bool {
+        block > 0 || self.computes_frozen
+    }
+
+    /// Whether a gradient has to go back through a branch of a block.
+    pub fn is_walked(&self, block: usize, branch: Branch) -> bool {
+        self.wants_x(block) || self.is_trained(branch)
     }
 
     /// Tokens of a part of the batch.
