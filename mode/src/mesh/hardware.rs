@@ -15,12 +15,14 @@
 //! cores = 2                          # of them compute at once
 //! together = 0.9                     # each one's speed then, as a share of one's alone
 //! message_bytes_per_second = 4e9     # what a device copies itself of what it sends and receives
-//! message_seconds = 20e-6            # what a message takes besides
+//! message_seconds = 20e-6            # what it takes for each message besides
 //!
 //! [within]                           # the link between devices of a mesh; [between]: from mesh to mesh
 //! bytes_per_second = 40e9            # that each device sends
-//! seconds = 5e-6                     # that each message takes besides
+//! seconds = 5e-6                     # that each message is on its way besides; those to several devices are so at once
 //! ```
+//!
+//! Where both links are the same, they are one, on which collectives and messages to other meshes take turns.
 
 use super::layout::Layout;
 use super::mesh::Mesh;
@@ -81,7 +83,7 @@ pub struct Host {
     pub together: f64,
     /// Bytes a second that a device copies itself of what it sends or receives.
     pub message_bytes_per_second: f64,
-    /// Seconds that each message takes besides.
+    /// Seconds that a device takes for each message besides.
     pub message_seconds: f64,
 }
 
@@ -91,7 +93,7 @@ pub struct Host {
 pub struct Wire {
     /// Bytes a second that a device sends.
     pub bytes_per_second: f64,
-    /// Seconds that each message takes besides.
+    /// Seconds that each message is on its way besides; those to several devices are so at once.
     pub seconds: f64,
 }
 

@@ -26,6 +26,7 @@ mod orders;
 mod placement;
 mod plan;
 mod planner;
+mod ports;
 mod problem;
 mod rank;
 pub mod scale;
