@@ -74,6 +74,7 @@ pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
             message_seconds,
         }),
         within: None,
+        experts_within: None,
         between: None,
     })
 }

@@ -181,6 +181,7 @@ impl Fitted {
             experts: None,
             host: None,
             within: Some(Wire { bytes_per_second: self.bandwidth, seconds: 0.0 }),
+            experts_within: None,
             between: Some(Wire { bytes_per_second: LINK, seconds: 0.0 }),
         }
     }

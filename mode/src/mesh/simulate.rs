@@ -268,9 +268,10 @@ impl<'a> Simulation<'a> {
                 }
                 let come = std::mem::take(come);
                 let sent = collective_elements(*kind, group.len(), *elements) as f64;
-                let mesh = self.priced.layout.mesh_of(device);
-                let inside = group.iter().all(|other| mesh.devices().contains(other));
-                let wire = if inside { self.hardware.within } else { self.hardware.between };
+                let number = self.priced.layout.number_of(device);
+                let mesh = self.priced.layout.meshes[number].devices();
+                let inside = group.iter().all(|other| mesh.contains(other));
+                let wire = if inside { self.hardware.within(number) } else { self.hardware.between };
                 let [on_wire, once] = self.on_wire(wire, sent);
                 let passed = self.ports[self.port(wire)].pass_among(group, self.now, on_wire);
                 for member in come {
@@ -352,7 +353,15 @@ mod tests {
             message_bytes_per_second: f64::INFINITY,
             message_seconds: 0.0,
         });
-        Hardware { name: "test".into(), device: rates(), experts: None, host, within: wire, between: wire }
+        Hardware {
+            name: "test".into(),
+            device: rates(),
+            experts: None,
+            host,
+            within: wire,
+            experts_within: None,
+            between: wire,
+        }
     }
 
     fn time(layout: &str, hardware: &Hardware) -> f64 {
@@ -373,6 +382,16 @@ mod tests {
         let shared = hardware(Some(1.0), None);
         assert!((time("spmd-2", &shared) / one - 1.0).abs() < 1e-9);
         assert!((time("1+1", &shared) / one - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn meshes_of_experts_have_their_own_link() {
+        let fast = hardware(None, Some(1e9));
+        let slow = Hardware { experts_within: Some(Wire { bytes_per_second: 1e6, seconds: 0.0 }), ..fast.clone() };
+        assert!(time("1+2", &slow) > 2.0 * time("1+2", &fast));
+        // The backbone's mesh has none of it.
+        assert_eq!(time("2+1", &slow), time("2+1", &fast));
+        assert_eq!(time("spmd-2", &slow), time("spmd-2", &fast));
     }
 
     #[test]
