@@ -18,11 +18,20 @@ pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2"];
 /// Steps at the least, of which the first does not count.
 const LEAST_STEPS: usize = 4;
 
+/// A machine as it was measured.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// Its rates.
+    pub hardware: Hardware,
+    /// The speed of each of two devices beside the other, over one's alone. More than 1 is noise, which the hardware's share leaves out.
+    pub together: f64,
+}
+
 /// Measures this machine's CPU by a recipe's steps.
 ///
 /// # Errors
-/// Steps that can't be taken, or fewer than two of them.
-pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
+/// Steps that can't be taken, or too few of them.
+pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Calibrated, Error> {
     if bench.steps() < LEAST_STEPS {
         let what = format!(
             "a step's time can't be told from {} of them; set train.steps = {LEAST_STEPS} or more",
@@ -63,20 +72,22 @@ pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
 
     let [message_seconds, byte_seconds] = messages(&together);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-    Ok(Hardware {
+    let together = alone_by / together_by;
+    let hardware = Hardware {
         name: name.into(),
         device,
         experts: None,
         host: Some(Host {
             cores,
-            together: (alone_by / together_by).min(1.0),
+            together: together.min(1.0),
             message_bytes_per_second: per(byte_seconds, 1e10),
             message_seconds,
         }),
         within: None,
         experts_within: None,
         between: None,
-    })
+    };
+    Ok(Calibrated { hardware, together })
 }
 
 /// What devices computed, each with its cost and its least seconds.

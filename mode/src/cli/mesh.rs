@@ -2,7 +2,7 @@
 
 use super::print_json;
 use crate::Error;
-use crate::bench::{CALIBRATED_ON, MeasuredLayout, MeshBench};
+use crate::bench::{CALIBRATED_ON, Calibrated, MeasuredLayout, MeshBench};
 use crate::files;
 use crate::mesh::{
     Assumed, Hardware, Layout, Link, Options, Prediction, Priced, bytes_by_link, devices, fig4, layouts, predict,
@@ -291,9 +291,11 @@ fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
     files::check_output(&arguments.out, arguments.force)?;
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
-    let hardware = crate::bench::calibrate(&bench, &arguments.name)?;
+    let Calibrated { hardware, together } = crate::bench::calibrate(&bench, &arguments.name)?;
     hardware.write(&arguments.out)?;
     say!("measured on layouts {}", CALIBRATED_ON.join(" and "));
+    let noise = if together > 1.0 { ", which is noise and stands as 1 in the file" } else { "" };
+    say!("together each of two devices has {together:.3} of its speed alone{noise}");
     say!("written  {}", arguments.out.display());
     Ok(())
 }
