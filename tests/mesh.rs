@@ -267,7 +267,7 @@ fn what_does_not_fit_is_refused() {
     let problem = problem(&model);
     let refused = |layout: &str, says: &str| {
         let layout = Layout::read(layout, &["a".into(), "b".into()]).expect("a layout");
-        let what = problem.check(&layout).expect_err(&layout.name);
+        let what = problem.check(&layout).expect_err(&layout.name).to_string();
         assert!(what.contains(says), "{what}");
     };
     refused("spmd-3", "can't be shared out evenly to 3 devices along tensor");

@@ -40,7 +40,7 @@ pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Calibrated, Error> {
         return Err(Error::Setting(what));
     }
     let cpus = |count: usize| (0..count).map(|_| Device::cpu()).collect::<Vec<_>>();
-    let layout = |name: &str| Layout::named(name, bench.experts().len()).map_err(Error::Setting);
+    let layout = |name: &str| Layout::named(name, bench.experts().len());
     let [one, two] = CALIBRATED_ON.map(layout);
     let (one, two) = (one?, two?);
     let alone = bench.trace(&one, &cpus(1), &Options::default())?;

@@ -118,9 +118,8 @@ impl MeshBench {
         options: &Options,
     ) -> Result<Vec<MeasuredLayout>, Error> {
         let mut all: Vec<MeasuredLayout> = Vec::new();
-        for layout in layouts {
-            self.problem.check(layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
-        }
+        // All of them, before the first takes its time.
+        layouts.iter().try_for_each(|layout| self.problem.check(layout))?;
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {
                 let here = Here::all(layout, &devices(layout.devices())?, options.link);
@@ -148,13 +147,19 @@ impl MeshBench {
         self.batches.iter().map(step).collect()
     }
 
+    /// The devices of this process, on a layout that fits.
+    fn team(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<Team, Error> {
+        self.problem.check(layout)?;
+        Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)
+    }
+
     /// Does on the devices of this process what the first device, which is in another, orders; how many steps that were.
     ///
     /// # Errors
     /// A layout that does not fit, or a device that is gone.
     #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn serve(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<u64, Error> {
-        Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?.serve()
+        self.team(layout, here, threads)?.serve()
     }
 
     /// Bytes of a weight of the frozen backbone.
@@ -165,7 +170,7 @@ impl MeshBench {
     /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
     /// all devices the first device's process alone has.
     pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
-        let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
+        let mut team = self.team(layout, here, threads)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
         // Seconds that each device of this process computes in each step.
         let mut computing = vec![Vec::new(); layout.devices()];

@@ -248,7 +248,7 @@ fn plan(arguments: &Plan) -> Result<(), Error> {
         named => {
             let read = |name: &String| {
                 let layout = Layout::read(name, bench.experts())?;
-                problem.check(&layout).map_err(|what| Error::Setting(format!("--mesh {name}: {what}")))?;
+                problem.check(&layout)?;
                 if !hardware.has(&layout) {
                     return Err(Error::Setting(format!(
                         "--mesh {name}: {} does not have so many devices",
@@ -309,7 +309,7 @@ fn show(arguments: Show) -> Result<(), Error> {
     recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let layout = Layout::read(&arguments.mesh, bench.experts())?;
-    bench.problem().check(&layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
+    bench.problem().check(&layout)?;
     let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
     let (traced, how) = match &arguments.hardware {
         Some(file) => {
@@ -407,7 +407,7 @@ fn simulate(arguments: &Simulate) -> Result<(), Error> {
     if let Some(out) = &arguments.out {
         files::check_output(out, arguments.force)?;
     }
-    let figure = fig4::figure().map_err(Error::Setting)?;
+    let figure = fig4::figure()?;
     if let Some(out) = &arguments.out {
         files::write(out, fig4::plot(&figure).map_err(|what| Error::content(out, what))?)?;
     }

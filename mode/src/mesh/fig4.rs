@@ -17,6 +17,7 @@ use super::hardware::{Hardware, Rates, Wire};
 use super::layout::Layout;
 use super::problem::{Problem, Recompute};
 use super::simulate::{Assumed, Priced};
+use crate::Error;
 use crate::model::Config;
 use serde::Serialize;
 
@@ -225,10 +226,10 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(points: impl Iterator<Item = &'a Point>, variant: Variant) -> Result<Self, String> {
+    fn new(points: impl Iterator<Item = &'a Point>, variant: Variant) -> Result<Self, Error> {
         let points: Vec<&Point> = points.collect();
         let part =
-            |point: &&Point| Ok::<_, String>((point.problem(variant), Layout::named(point.layout, point.experts)?));
+            |point: &&Point| Ok::<_, Error>((point.problem(variant), Layout::named(point.layout, point.experts)?));
         Ok(Self { parts: points.iter().map(part).collect::<Result<_, _>>()?, points })
     }
 
@@ -274,17 +275,17 @@ fn fit(start: Fitted, free: [bool; 2], error: impl Fn(&Fitted) -> f64) -> Fitted
 ///
 /// # Errors
 /// None; layouts of the figure are layouts.
-pub fn figure() -> Result<Figure, String> {
+pub fn figure() -> Result<Figure, Error> {
     const START: Fitted = Fitted { efficiency: 0.7, bandwidth: 5e10 };
     let all = points();
     let fitted_to = |kept: &dyn Fn(&Point) -> bool, start: Fitted, free: [bool; 2]| {
         let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
         let priced = model.priced();
-        Ok::<_, String>(fit(start, free, |fitted| rms(&model.points, &times(&priced, fitted))))
+        Ok::<_, Error>(fit(start, free, |fitted| rms(&model.points, &times(&priced, fitted))))
     };
     let error_of = |kept: &dyn Fn(&Point) -> bool, fitted: &Fitted| {
         let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
-        Ok::<_, String>(rms(&model.points, &times(&model.priced(), fitted)))
+        Ok::<_, Error>(rms(&model.points, &times(&model.priced(), fitted)))
     };
     let by_hand = |point: &Point| point.program != Program::Pjit;
     let fitted = fitted_to(&by_hand, START, [true, true])?;
@@ -299,7 +300,7 @@ pub fn figure() -> Result<Figure, String> {
         let with = if point.program == Program::Pjit { &pjit } else { &fitted };
         let time = |variant| {
             let model = Model::new(std::iter::once(point), variant)?;
-            Ok::<_, String>(times(&model.priced(), with)[0])
+            Ok::<_, Error>(times(&model.priced(), with)[0])
         };
         predicted.push(Predicted {
             point: point.clone(),

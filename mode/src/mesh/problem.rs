@@ -108,8 +108,15 @@ impl Problem {
         self.windows / self.parts * self.length
     }
 
-    /// An error if a layout can't share out this problem, in words.
-    pub fn check(&self, layout: &Layout) -> Result<(), String> {
+    /// Whether a layout can share out this problem.
+    ///
+    /// # Errors
+    /// What can't be shared out evenly.
+    pub fn check(&self, layout: &Layout) -> Result<(), Error> {
+        self.shares_out(layout).map_err(|what| Error::Layout { layout: layout.name.clone(), what })
+    }
+
+    fn shares_out(&self, layout: &Layout) -> Result<(), String> {
         if !self.windows.is_multiple_of(self.parts) {
             let (windows, parts) = (self.windows, self.parts);
             return Err(format!(

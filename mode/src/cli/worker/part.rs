@@ -52,10 +52,6 @@ impl Part {
             // Devices of the backbone's mesh read their windows themselves.
             let data = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
             let bench = MeshBench::open(&self.recipe, data).map_err(in_file)?;
-            bench
-                .problem()
-                .check(&self.layout)
-                .map_err(|what| Error::Setting(format!("layout {}: {what}", self.layout.name)))?;
             let measured = bench.round(&self.layout, here, threads)?;
             match leads {
                 false => tell!("{who}: done after {} steps", measured.losses.len()),
