@@ -89,6 +89,12 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
     Footprint { weights, optimizer: 3.0 * F32 * trained as f64, activations: F32 * (kept + passing.max(logits)) }
 }
 
+/// Bytes that the fullest device of a layout needs.
+pub(super) fn fullest(problem: &Problem, layout: &Layout, weight_bytes: f64) -> f64 {
+    let bytes = |device| footprint(problem, layout, device, weight_bytes).bytes();
+    (0..layout.devices()).map(bytes).fold(0.0, f64::max)
+}
+
 /// Numbers that a layer keeps.
 fn kept_by_layer(part: &Config, t: f64, trained: bool) -> f64 {
     let of = |heads: usize| (heads * part.head_width) as f64;
