@@ -25,7 +25,7 @@ enum Command {
     Run(Run),
     /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
     Show(Show),
-    /// Predict time and memory of layouts that fit (SPMD of every grid, and equal meshes for experts), and name the best
+    /// Predict time and memory of layouts that fit (SPMD of every grid; a backbone's mesh of every grid, with meshes for experts as even as those are, or of one size), and name the best
     Plan(Plan),
     /// Measure this machine's CPU by a recipe's steps, into a hardware file for `plan`
     Calibrate(Calibrate),
@@ -244,7 +244,7 @@ fn plan(arguments: &Plan) -> Result<(), Error> {
     let most =
         arguments.devices.map_or(hardware.count().unwrap_or(DEVICES).min(MOST_DEVICES), |devices| devices as usize);
     let layouts = match arguments.mesh.as_slice() {
-        [] => layouts(problem, most).into_iter().filter(|layout| hardware.has(layout)).collect(),
+        [] => layouts(problem, &hardware, most),
         named => {
             let read = |name: &String| {
                 let layout = Layout::read(name, bench.experts())?;

@@ -126,7 +126,7 @@ impl Problem {
         layout.meshes.iter().try_for_each(|mesh| self.check_mesh(mesh))
     }
 
-    fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
+    pub(super) fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
         let Mesh { name, data, tensor, .. } = mesh;
         let Config { heads, kv_heads, hidden, vocabulary, .. } = self.config;
         let windows = self.windows / self.parts;

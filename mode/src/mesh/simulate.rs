@@ -304,12 +304,12 @@ fn collective_elements(kind: Collective, count: usize, elements: usize) -> usize
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::problem::Recompute;
     use super::*;
     use crate::model::Config;
 
-    fn problem() -> Problem {
+    pub(in crate::mesh) fn problem() -> Problem {
         Problem {
             config: Config {
                 vocabulary: 64,
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
+    pub(in crate::mesh) fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
         let wire = wire.map(|bytes_per_second| Wire { bytes_per_second, seconds: 0.0 });
         let host = host.map(|cores| super::super::hardware::Host {
             cores,
