@@ -7,9 +7,9 @@
 use super::fig4::{FROZEN_BYTES, Fitted, paper_problem};
 use super::footprint::fullest;
 use super::layout::Layout;
+use super::priced::Priced;
 use super::problem::Recompute;
 use super::schedule::{Action, Set, Work};
-use super::simulate::Priced;
 use serde::Serialize;
 
 /// Chips.

@@ -4,8 +4,8 @@ use super::footprint::footprint;
 use super::hardware::Hardware;
 use super::layout::Layout;
 use super::mesh::{Mesh, share};
+use super::priced::{Assumed, Priced};
 use super::problem::Problem;
-use super::simulate::{Assumed, Priced};
 use serde::Serialize;
 use std::collections::BTreeSet;
 

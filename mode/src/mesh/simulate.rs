@@ -6,63 +6,16 @@
 //! messages of one hop are on their way at once; what a message costs a device it pays for each. Where devices share the cores of a
 //! machine, more devices than cores take turns: all go on at cores / computing devices of their speed.
 
-use super::cost::{Attention, Cost, costs};
+use super::cost::Cost;
 use super::hardware::{Hardware, Rates, Wire};
-use super::layout::Layout;
-use super::plan::plan;
 use super::ports::Ports;
-use super::problem::Problem;
-use super::schedule::{Action, Collective, Entry, Schedule, Work};
+use super::priced::Priced;
+use super::schedule::{Action, Collective, Entry};
 use super::traced::Traced;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
-/// What is assumed of the program. The default is this project's own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Assumed {
-    /// Bytes of an element on the wire.
-    pub element_bytes: f64,
-    /// Whether a compiler makes norms, rotations, activations and sums part of products.
-    pub fuses: bool,
-    /// Whether AdamW's passes over weights, gradients and moments are counted.
-    pub optimizer: bool,
-    /// How attention is computed.
-    pub attention: Attention,
-}
-
-impl Default for Assumed {
-    fn default() -> Self {
-        Self { element_bytes: 4.0, fuses: false, optimizer: true, attention: Attention::Fused }
-    }
-}
-
-/// A layout's schedule with what each of its entries costs, on whatever hardware.
-pub struct Priced<'a> {
-    problem: &'a Problem,
-    layout: &'a Layout,
-    /// What is priced.
-    pub schedule: Arc<Schedule>,
-    costs: Vec<Cost>,
-    assumed: Assumed,
-}
-
-impl<'a> Priced<'a> {
-    /// The schedule of a problem on a layout, priced.
-    pub fn new(problem: &'a Problem, layout: &'a Layout, assumed: Assumed) -> Self {
-        let schedule = Arc::new(plan(problem, layout));
-        let mut costs = costs(problem, layout, &schedule, assumed.attention);
-        if assumed.fuses {
-            costs.iter_mut().for_each(|cost| cost.fusable = 0.0);
-        }
-        if !assumed.optimizer {
-            let steps = |entry: &Entry| matches!(entry.action, Action::Compute(Work::Measure | Work::Update));
-            let of_optimizer = costs.iter_mut().zip(&schedule.entries).filter(|(_, entry)| steps(entry));
-            of_optimizer.for_each(|(cost, _)| *cost = Cost::default());
-        }
-        Self { problem, layout, schedule, costs, assumed }
-    }
-
+impl Priced<'_> {
     /// What the step takes on `hardware`: when each entry begins and ends.
     pub fn simulate(&self, hardware: &Hardware) -> Traced {
         let mut simulation = Simulation::new(self, hardware);
@@ -305,7 +258,10 @@ fn collective_elements(kind: Collective, count: usize, elements: usize) -> usize
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::problem::Recompute;
+    use super::super::layout::Layout;
+    use super::super::plan::plan;
+    use super::super::priced::Assumed;
+    use super::super::problem::{Problem, Recompute};
     use super::*;
     use crate::model::Config;
 
