@@ -189,3 +189,25 @@ impl Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::tests::problem;
+    use super::*;
+
+    #[test]
+    fn gradients_go_where_something_is_trained_behind() {
+        let (expert, backbone) = (Branch::Expert(0), Branch::Backbone);
+        let walked =
+            |problem: &Problem| [expert, backbone].map(|branch| [0, 1].map(|block| problem.is_walked(block, branch)));
+        let experts = problem();
+        let gates = Problem { train_experts: false, ..problem() };
+        assert_eq!(walked(&experts), [[true, true], [false, true]]);
+        // Gates of earlier blocks are trained, behind all branches of the second.
+        assert_eq!(walked(&gates), [[false, true], [false, true]]);
+        let all = Problem { computes_frozen: true, ..gates };
+        assert_eq!(walked(&all), [[true; 2]; 2]);
+        assert!(all.is_trained(expert) && all.is_trained(backbone) && all.wants_x(0));
+        assert!(!experts.is_trained(backbone) && !experts.wants_x(0));
+    }
+}

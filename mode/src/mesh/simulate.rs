@@ -2,9 +2,10 @@
 //!
 //! Each device goes through its entries. Computing takes as long as its cost at the device's rates; a send leaves when the sender's port
 //! and the receiver's are free, and arrives after its bytes at the link's rate; a collective begins when its last device has come and
-//! holds the ports of all, for its messages go the same way as those to other meshes. A link's latency is waited for once a hop, for
-//! messages of one hop are on their way at once; what a message costs a device it pays for each. Where devices share the cores of a
-//! machine, more devices than cores take turns: all go on at cores / computing devices of their speed.
+//! the ports of all are free, and holds them: where a mesh's link is the one to other meshes, as an emulated one is, both take turns. A
+//! link's latency is waited for once a hop, for messages of one hop are on their way at once; what a message costs a device it pays
+//! for each. Where devices share the cores of a machine, more devices than cores take turns: all go on at cores / computing devices of
+//! their speed.
 
 use super::cost::Cost;
 use super::hardware::{Hardware, Rates, Wire};
