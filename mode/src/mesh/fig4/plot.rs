@@ -61,7 +61,7 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
         if panel == 'a' {
             let lines = [
                 ("dots: the paper", BLACK),
-                ("hollow: over 16 GB a chip, by our count", BLACK),
+                ("hollow: simulated, it needs over 16 GB a chip", BLACK),
                 ("crosses: the authors' schedule, simulated", BLACK),
                 ("dashed: this project's schedule", BLACK),
                 ("SPMD", colour(Program::Spmd)),
@@ -69,7 +69,7 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
                 ("SPMD-pjit", colour(Program::Pjit)),
             ];
             for (i, (text, colour)) in lines.into_iter().enumerate() {
-                area.draw(&Text::new(text, (70, 250 + 16 * i as i32), ("sans-serif", 13).into_font().color(&colour)))?;
+                area.draw(&Text::new(text, (70, 236 + 16 * i as i32), ("sans-serif", 13).into_font().color(&colour)))?;
             }
         }
     }
