@@ -188,9 +188,9 @@ fn the_price_of_a_step_is_what_its_kernels_say() {
             let mut team =
                 Team::new(model, &problem, &layout, &devices, settings, &Options::default()).expect("a team");
             // The first step makes the optimizers.
-            team.step(windows(&model, 0), RATE).expect("a step");
+            team.step(windows(model, 0), RATE).expect("a step");
             devices.iter().for_each(|device| device.start_profile().expect("a clock"));
-            team.step(windows(&model, 1), RATE).expect("a step");
+            team.step(windows(model, 1), RATE).expect("a step");
             let schedule = plan(&problem, &layout);
             let costs = costs(&problem, &layout, &schedule, Attention::Fused);
             for (number, device) in devices.iter().enumerate() {

@@ -25,7 +25,7 @@ enum Command {
     Run(Run),
     /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
     Show(Show),
-    /// Predict time and memory of layouts that fit (SPMD of every grid; a backbone's mesh of every grid, with meshes for experts as even as those are, or of one size), and name the best
+    /// Predict time and memory of layouts that fit (SPMD of every grid; a backbone's mesh of every grid beside meshes of experts, of one size or as large as these ask for), and name the best
     Plan(Plan),
     /// Measure this machine's CPU by a recipe's steps, into a hardware file for `plan`
     Calibrate(Calibrate),
