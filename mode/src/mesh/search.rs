@@ -56,8 +56,8 @@ pub fn predict(problem: &Problem, layout: &Layout, hardware: &Hardware, weight_b
 ///
 /// SPMD of every grid, and a backbone's mesh of every grid with meshes of experts beside it. Of those there are as many as leave the
 /// fullest fewer layers than any fewer do, all of one size or each as large as its layers ask for, and they share out windows or
-/// matrices. With G grids, M counts of meshes and S sizes that is G (1 + 2 M (S + 1)) at the most, of which the [`MOST`] stay that
-/// leave the busiest device the fewest layers.
+/// matrices. With G grids, M counts of meshes and S sizes that is G (1 + 2 M (S + 1)) at the most; `MOST` of them stay, those that leave
+/// the busiest device the fewest layers.
 pub fn layouts(problem: &Problem, hardware: &Hardware, devices: usize) -> Vec<Layout> {
     let grids = grids(problem, devices);
     let mut names: BTreeSet<String> = grids.iter().map(|grid| format!("spmd-{}", grid.shape())).collect();
