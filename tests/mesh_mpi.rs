@@ -6,6 +6,7 @@ mod common;
 mod workers;
 
 use common::text;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use workers::{ENDLESS, Running, Scene, losses, signal};
@@ -93,6 +94,68 @@ fn a_run_leaves_what_one_process_leaves_also_when_it_was_killed() {
             assert!(bytes("alone") == bytes(name), "{file} of {name} differs");
         }
     }
+}
+
+/// Copies the files of a folder into a new one.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for file in std::fs::read_dir(from).expect("a folder").flatten().filter(|file| file.path().is_file()) {
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("a file");
+    }
+}
+
+#[test]
+fn a_private_expert_of_a_composition_stays_with_its_owner() {
+    if !has_mpirun() {
+        return;
+    }
+    let scene = Scene::new();
+    let (home, elsewhere) = (scene.home(), &scene.elsewhere);
+    let done = |arguments: &[&str]| {
+        let output = workers::process(home).args(arguments).output().expect("the program");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap_or(-1), stderr)
+    };
+    let alone = ["compose", text(&scene.recipe), "--out", "alone", "--set", "mesh.layout='1+1+1'"];
+    assert_eq!(done(&alone).0, 0);
+
+    for expert in ["code", "math"] {
+        copy(&home.join(expert), &elsewhere.join(expert));
+    }
+    std::fs::remove_dir_all(home.join("math")).expect("removed");
+    let (whole, public) = (elsewhere.join("math"), home.join("math"));
+    assert_eq!(done(&["expert", "private", text(&whole), "--public", text(&public)]).0, 0);
+    let (code, stderr) = done(&["expert", "private", text(&public), "--public", "again"]);
+    assert!(code == 2 && stderr.contains("holds no layers"), "{stderr}");
+    let own = |recipe: String| recipe.replace(&format!("{}/", text(home)), "");
+    let relative = own(std::fs::read_to_string(&scene.recipe).expect("a file"));
+    let base = format!("base = '{}'", text(&home.join("base")));
+    std::fs::write(&scene.recipe, relative.replace("base = 'base'", &base)).expect("a file");
+    let (code, stderr) = done(&alone);
+    assert!(code == 2 && stderr.contains("expert 'math' is private"), "{stderr}");
+
+    let mpirun = |meshes: &[(usize, &str, &[&str])]| output(mpirun(&scene, meshes, &["--out", "composed", "--quiet"]));
+    for (meshes, says) in [
+        (&[(1, "backbone", &[][..]), (2, "experts", &[])][..], "has 2 devices in as many processes"),
+        (&[(2, "all", &[])], "puts it beside the backbone"),
+    ] {
+        let (_, stderr, code) = mpirun(meshes);
+        assert!(code == 2 && stderr.contains("expert 'math' is private") && stderr.contains(says), "{stderr}");
+    }
+    let (_, stderr, code) = mpirun(&[(1, "backbone", &[]), (1, "code", &[]), (1, "math", &[])]);
+    assert_eq!(code, 0, "{stderr}");
+    let same = |file: &str, folder: &Path| {
+        let bytes = |folder: &Path| std::fs::read(folder.join(file)).expect("a file");
+        assert!(bytes(&home.join("alone")) == bytes(folder), "{file} differs");
+    };
+    let [main, owner] = [home, elsewhere].map(|folder| folder.join("composed"));
+    same("gates.safetensors", &main);
+    same("experts/code/expert.safetensors", &main);
+    same("experts/math/expert.safetensors", &owner);
+    assert!(main.join("experts/math/expert.json").exists() && !main.join("experts/math/expert.safetensors").exists());
+    assert!(!owner.join("gates.safetensors").exists() && !owner.join("experts/code").exists());
+    let (code, stderr) = done(&["generate", "--model", "composed", "--prompt", "a"]);
+    assert!(code == 2 && stderr.contains("holds no layers"), "{stderr}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod workers;
 use common::text;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 use workers::{ENDLESS, Running, Scene, losses, process, signal};
 
@@ -125,6 +126,103 @@ fn a_run_leaves_what_one_process_leaves_also_when_a_worker_was_killed() {
         assert_eq!(code, 0, "{stderr}");
     }
     same("broken");
+}
+
+/// The processes of a private expert's backbone and of its owner, in the folders and with the arguments of each.
+fn private(
+    scene: &Scene,
+    recipe: &Path,
+    main: &[&str],
+    owner: &[&str],
+    meanwhile: impl FnOnce(&mut Running),
+) -> [Running; 2] {
+    let with = |name: &str, mesh: &str, folder: &Path, more: &[&str]| {
+        let path = |end: &str| text(&scene.recipes.path(&format!("{name}.{end}"))).to_string();
+        let mut command = process(folder);
+        command.args(["worker", text(recipe), "--mesh", mesh, "--quiet"]);
+        command.args(["--certificate", &path("pem"), "--key", &path("key")]).args(more);
+        Running::new(command)
+    };
+    let certificate = |name: &str| text(&scene.recipes.path(&format!("{name}.pem"))).to_string();
+    let listen = ["--layout", "1+2", "--listen", "127.0.0.1:0", "--peer", &certificate("main")];
+    let mut worker = with("one", "experts-1", &scene.elsewhere, &[&listen[..], owner].concat());
+    let line = worker.says("waiting at ");
+    let at = format!("experts-1={}", line.rsplit(' ').next().expect("an address"));
+    let peer = format!("experts-1={}", certificate("one"));
+    let connect = ["--layout", "1+2", "--connect", &at, "--peer", &peer];
+    let main = with("main", "backbone", scene.home(), &[&connect[..], main].concat());
+    meanwhile(&mut worker);
+    [main, worker]
+}
+
+#[test]
+fn a_private_expert_stays_with_its_owner() {
+    let scene = scene();
+    scene.recipes.vary();
+    let body = "method = 'expert'\n[checkpoint]\nevery = 10\nvalidation = 2\n[expert]\nname = 'law'\ndomain = 'law'\n\
+                blocks = 2\nlayers_per_block = 1\nprivate = true";
+    let recipe = scene.recipes.write("law", body);
+    let english = text(&scene.recipes.path("english.txt")).to_string();
+    let written = std::fs::read_to_string(&recipe).expect("a file").replace("steps = 4", "steps = 200");
+    std::fs::write(&recipe, written.replace(&english, "english.txt")).expect("a file");
+    let there = |folder: &Path, file: &str| std::fs::read(folder.join(file)).expect("a file");
+    let home = |name: &str| scene.home().join(name);
+    let owners = |name: &str| scene.elsewhere.join(name);
+
+    // In one process it is refused; made public it is what the owner has to have in the end.
+    let one = |more: &[&str]| {
+        let mut command = process(scene.home());
+        command.args(["train", text(&recipe), "--out", "alone", "--set", "mesh.layout='1+2'"]).args(more);
+        let output = command.output().expect("the program");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, stderr) = one(&[]);
+    assert!(code == Some(2) && stderr.contains("expert 'law' is private"), "{stderr}");
+    assert!(!home("alone").exists());
+    let (code, stderr) = one(&["--set", "expert.private=false"]);
+    assert_eq!(code, Some(0), "{stderr}");
+
+    let both = |main: &[&str], owner: &[&str], meanwhile: &dyn Fn(&mut Running)| {
+        private(&scene, &recipe, main, owner, meanwhile)
+    };
+    for process in both(&["--out", "whole"], &["--out", "whole"], &|_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    assert!(there(&home("alone"), "expert.safetensors") == there(&owners("whole"), "expert.safetensors"));
+    let names = |folder: &Path| {
+        let file = mode_tensor::SafeTensors::open(&[folder.join("expert.safetensors")]).expect("a file");
+        file.names().map(str::to_string).collect::<Vec<_>>()
+    };
+    assert!(names(&home("whole")).iter().all(|name| name.contains("gate")), "{:?}", names(&home("whole")));
+    let (_, stderr, code) =
+        common::run(&["generate", "--model", text(&home("base")), "--expert", text(&home("whole")), "--prompt", "a"]);
+    assert!(code == 2 && stderr.contains("holds no layers"), "{stderr}");
+
+    // Killed, both go on to the same bits.
+    let saved = owners("broken").join("checkpoints");
+    let [main, owner] = both(&["--out", "broken"], &["--out", "broken"], &|owner| {
+        while !std::fs::read_dir(&saved).is_ok_and(|files| files.count() > 2) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        owner.child.kill().expect("killed");
+    });
+    main.fails(1, "is gone");
+    assert_ne!(owner.ends().0, 0);
+    for process in both(&["--out", "broken", "--resume"], &["--out", "broken", "--resume"], &|_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    for file in ["expert.safetensors", "expert.json"] {
+        assert!(there(&owners("whole"), file) == there(&owners("broken"), file), "{file}");
+        assert!(there(&home("whole"), file) == there(&home("broken"), file), "{file}");
+    }
+    let record =
+        |name: &str| serde_json::from_slice::<serde_json::Value>(&there(&home(name), "run.json")).expect("JSON");
+    assert_eq!(record("whole")["losses"], record("broken")["losses"]);
+    let [main, owner] = both(&["--out", "broken", "--resume"], &["--out", "other"], &|_| {});
+    main.fails(2, "another recipe, other weights");
+    drop(owner);
 }
 
 #[test]

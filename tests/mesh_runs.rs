@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Recipes, refused, run, text};
-use mode_kernels::fill_hash::hash;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,10 +17,7 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let recipes = Recipes::new();
-        // Varied enough that most of it stays once near-duplicates are dropped, and each split has some.
-        let word = |i: u32| format!("w{}", hash(1, i) >> 23);
-        let english = |i: u32| word(i) + if i.is_multiple_of(40) { ".\n\n" } else { " " };
-        std::fs::write(recipes.path("english.txt"), (0..60_000).map(english).collect::<String>()).expect("a file");
+        recipes.vary();
         recipes.pretrain();
         Self { recipes }
     }

@@ -3,6 +3,7 @@
 
 use assert_cmd::Command;
 use mode::model::{Expert, ExpertInfo, ExpertInit, Gate, Model, Random, Trained, open};
+use mode_kernels::fill_hash::hash;
 use mode_kernels::{Device, Dtype, KernelError};
 use mode_tensor::{SafeTensors, Tensor, write_safetensors};
 use std::path::{Path, PathBuf};
@@ -119,6 +120,13 @@ impl Recipes {
         let tokenizer = mode::data::Tokenizer::train([english.as_str()].into_iter(), 300).expect("a tokenizer");
         tokenizer.save(&folder.path().join("tokenizer.json")).expect("a file");
         Self { folder }
+    }
+
+    /// Makes the text so varied that most of it stays once near-duplicates are dropped, and each split has some.
+    pub fn vary(&self) {
+        let word = |i: u32| format!("w{}", hash(1, i) >> 23);
+        let english = |i: u32| word(i) + if i.is_multiple_of(40) { ".\n\n" } else { " " };
+        std::fs::write(self.path("english.txt"), (0..60_000).map(english).collect::<String>()).expect("a file");
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

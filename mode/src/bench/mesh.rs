@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
-use crate::model::Model;
+use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::{Device, Dtype};
 use serde::Serialize;
@@ -60,22 +60,23 @@ impl MeshBench {
     /// Opens what a recipe names.
     ///
     /// # Errors
-    /// Bad input, or a method that trains no experts.
+    /// Bad input, a method that trains no experts, or a private expert.
     pub fn new(recipe: &Recipe) -> Result<Self, Error> {
-        Self::open(recipe, true)
+        recipe.refuse_private()?;
+        Self::open(recipe, Held::ALL)
     }
 
-    /// The same, if it is wanted without the data, which the devices of the backbone's mesh alone read.
-    pub(crate) fn open(recipe: &Recipe, data: bool) -> Result<Self, Error> {
+    /// The same of what is held; data are read where the backbone is.
+    pub(crate) fn open(recipe: &Recipe, held: Held) -> Result<Self, Error> {
         if recipe.train.steps == 0 {
             return Err(Error::Setting("train.steps is 0; a step or more is needed".into()));
         }
         let mut read = recipe.clone();
-        if !data {
+        if !held.backbone {
             (read.data, read.train.steps) = (Vec::new(), 0);
         }
-        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu())?;
-        let problem = Problem::new(&model, recipe.train.batch, recipe.train.length)?.in_parts(recipe.train.accumulate);
+        let Prepared { model, mut mixture } = crate::train::prepare(&read, &Device::cpu(), held)?;
+        let problem = recipe.problem(&model)?;
         let batch = |step| {
             let windows = mixture.as_mut().map(|mixture| mixture.batch(recipe.train.batch));
             (windows.unwrap_or_default(), recipe.train.rate(step))
@@ -147,21 +148,6 @@ impl MeshBench {
         self.batches.iter().map(step).collect()
     }
 
-    /// The devices of this process, on a layout that fits.
-    fn team(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<Team, Error> {
-        self.problem.check(layout)?;
-        Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)
-    }
-
-    /// Does on the devices of this process what the first device, which is in another, orders; how many steps that were.
-    ///
-    /// # Errors
-    /// A layout that does not fit, or a device that is gone.
-    #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(crate) fn serve(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<u64, Error> {
-        self.team(layout, here, threads)?.serve()
-    }
-
     /// Bytes of a weight of the frozen backbone.
     pub fn weight_bytes(&self) -> f64 {
         if self.model.backbone.embedding.value().dtype() == Dtype::F32 { 4.0 } else { 2.0 }
@@ -170,7 +156,8 @@ impl MeshBench {
     /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
     /// all devices the first device's process alone has.
     pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
-        let mut team = self.team(layout, here, threads)?;
+        self.problem.check(layout)?;
+        let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
         // Seconds that each device of this process computes in each step.
         let mut computing = vec![Vec::new(); layout.devices()];

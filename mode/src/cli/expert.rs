@@ -1,8 +1,8 @@
-//! `mode expert list|show|verify|switch`.
+//! `mode expert list|show|verify|switch|private`.
 
 use super::inspect::show;
 use super::{DeviceArguments, print_json};
-use crate::model::{ExpertInfo, Model, open_with_experts, weight_bytes};
+use crate::model::{ExpertInfo, Model, make_private, open_with_experts, weight_bytes};
 use crate::train::gate_rule;
 use crate::{Error, inspect};
 use serde::Serialize;
@@ -27,6 +27,8 @@ enum Command {
     Verify(Verify),
     /// Put experts beside a base one after the other, and say what each switch reads and takes
     Switch(Switch),
+    /// Keep an expert's weights to yourself: mark it, and make the folder that others compose with
+    Private(Private),
 }
 
 #[derive(clap::Args)]
@@ -76,6 +78,15 @@ struct Switch {
     device: DeviceArguments,
 }
 
+#[derive(clap::Args)]
+struct Private {
+    /// The expert's folder, which stays as it is but for a mark in its expert.json
+    folder: PathBuf,
+    /// The folder to make: what the expert is and its gates, without its layers
+    #[arg(long)]
+    public: PathBuf,
+}
+
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::List(arguments) => list(arguments),
@@ -85,6 +96,12 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Verify(arguments) => verify(&arguments),
         Command::Switch(arguments) => switch(&arguments),
+        Command::Private(Private { folder, public }) => {
+            let ExpertInfo { name, .. } = make_private(&folder, &public)?;
+            say!("private  {name}: its layers stay in {}", folder.display());
+            say!("written  {}, for others to compose with", public.display());
+            Ok(())
+        }
     }
 }
 

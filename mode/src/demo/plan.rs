@@ -98,6 +98,7 @@ impl Plan {
             layers_per_block: s.layers_per_block,
             init: s.expert_init,
             share: s.share,
+            private: false,
         };
         let folder = format!("expert-{name}");
         Recipe { expert: Some(settings), ..self.recipe(Method::Expert, &folder, rate, s.steps, &[(domain, 1.0)]) }

@@ -138,13 +138,13 @@ impl<'a> Device<'a> {
                 let experts = if walked { branches - 1.0 } else { 0.0 };
                 Cost::moved(1.0, 2.0 + branches + experts + 2.0 * inner, own * d)
             }
-            Work::FinalNorm => Cost::fused(1.0, 2.0, own * d),
+            Work::FinalNorm { .. } => Cost::fused(1.0, 2.0, own * d),
             Work::FinalNormBackward => self.norm_backward(true, false, own * d),
             Work::Logits { rows, .. } => self.head(rows as f64, 1.0),
             Work::LossGradient { rows, .. } => self.head(rows as f64, 2.0),
             Work::Slice { rows, .. } => Cost::fused(0.0, 2.0, rows as f64 * d),
             Work::Sum => Cost::fused(2.0, 6.0, own * d),
-            Work::Gradients(_) => Cost::default(),
+            Work::Gradients(_) | Work::Score { .. } | Work::Found => Cost::default(),
             // A launch for each set at the least.
             Work::Measure => Cost::moved(3.0, 1.0, self.trained),
             Work::Update => Cost::moved(3.0, 7.0, self.trained),

@@ -16,6 +16,8 @@ pub(crate) struct Hello {
     pub(crate) recipe: String,
     /// The layout, in words.
     pub(crate) layout: String,
+    /// The names of experts whose weights stay with their owners.
+    pub(crate) private: String,
 }
 
 impl Hello {
@@ -23,7 +25,12 @@ impl Hello {
     ///
     /// # Errors
     /// None that a recipe which was read could lead to.
-    pub(crate) fn new(recipe: &impl Serialize, weights: &[String], layout: &Layout) -> Result<Self, Error> {
+    pub(crate) fn new(
+        recipe: &impl Serialize,
+        weights: &[String],
+        layout: &Layout,
+        private: &[&str],
+    ) -> Result<Self, Error> {
         let broken = |source| Error::Json { path: "recipe".into(), source };
         let mut value = serde_json::to_value(recipe).map_err(broken)?;
         if let Some(table) = value.as_object_mut() {
@@ -33,6 +40,7 @@ impl Hello {
             version: env!("CARGO_PKG_VERSION").into(),
             recipe: files::sha256_of((value.to_string() + &weights.concat()).as_bytes()),
             layout: layout.summary(),
+            private: if private.is_empty() { "none".into() } else { private.join(", ") },
         })
     }
 
@@ -41,6 +49,7 @@ impl Hello {
         let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
         let all = [
             ("version of the program", self.version.clone(), other.version.clone()),
+            ("set of private experts", self.private.clone(), other.private.clone()),
             ("recipe, other weights or another --measure", short(&self.recipe), short(&other.recipe)),
             ("layout", self.layout.clone(), other.layout.clone()),
         ];
@@ -57,17 +66,19 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let hello = |[version, recipe, layout]: [&str; 3]| Hello {
+        let hello = |[version, recipe, layout, private]: [&str; 4]| Hello {
             version: version.into(),
             recipe: recipe.into(),
             layout: layout.into(),
+            private: private.into(),
         };
-        let one = hello(["1", "abc", "all 1x1"]);
+        let one = hello(["1", "abc", "all 1x1", "none"]);
         assert_eq!(one.difference(&one), None);
         for (other, what) in [
-            (["2", "abc", "all 1x1"], "another version of the program (2; here 1)"),
-            (["1", "def", "all 1x1"], "another recipe, other weights or another --measure (def; here abc)"),
-            (["1", "abc", "all 1x2"], "another layout (all 1x2; here all 1x1)"),
+            (["2", "abc", "all 1x1", "none"], "another version of the program (2; here 1)"),
+            (["1", "def", "all 1x1", "none"], "another recipe, other weights or another --measure (def; here abc)"),
+            (["1", "abc", "all 1x2", "none"], "another layout (all 1x2; here all 1x1)"),
+            (["1", "def", "all 1x1", "math"], "another set of private experts (math; here none)"),
         ] {
             let told = one.difference(&hello(other)).expect("a difference");
             assert!(told.contains(what), "{told}");

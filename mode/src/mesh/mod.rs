@@ -15,6 +15,7 @@ mod footprint;
 mod handshake;
 mod hardware;
 mod layout;
+mod leading;
 mod local;
 #[allow(clippy::module_inception)]
 mod mesh;
@@ -23,16 +24,21 @@ pub(crate) mod mpi;
 #[cfg(feature = "net")]
 pub(crate) mod net;
 mod orders;
+mod parts;
 mod placement;
 mod plan;
 mod planner;
 mod ports;
 mod priced;
+#[cfg(test)]
+mod privacy;
 mod problem;
 mod rank;
 pub mod scale;
 mod schedule;
 mod search;
+#[cfg(any(test, feature = "mpi", feature = "net"))]
+mod serving;
 mod shard;
 mod simulate;
 mod tapes;
@@ -41,6 +47,7 @@ mod timeline;
 mod traced;
 mod training;
 mod transport;
+mod vocabulary;
 
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
@@ -56,6 +63,8 @@ pub use priced::{Assumed, Priced};
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use serving::{Asked, Serving};
 pub use simulate::seconds;
 pub(crate) use team::Here;
 #[cfg(any(feature = "mpi", feature = "net"))]

@@ -15,10 +15,16 @@ use std::sync::Arc;
 pub(super) enum Order {
     /// A step, on these windows where the device reads any.
     Step(Batch),
-    /// To send what it trains to the first device.
-    Give,
-    /// To go on after so many steps from what the first device sends next.
+    /// The loss of these windows, and nothing trained.
+    Score(Batch),
+    /// To send what its process trains to the first device, but for private experts; these are saved there as those of this step, if
+    /// there is one, before.
+    Give(Option<u64>),
+    /// To go on after so many steps from what the first device sends next, private experts from what was saved.
     Take(u64),
+    /// To see that what is frozen is as it was, and to write private experts where their owner wants them, beside the gates that the
+    /// first device sends next.
+    Finish,
     /// Nothing more.
     End,
 }
@@ -44,18 +50,22 @@ impl Order {
     fn message(&self) -> Message {
         let mut numbers = Vec::new();
         match self {
-            Self::Step(batch) => {
-                numbers.push(0.0);
+            Self::Step(batch) | Self::Score(batch) => {
+                numbers.push(if matches!(self, Self::Step(_)) { 0.0 } else { 1.0 });
                 numbers.extend(words(batch.rate.to_bits()));
-                numbers.push(batch.windows.len() as f32);
+                numbers.extend([batch.counted as f32, batch.windows.len() as f32]);
                 numbers.extend(batch.windows.iter().flatten().map(|&id| id as f32));
             }
-            Self::Give => numbers.push(1.0),
-            Self::Take(steps) => {
+            Self::Give(step) => {
                 numbers.push(2.0);
+                numbers.extend(step.iter().flat_map(|&step| words(step)));
+            }
+            Self::Take(steps) => {
+                numbers.push(3.0);
                 numbers.extend(words(*steps));
             }
-            Self::End => numbers.push(3.0),
+            Self::Finish => numbers.push(4.0),
+            Self::End => numbers.push(5.0),
         }
         Arc::new(numbers)
     }
@@ -64,20 +74,23 @@ impl Order {
     fn read(message: &[f32]) -> Option<Self> {
         let (kind, rest) = message.split_first()?;
         match *kind as u32 {
-            0 if rest.len() >= 5 => {
+            kind @ (0 | 1) if rest.len() >= 6 => {
                 let rate = f64::from_bits(number(&rest[..4]));
-                let (count, ids) = (rest[4] as usize, &rest[5..]);
+                let (counted, count, ids) = (rest[4] as usize, rest[5] as usize, &rest[6..]);
                 let fits = if count == 0 { ids.is_empty() } else { !ids.is_empty() && ids.len().is_multiple_of(count) };
                 if !fits {
                     return None;
                 }
                 let window = |window: &[f32]| window.iter().map(|&id| id as u32).collect();
                 let windows = ids.chunks((ids.len() / count.max(1)).max(1)).map(window).collect();
-                Some(Self::Step(Batch { windows: Arc::new(windows), rate }))
+                let batch = Batch { windows: Arc::new(windows), rate, counted };
+                Some(if kind == 0 { Self::Step(batch) } else { Self::Score(batch) })
             }
-            1 => Some(Self::Give),
-            2 if rest.len() == 4 => Some(Self::Take(number(rest))),
-            3 => Some(Self::End),
+            2 if rest.is_empty() => Some(Self::Give(None)),
+            2 if rest.len() == 4 => Some(Self::Give(Some(number(rest)))),
+            3 if rest.len() == 4 => Some(Self::Take(number(rest))),
+            4 => Some(Self::Finish),
+            5 => Some(Self::End),
             _ => None,
         }
     }
@@ -116,7 +129,7 @@ impl Rank {
 
     /// The states that another device sends.
     pub(super) fn states_of(&mut self, other: usize) -> Result<Vec<State>, Error> {
-        let broken = || Error::Peer { device: format!("device {other}"), what: "has sent states that are none".into() };
+        let broken = || sends_none(other, "states that are none");
         let entries = table(&self.transport.receive(other)?).ok_or_else(broken)?;
         entries.into_iter().map(|entry| state(entry, &self.transport.receive(other)?).ok_or_else(broken)).collect()
     }
@@ -126,39 +139,23 @@ impl Rank {
         packed(states)?.into_iter().try_for_each(|message| self.transport.send(other, message))
     }
 
-    /// Does what the first device orders, to the end.
-    #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(super) fn serve(&mut self, schedule: &super::schedule::Schedule) -> Result<u64, Error> {
-        let mut steps = 0;
+    /// Waits for what the first device orders next.
+    #[cfg(any(test, feature = "mpi", feature = "net"))]
+    pub(super) fn next_order(&mut self) -> Result<Order, Error> {
         loop {
             let message = match self.transport.receive(0) {
                 // It may have more to do between two steps than a device is given to answer.
                 Err(Error::Silent { .. }) => continue,
                 message => message?,
             };
-            match Order::read(&message) {
-                Some(Order::Step(batch)) => {
-                    self.step(schedule, &batch)?;
-                    steps += 1;
-                }
-                Some(Order::Give) => {
-                    let states = self.give()?;
-                    self.send_states(0, &states)?;
-                }
-                Some(Order::Take(steps)) => {
-                    let states = self.states_of(0)?;
-                    self.take_over(&states, steps)?;
-                }
-                Some(Order::End) => return Ok(steps),
-                None => {
-                    return Err(Error::Peer {
-                        device: "device 0".into(),
-                        what: "has sent an order that is none".into(),
-                    });
-                }
-            }
+            return Order::read(&message).ok_or_else(|| sends_none(0, "an order that is none"));
         }
     }
+}
+
+/// A device has sent what can't be.
+fn sends_none(device: usize, what: &str) -> Error {
+    Error::Peer { device: format!("device {device}"), what: format!("has sent {what}") }
 }
 
 #[cfg(test)]
@@ -167,17 +164,24 @@ mod tests {
 
     #[test]
     fn orders_arrive_as_they_were_sent() {
-        let batch = Batch { windows: Arc::new(vec![vec![1, 262_143], vec![7, 0]]), rate: 1.234_567_890_123e-3 };
-        match Order::read(&Order::Step(batch.clone()).message()) {
-            Some(Order::Step(found)) => assert_eq!((found.windows, found.rate), (batch.windows, batch.rate)),
-            other => panic!("{other:?}"),
+        let windows = Arc::new(vec![vec![1, 262_143], vec![7, 0]]);
+        let batch = Batch { windows, rate: 1.234_567_890_123e-3, counted: 1 };
+        for order in [Order::Step(batch.clone()), Order::Score(batch.clone())] {
+            match (&order, Order::read(&order.message())) {
+                (Order::Step(_), Some(Order::Step(found))) | (Order::Score(_), Some(Order::Score(found))) => {
+                    assert_eq!((&found.windows, found.rate, found.counted), (&batch.windows, batch.rate, 1));
+                }
+                other => panic!("{other:?}"),
+            }
         }
         assert!(
             matches!(Order::read(&Order::Take(u64::MAX - 5).message()), Some(Order::Take(steps)) if steps == u64::MAX - 5)
         );
-        assert!(matches!(Order::read(&Order::Give.message()), Some(Order::Give)));
+        assert!(matches!(Order::read(&Order::Give(None).message()), Some(Order::Give(None))));
+        assert!(matches!(Order::read(&Order::Give(Some(70_000)).message()), Some(Order::Give(Some(70_000)))));
+        assert!(matches!(Order::read(&Order::Finish.message()), Some(Order::Finish)));
         assert!(matches!(Order::read(&Order::End.message()), Some(Order::End)));
-        for garbage in [&[][..], &[9.0], &[0.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0], &[2.0]] {
+        for garbage in [&[][..], &[9.0], &[0.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 1.0], &[3.0]] {
             assert!(Order::read(garbage).is_none(), "{garbage:?}");
         }
     }

@@ -25,9 +25,23 @@ use std::collections::BTreeMap;
 /// The backbone's mesh.
 const HOME: usize = 0;
 
+/// The schedule of a step that trains nothing: the forward pass and the loss.
+pub(super) fn plan_score(problem: &Problem, layout: &Layout) -> Schedule {
+    let planner = Planner::new(layout, problem.tokens(), problem.config.width);
+    let mut step = Step { problem, planner, trains: false };
+    for part in 0..problem.parts {
+        step.planner.part = part;
+        let (y, _) = step.forward();
+        step.score(&y);
+    }
+    step.found();
+    step.planner.finish()
+}
+
 /// The schedule of one training step.
 pub fn plan(problem: &Problem, layout: &Layout) -> Schedule {
-    let mut step = Step { problem, planner: Planner::new(layout, problem.tokens(), problem.config.width) };
+    let planner = Planner::new(layout, problem.tokens(), problem.config.width);
+    let mut step = Step { problem, planner, trains: true };
     for part in 0..problem.parts {
         step.planner.part = part;
         let (y, inputs) = step.forward();
@@ -43,6 +57,7 @@ type Inputs = BTreeMap<Place, Spread>;
 struct Step<'a> {
     problem: &'a Problem,
     planner: Planner<'a>,
+    trains: bool,
 }
 
 impl Step<'_> {
@@ -64,9 +79,24 @@ impl Step<'_> {
         (0..layers).flat_map(halves).collect()
     }
 
+    /// Whether a branch's parameters are trained.
+    fn is_trained(&self, branch: Branch) -> bool {
+        self.trains && self.problem.is_trained(branch)
+    }
+
     /// How streams lie where branches meet.
     fn along(&self) -> Placement {
         if self.problem.merges_whole { Placement::Replicate } else { Placement::TOKENS }
+    }
+
+    /// Whether a gradient has to go back through a branch.
+    fn is_walked(&self, block: usize, branch: Branch) -> bool {
+        self.trains && self.problem.is_walked(block, branch)
+    }
+
+    /// Whether the gradient of a block's input is wanted.
+    fn wants_x(&self, block: usize) -> bool {
+        self.trains && self.problem.wants_x(block)
     }
 
     /// The last block's result, and what the backward pass computes from again.
@@ -96,23 +126,23 @@ impl Step<'_> {
         }
         // Receipts last: the backbone's own branch does not wait for an expert's.
         let merged: Vec<Spread> = merged.into_iter().map(|f| self.planner.reshard(&f, HOME, along)).collect();
-        let wants_x = self.problem.wants_x(block);
-        let wants = [wants_x, self.problem.is_walked(block, Branch::Expert(0))];
-        let work = Work::Merge { block, wants_x, wants };
+        let wants_x = self.wants_x(block);
+        let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
+        let work = Work::Merge { block, wants_x, wants, keeps: self.trains };
         self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), along)
     }
 
     /// One branch's result, on its own mesh.
     fn branch(&mut self, block: usize, branch: Branch, x: &Spread, inputs: &mut Inputs) -> Spread {
         let places = self.places(block, branch);
-        let kept = self.problem.is_walked(block, branch) && self.problem.recompute != Recompute::Nothing;
+        let kept = self.is_walked(block, branch) && self.problem.recompute != Recompute::Nothing;
         let mut x = x.clone();
         for (i, &place) in places.iter().enumerate() {
             let placement = if i + 1 == places.len() { self.along() } else { Placement::Replicate };
             if kept {
                 inputs.insert(place, x.clone());
             }
-            x = self.half(place, &x, placement, !kept);
+            x = self.half(place, &x, placement, self.trains && !kept);
         }
         x
     }
@@ -121,8 +151,7 @@ impl Step<'_> {
     fn half(&mut self, place: Place, x: &Spread, placement: Placement, keeps: bool) -> Spread {
         let mesh = self.home(place.branch);
         let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x =
-            self.problem.is_walked(place.block, place.branch) && (!first || self.problem.wants_x(place.block));
+        let wants_x = self.is_walked(place.block, place.branch) && (!first || self.wants_x(place.block));
         let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
         if !self.problem.config.out_norms {
             return self.planner.reshard(&f, mesh, placement);
@@ -141,21 +170,41 @@ impl Step<'_> {
         }
     }
 
-    /// The gradient of the last block's result: logits of all words by chunks of tokens, each word on one device.
+    /// The last block's result as the head reads it, and chunks of its tokens whose logits are made at once.
+    fn head(&mut self, y: &Spread) -> (Spread, Vec<[usize; 2]>) {
+        let along = self.along();
+        let h = self.planner.compute_one(HOME, Work::FinalNorm { keeps: self.trains }, &[y], along);
+        let h = self.planner.reshard(&h, HOME, Placement::Replicate);
+        let tokens = self.planner.tokens_on(HOME);
+        let words = self.problem.config.vocabulary.div_ceil(self.planner.mesh(HOME).tensor);
+        let chunk = loss_rows(tokens, words);
+        (h, (0..tokens).step_by(chunk).map(|first| [first, chunk.min(tokens - first)]).collect())
+    }
+
+    /// What all devices know of a chunk's logits: each has those of its words.
+    fn stats(&mut self, h: &Spread, [first, rows]: [usize; 2]) -> Spread {
+        let stats = self.planner.compute_one(HOME, Work::Logits { first, rows }, &[h], Placement::Partial);
+        let elements = rows * 4 * self.planner.mesh(HOME).tensor;
+        let gather = Collective::AllGather;
+        self.planner.collective(gather, Axis::Tensor, &stats, |_| elements, Placement::Replicate)
+    }
+
+    /// The loss of the last block's result.
+    fn score(&mut self, y: &Spread) {
+        let (h, chunks) = self.head(y);
+        for chunk @ [first, rows] in chunks {
+            let stats = self.stats(&h, chunk);
+            self.planner.compute(HOME, Work::Score { first, rows }, &[&stats], &[]);
+        }
+    }
+
+    /// The gradient of the last block's result.
     fn loss(&mut self, y: &Spread) -> Spread {
         let along = self.along();
-        let h = self.planner.compute_one(HOME, Work::FinalNorm, &[y], along);
-        let h = self.planner.reshard(&h, HOME, Placement::Replicate);
+        let (h, chunks) = self.head(y);
         let dh = self.planner.room(HOME, Placement::Partial);
-        let parts = self.planner.mesh(HOME).tensor;
-        let tokens = self.planner.tokens_on(HOME);
-        let chunk = loss_rows(tokens, self.problem.config.vocabulary.div_ceil(parts));
-        for first in (0..tokens).step_by(chunk) {
-            let rows = chunk.min(tokens - first);
-            let stats = self.planner.compute_one(HOME, Work::Logits { first, rows }, &[&h], Placement::Partial);
-            let gather = Collective::AllGather;
-            let elements = move |_| rows * 4 * parts;
-            let stats = self.planner.collective(gather, Axis::Tensor, &stats, elements, Placement::Replicate);
+        for chunk @ [first, rows] in chunks {
+            let stats = self.stats(&h, chunk);
             self.planner.compute_onto(Work::LossGradient { first, rows }, &[&h, &stats], &dh);
         }
         let dh = self.planner.reshard(&dh, HOME, along);
@@ -165,9 +214,8 @@ impl Step<'_> {
     /// The gradient of a block's input from that of its result; none for the first block's.
     fn block_backward(&mut self, block: usize, dy: &Spread, inputs: &Inputs) -> Option<Spread> {
         let along = self.along();
-        let walked: Vec<Branch> =
-            self.branches().into_iter().filter(|&branch| self.problem.is_walked(block, branch)).collect();
-        let wanted = vec![along; walked.len() + usize::from(self.problem.wants_x(block))];
+        let walked: Vec<Branch> = self.branches().into_iter().filter(|&branch| self.is_walked(block, branch)).collect();
+        let wanted = vec![along; walked.len() + usize::from(self.wants_x(block))];
         let mut made = self.planner.compute(HOME, Work::MergeBackward(block), &[dy], &wanted);
         let mut terms = made.split_off(walked.len());
         // Experts elsewhere get theirs first, then every mesh goes on by itself.
@@ -198,14 +246,14 @@ impl Step<'_> {
     /// The gradient of what a branch read, on its mesh; none in the first block.
     fn branch_backward(&mut self, block: usize, branch: Branch, df: Spread, inputs: &Inputs) -> Option<Spread> {
         let mesh = self.home(branch);
-        let trained = self.problem.is_trained(branch);
+        let trained = self.is_trained(branch);
         let mut g = df;
         let places = self.places(block, branch);
         if self.problem.recompute == Recompute::Branches {
             self.branch_again(&places, inputs);
         }
         for (i, place) in places.into_iter().enumerate().rev() {
-            let wants_x = i > 0 || self.problem.wants_x(block);
+            let wants_x = i > 0 || self.wants_x(block);
             if !wants_x && !trained {
                 return None;
             }
@@ -240,12 +288,24 @@ impl Step<'_> {
     fn half_alone(&mut self, place: Place, x: &Spread) {
         let mesh = self.home(place.branch);
         let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x = !first || self.problem.wants_x(place.block);
+        let wants_x = !first || self.wants_x(place.block);
         let work = Work::Forward { place, wants_x, keeps: true };
         let f = self.planner.compute_one(mesh, work, &[x], Placement::Partial);
         if self.problem.config.out_norms {
             let f = self.planner.reshard(&f, mesh, Placement::Replicate);
             self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
+        }
+    }
+
+    /// What every device scored, on all of them.
+    fn found(&mut self) {
+        let meshes = 0..self.planner.layout.meshes.len();
+        let planner = &mut self.planner;
+        let measure = |mesh| planner.compute_one(mesh, Work::Measure, &[], Placement::Replicate);
+        let measured: Vec<Spread> = meshes.clone().map(measure).collect();
+        let measured = self.planner.gather_from_all(&measured, 4);
+        for (mesh, measured) in meshes.zip(&measured) {
+            self.planner.compute(mesh, Work::Found, &[measured], &[]);
         }
     }
 

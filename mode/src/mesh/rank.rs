@@ -6,12 +6,8 @@ use super::shard::Shard;
 use super::tapes::{HalfTapes, JoinTape, MergeTape, NormTape, Sum, Windows};
 use super::transport::Transport;
 use crate::Error;
-use crate::data::shifted;
 use mode_autograd::{AdamW, AdamWSettings, Param};
-use mode_tensor::{
-    Device, Ids, Product, Target, Tensor, add, copy_block, cross_entropy_part, cross_entropy_part_gradient, embedding,
-    embedding_backward, fill, join_parts, matmul_into,
-};
+use mode_tensor::{Device, Ids, Tensor, add, copy_block, fill};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,17 +19,28 @@ pub(super) struct Batch {
     pub(super) windows: Arc<Vec<Vec<u32>>>,
     /// The learning rate.
     pub(super) rate: f64,
+    /// How many of the windows count where they are only scored: the rest fills them up.
+    pub(super) counted: usize,
 }
 
 /// What a device found in a step.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    /// The mean loss of all tokens, before the step; the same on all devices.
-    pub(super) loss: f32,
-    /// The gradient's norm over all devices, before clipping.
-    pub(super) gradient_norm: f32,
+    /// Of all devices, and the same on all of them.
+    pub(super) sums: Sums,
     /// When each of its entries began and ended.
     pub(super) spans: Vec<[Instant; 2]>,
+}
+
+/// What devices measure of a step, as it is summed over them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums {
+    /// The square of the gradient's norm, before clipping.
+    pub(super) squares: f32,
+    /// Negative log-likelihood of all tokens, in nats, before the step.
+    pub(super) nll: f32,
+    /// How many they are.
+    pub(super) tokens: f32,
 }
 
 /// A device's part of a trained parameter, and of AdamW's moments.
@@ -50,34 +57,34 @@ pub(super) struct State {
 /// A device with its part of the model.
 pub(super) struct Rank {
     number: usize,
-    device: Device,
-    shard: Shard,
+    pub(super) device: Device,
+    pub(super) shard: Shard,
     pub(super) transport: Box<dyn Transport>,
     optimizers: BTreeMap<Set, AdamW>,
     /// Tokens a window.
-    length: usize,
-    parts: usize,
+    pub(super) length: usize,
+    pub(super) parts: usize,
     /// Where it stands along the data axis, how many there are, and the words before its own.
-    data: [usize; 2],
-    offset: usize,
-    step: Step,
-    /// Of the weights that it must not change.
-    frozen_sha256: String,
+    pub(super) data: [usize; 2],
+    pub(super) offset: usize,
+    pub(super) step: Step,
+    /// Of the weights that it must not change, once they are noted.
+    frozen_sha256: Option<String>,
 }
 
 /// What one step leaves for its own later entries.
 #[derive(Default)]
-struct Step {
+pub(super) struct Step {
     slots: BTreeMap<Slot, Vec<Tensor>>,
     halves: BTreeMap<Place, HalfTapes>,
     joins: BTreeMap<Place, JoinTape>,
     merges: BTreeMap<usize, MergeTape>,
     norm: Option<NormTape>,
     /// The logits of the chunk at hand.
-    logits: Option<(Tensor, Ids)>,
+    pub(super) logits: Option<(Tensor, Ids)>,
     gradients: Sum,
     /// Sum of all tokens' nll, and how many they are.
-    loss: [f64; 2],
+    pub(super) loss: [f64; 2],
 }
 
 /// What a rank has to know of its place.
@@ -106,21 +113,35 @@ impl Rank {
             }
         }
         let Seat { number, length, parts, data, offset } = seat;
-        let (step, frozen_sha256) = (Step::default(), shard.frozen_sha256()?);
+        let (step, frozen_sha256) = (Step::default(), None);
         Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256 })
     }
 
-    /// What it trains, as it stands.
-    pub(super) fn give(&self) -> Result<Vec<State>, Error> {
-        if self.shard.frozen_sha256()? != self.frozen_sha256 {
-            return Err(Error::FrozenChanged(format!("device {}", self.number)));
+    /// Notes the weights that it must not change.
+    pub(super) fn note_frozen(&mut self) -> Result<(), Error> {
+        self.frozen_sha256 = Some(self.shard.frozen_sha256()?);
+        Ok(())
+    }
+
+    /// An error if one of them has changed.
+    pub(super) fn check_frozen(&self) -> Result<(), Error> {
+        match &self.frozen_sha256 {
+            Some(noted) if *noted != self.shard.frozen_sha256()? => {
+                Err(Error::FrozenChanged(format!("device {}", self.number)))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// What it trains of those parameters that are `wanted`, as it stands.
+    pub(super) fn give(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<State>, Error> {
         let state = |(param, m, v): (&Param, &Tensor, &Tensor)| {
             let (name, value) = (param.name().to_string(), param.value());
             let shape = value.shape().to_vec();
             Ok(State { name, shape, value: value.to_vec()?, m: m.to_vec()?, v: v.to_vec()? })
         };
-        self.optimizers.values().flat_map(AdamW::states).map(state).collect()
+        let states = self.optimizers.values().flat_map(AdamW::states);
+        states.filter(|(param, ..)| wanted(param.name())).map(state).collect()
     }
 
     /// Goes on from what was given after `steps` steps.
@@ -135,7 +156,7 @@ impl Rank {
         Ok(())
     }
 
-    /// One step.
+    /// One step, or what another schedule makes of a batch.
     pub(super) fn step(&mut self, schedule: &Schedule, batch: &Batch) -> Result<Found, Error> {
         self.step = Step::default();
         let mut spans = Vec::new();
@@ -148,8 +169,7 @@ impl Rank {
                 self.step.slots.remove(slot);
             }
         }
-        let [loss, gradient_norm] = found.unwrap_or([f32::NAN; 2]);
-        Ok(Found { loss, gradient_norm, spans })
+        Ok(Found { sums: take(found, "what was measured")?, spans })
     }
 
     /// Brings numbers of each of `devices` devices to the first, and nothing to the others.
@@ -165,9 +185,14 @@ impl Rank {
         Ok(all)
     }
 
-    fn entry(&mut self, entry: &Entry, batch: &Batch, found: &mut Option<[f32; 2]>) -> Result<(), Error> {
+    fn entry(&mut self, entry: &Entry, batch: &Batch, found: &mut Option<Sums>) -> Result<(), Error> {
         match &entry.action {
-            Action::Compute(Work::Update) => *found = Some(self.update(entry, batch.rate)?),
+            Action::Compute(Work::Found) => *found = Some(self.found(entry)?),
+            Action::Compute(Work::Update) => {
+                let sums = self.found(entry)?;
+                self.update(entry, sums.squares, batch.rate)?;
+                *found = Some(sums);
+            }
             Action::Compute(work) => {
                 let made = self.compute(*work, entry, batch)?;
                 for (&slot, tensor) in entry.writes.iter().zip(made) {
@@ -203,7 +228,7 @@ impl Rank {
     }
 
     /// A slot that several entries write to.
-    fn room(&mut self, slot: Slot, shape: [usize; 2]) -> Result<Tensor, Error> {
+    pub(super) fn room(&mut self, slot: Slot, shape: [usize; 2]) -> Result<Tensor, Error> {
         if let Some(tensor) = self.step.slots.get(&slot).and_then(|tensors| tensors.first()) {
             return Ok(tensor.clone());
         }
@@ -213,7 +238,7 @@ impl Rank {
     }
 
     /// What an entry reads.
-    fn read(&self, entry: &Entry, number: usize) -> Result<Tensor, Error> {
+    pub(super) fn read(&self, entry: &Entry, number: usize) -> Result<Tensor, Error> {
         let slot = entry.reads.get(number).and_then(|slot| self.step.slots.get(slot)?.first());
         slot.cloned().ok_or_else(|| Error::Setting(format!("the schedule reads what nobody wrote: {entry:?}")))
     }
@@ -276,14 +301,16 @@ impl Rank {
                 let tapes = take(self.step.halves.remove(&place), entry)?;
                 some(tapes.norm_backward(dn, &g, &mut self.step.gradients)?)
             }
-            Work::Merge { block, wants_x, wants: [backbone, experts] } => {
+            Work::Merge { block, wants_x, wants: [backbone, experts], keeps } => {
                 let all = (0..entry.reads.len()).map(|i| self.read(entry, i)).collect::<Result<Vec<_>, _>>()?;
                 let branches: Vec<&Tensor> = all[1..].iter().collect();
                 let mut wants = vec![experts; branches.len() + 1];
                 (wants[0], wants[1]) = (wants_x, backbone);
                 let gate = &self.shard.gates[block];
                 let (tape, y) = MergeTape::forward(gate.params(), &all[0], &branches, &wants)?;
-                self.step.merges.insert(block, tape);
+                if keeps {
+                    self.step.merges.insert(block, tape);
+                }
                 one(y)
             }
             Work::MergeBackward(block) => {
@@ -291,10 +318,10 @@ impl Rank {
                 let tape = take(self.step.merges.remove(&block), entry)?;
                 Ok(tape.backward(g, &mut self.step.gradients)?.into_iter().map(|tensor| vec![tensor]).collect())
             }
-            Work::FinalNorm => {
+            Work::FinalNorm { keeps } => {
                 let y = self.read(entry, 0)?;
                 let (tape, h) = NormTape::forward(&take(self.shard.backbone.as_ref(), entry)?.norm, &y)?;
-                self.step.norm = Some(tape);
+                self.step.norm = keeps.then_some(tape);
                 one(h)
             }
             Work::FinalNormBackward => {
@@ -303,6 +330,7 @@ impl Rank {
             }
             Work::Logits { first, rows } => one(self.logits(entry, batch, first, rows)?),
             Work::LossGradient { first, rows } => self.loss_gradient(entry, first, rows).map(|()| Vec::new()),
+            Work::Score { first, rows } => self.score(entry, batch, first, rows).map(|()| Vec::new()),
             Work::Slice { first, rows } => {
                 let x = self.read(entry, 0)?;
                 let part = Tensor::empty(&self.device, &[rows, x.width()])?;
@@ -322,88 +350,16 @@ impl Rank {
                 Ok(vec![gathered.unwrap_or_default()])
             }
             Work::Measure => one(self.measure(entry)?),
-            // Of which `entry` has told apart what it finds.
-            Work::Update => Ok(Vec::new()),
+            // `entry` has told these apart.
+            Work::Found | Work::Update => Ok(Vec::new()),
         }
-    }
-
-    /// The windows of this device in a part of the batch: inputs and targets.
-    fn ids(&self, part: usize, batch: &Batch) -> (Vec<u32>, Vec<u32>) {
-        let windows = &batch.windows;
-        let [position, count] = self.data;
-        let of_part = super::mesh::share(windows.len(), self.parts, part);
-        let own = super::mesh::share(of_part.len(), count, position);
-        shifted(&windows[of_part.start + own.start..of_part.start + own.end])
-    }
-
-    /// Rows of the embedding whose words are on this device, zeros for the others; the first device adds learned positions.
-    fn embed(&self, part: usize, batch: &Batch) -> Result<Tensor, Error> {
-        let (ids, _) = self.ids(part, batch);
-        let Some(backbone) = &self.shard.backbone else { return take(None, "embedding") };
-        let (config, table) = (&self.shard.config, backbone.embedding.value());
-        let x = Tensor::full(&self.device, &[ids.len(), config.width], 0.0)?;
-        let here = |id: u32| (id as usize).checked_sub(self.offset).filter(|&row| row < table.rows());
-        let (tokens, rows): (Vec<u32>, Vec<u32>) =
-            (0u32..).zip(&ids).filter_map(|(token, &id)| Some((token, here(id)? as u32))).unzip();
-        if !tokens.is_empty() {
-            let found = embedding(&Ids::new(&self.device, &rows)?, &table)?;
-            let found = mode_tensor::scale(&found, config.embedding_factor as f32)?;
-            embedding_backward(&Ids::new(&self.device, &tokens)?, None, &found, &x)?;
-        }
-        if let Some(table) = backbone.positions.as_ref().filter(|_| self.shard.position == 0) {
-            let positions: Vec<u32> = (0..ids.len()).map(|i| (i % self.length) as u32).collect();
-            return Ok(add(&x, &embedding(&Ids::new(&self.device, &positions)?, &table.value())?, None)?);
-        }
-        Ok(x)
-    }
-
-    /// This device's words of some tokens' logits, and what is to be known of them elsewhere.
-    fn logits(&mut self, entry: &Entry, batch: &Batch, first: usize, rows: usize) -> Result<Tensor, Error> {
-        let h = self.read(entry, 0)?.rows_from(first, rows)?;
-        let (_, targets) = self.ids(entry.part, batch);
-        let targets = Ids::new(&self.device, &targets[first..first + rows])?;
-        let head = self.head()?;
-        let logits = matmul_into(Product::new(&h, &head).transpose_b(), Target::New)?;
-        let stats = Tensor::empty(&self.device, &[rows, 4])?;
-        cross_entropy_part(&logits, &targets, 0, self.offset, self.cap(), &stats)?;
-        self.step.logits = Some((logits, targets));
-        Ok(stats)
-    }
-
-    /// From what all devices know of some tokens' logits to rows of dh: this device's term.
-    fn loss_gradient(&mut self, entry: &Entry, first: usize, rows: usize) -> Result<(), Error> {
-        let (h, stats) = (self.read(entry, 0)?, self.read(entry, 1)?.to_vec()?);
-        let (logits, targets) = take(self.step.logits.take(), entry)?;
-        let parts: Vec<Vec<f32>> = stats.chunks(4 * rows).map(<[f32]>::to_vec).collect();
-        let joined = join_parts(&parts);
-        self.step.loss[0] += joined.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
-        self.step.loss[1] += rows as f64;
-        // The mean is over all tokens of all parts and devices.
-        let share = rows as f32 / (h.rows() * self.data[1] * self.parts) as f32;
-        let lse = Tensor::from_slice(&self.device, &joined.lse, &[rows])?;
-        let dloss = Tensor::from_slice(&self.device, &[share], &[1])?;
-        cross_entropy_part_gradient(&logits, &targets, 0, self.offset, self.cap(), &lse, &dloss)?;
-        let dh = self.room(entry.writes[0], [h.rows(), h.width()])?;
-        let head = self.head()?;
-        matmul_into(Product::new(&logits, &head), Target::Overwrite(&dh.rows_from(first, rows)?))?;
-        Ok(())
-    }
-
-    /// This device's words of the head.
-    fn head(&self) -> Result<Tensor, Error> {
-        let backbone = take(self.shard.backbone.as_ref(), "head")?;
-        Ok(backbone.head.as_ref().unwrap_or(&backbone.embedding).value())
-    }
-
-    fn cap(&self) -> Option<f32> {
-        self.shard.config.logit_cap.map(|cap| cap as f32)
     }
 
     /// The square of the norm of what this device answers for, and its tokens' loss: squares, sum of nll, tokens, 0.
     fn measure(&mut self, entry: &Entry) -> Result<Tensor, Error> {
         let mut squares = 0.0;
-        for (i, set) in Set::ALL.into_iter().enumerate() {
-            let gathered = self.step.slots.get(&entry.reads[i]).cloned().unwrap_or_default();
+        for (set, slot) in Set::ALL.into_iter().zip(&entry.reads) {
+            let gathered = self.step.slots.get(slot).cloned().unwrap_or_default();
             let Some(optimizer) = self.optimizers.get_mut(&set) else { continue };
             optimizer.measure(&gathered)?;
             // What several devices have is counted where it first stands.
@@ -417,11 +373,15 @@ impl Rank {
         Ok(Tensor::from_slice(&self.device, &[squares, nll as f32, tokens as f32, 0.0], &[1, 4])?)
     }
 
-    /// The step itself, from what all devices measured: the loss, and the norm of the whole gradient.
-    fn update(&mut self, entry: &Entry, rate: f64) -> Result<[f32; 2], Error> {
+    /// What all devices measured.
+    fn found(&self, entry: &Entry) -> Result<Sums, Error> {
         let all = self.read(entry, 0)?.to_vec()?;
         let sum = |column: usize| all.iter().skip(column).step_by(4).sum::<f32>();
-        let (squares, loss) = (sum(0), sum(1) / sum(2));
+        Ok(Sums { squares: sum(0), nll: sum(1), tokens: sum(2) })
+    }
+
+    /// The step itself, from the square of the whole gradient's norm.
+    fn update(&mut self, entry: &Entry, squares: f32, rate: f64) -> Result<(), Error> {
         for (i, set) in Set::ALL.into_iter().enumerate() {
             let gathered = self.step.slots.get(&entry.reads[i + 1]).cloned().unwrap_or_default();
             if let Some(optimizer) = self.optimizers.get_mut(&set) {
@@ -431,11 +391,11 @@ impl Rank {
             }
         }
         self.step.gradients = None;
-        Ok([loss, squares.sqrt()])
+        Ok(())
     }
 }
 
 /// What an earlier entry has left, without which the schedule is wrong.
-fn take<T>(found: Option<T>, entry: impl std::fmt::Debug) -> Result<T, Error> {
+pub(super) fn take<T>(found: Option<T>, entry: impl std::fmt::Debug) -> Result<T, Error> {
     found.ok_or_else(|| Error::Setting(format!("the schedule needs what no entry has made: {entry:?}")))
 }

@@ -79,11 +79,16 @@ pub enum Work {
         wants_x: bool,
         /// Whether those of the backbone's branch and of the experts' will.
         wants: [bool; 2],
+        /// Whether a backward pass goes on from here.
+        keeps: bool,
     },
     /// dy -> df of each branch that is wanted, the backbone's first, then dx if that is.
     MergeBackward(usize),
     /// y -> h, of some tokens.
-    FinalNorm,
+    FinalNorm {
+        /// Whether a backward pass goes on from here.
+        keeps: bool,
+    },
     /// dh -> dy.
     FinalNormBackward,
     /// h -> stats `[rows, 4]` of its part of the vocabulary, for these rows of tokens.
@@ -100,6 +105,13 @@ pub enum Work {
         /// How many.
         rows: usize,
     },
+    /// Stats of all parts -> the loss of these rows of tokens, where nothing is trained.
+    Score {
+        /// The first row.
+        first: usize,
+        /// How many.
+        rows: usize,
+    },
     /// Rows out of x, for devices that go on with these alone.
     Slice {
         /// The first row.
@@ -111,10 +123,12 @@ pub enum Work {
     Sum,
     /// -> a set's gradients.
     Gradients(Set),
-    /// Gradients of all sets -> squares of their norms and the loss `[1, 4]`.
+    /// Gradients of all sets, if there are any -> squares of their norms and the loss `[1, 4]`.
     Measure,
     /// What all devices measured, and the gradients -> one AdamW step.
     Update,
+    /// What all devices measured, where nothing is trained.
+    Found,
 }
 
 /// What devices do together.

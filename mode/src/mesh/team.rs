@@ -6,7 +6,7 @@ use super::local::{Link, Local, local};
 use super::mesh::{Axis, share};
 use super::orders::Order;
 use super::problem::Problem;
-use super::rank::{Batch, Found, Rank, Seat, State};
+use super::rank::{Batch, Found, Rank, Seat, State, Sums};
 use super::schedule::Schedule;
 use super::shard::Shard;
 use super::transport::Transport;
@@ -88,18 +88,23 @@ impl Here {
 /// # Ok::<(), mode::Error>(())
 /// ```
 pub struct Team {
-    members: Vec<Member>,
-    schedule: Arc<Schedule>,
+    pub(super) members: Vec<Member>,
+    pub(super) schedule: Arc<Schedule>,
+    /// What devices do where nothing is trained.
+    pub(super) scoring: Arc<Schedule>,
     /// How many windows a step takes, and how many tokens each predicts.
     windows: [usize; 2],
-    /// Devices in other processes, which do what the first device tells them.
-    ordered: Vec<usize>,
+    /// The first device of each other process, which hears what that is to do.
+    pub(super) others: Vec<usize>,
     /// The devices that read windows.
-    home: Range<usize>,
+    pub(super) home: Range<usize>,
 }
 
-struct Member {
-    number: usize,
+/// Which parameters are meant, by their names.
+pub(super) type Wanted = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+pub(super) struct Member {
+    pub(super) number: usize,
     jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
 }
@@ -151,7 +156,7 @@ impl Team {
         settings: AdamWSettings,
         threads: usize,
     ) -> Result<Self, Error> {
-        let (schedule, home) = (Arc::new(super::plan(problem, layout)), layout.meshes[0].devices());
+        let (schedule, scoring) = (super::plan(problem, layout), super::plan::plan_score(problem, layout));
         let mut members = Vec::new();
         for Here { number, device, transport } in here {
             let shard = Shard::new(model, problem, layout, number, &device)?;
@@ -159,39 +164,23 @@ impl Team {
             let make = move || Rank::new(seat, device, shard, transport, settings);
             members.push(Member::new(number, make, threads)?);
         }
-        Ok(Self { members, schedule, windows: [problem.windows, problem.length], ordered: Vec::new(), home })
+        Ok(Self {
+            members,
+            schedule: Arc::new(schedule),
+            scoring: Arc::new(scoring),
+            windows: [problem.windows, problem.length],
+            others: Vec::new(),
+            home: layout.meshes[0].devices(),
+        })
     }
 
-    /// From now on has the devices in other processes do what those of this one do; they [`Team::serve`].
-    pub(super) fn leading(mut self) -> Self {
-        let here = |device: &usize| self.members.iter().any(|member| member.number == *device);
-        self.ordered = (0..self.schedule.devices).filter(|device| !here(device)).collect();
-        self
-    }
-
-    /// Does what the first device, which is in another process, orders, to the end; how many steps that were.
-    ///
-    /// # Errors
-    /// A device that is gone, or what one reports.
-    #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(crate) fn serve(&self) -> Result<u64, Error> {
-        let schedule = || self.schedule.clone();
-        let steps = self.ask(|_| {
-            let schedule = schedule();
-            move |rank: &mut Rank| rank.serve(&schedule)
-        })?;
-        Ok(steps.into_iter().max().unwrap_or(0))
-    }
-
-    /// Gives an order to the devices in other processes, if there are any.
-    fn order(&self, order: Order) -> Result<(), Error> {
-        self.order_to(self.ordered.clone(), order)
-    }
-
-    fn order_to(&self, others: Vec<usize>, order: Order) -> Result<(), Error> {
-        let Some(first) = self.members.first().filter(|_| !others.is_empty()) else { return Ok(()) };
-        let done = first.ask(move |rank: &mut Rank| rank.order(&others, &order)).recv();
-        done.unwrap_or_else(|_| Err(Error::Setting("the first device has ended".into())))
+    /// Has the first device of this process do something.
+    pub(super) fn ask_first<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Rank) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let ended = || Error::Setting("the first device has ended".into());
+        self.members.first().ok_or_else(ended)?.ask(job).recv().unwrap_or_else(|_| Err(ended()))
     }
 
     /// One step of all on these windows, the last of whose ids is only predicted.
@@ -215,15 +204,9 @@ impl Team {
 
     /// The same of windows that are known to fit, or of none where no device of this process reads any.
     pub(crate) fn take(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
-        let batch = Batch { windows: Arc::new(windows), rate };
-        // Words go to the backbone's devices and to no others.
-        let (readers, others) = self.ordered.iter().partition(|device| self.home.contains(device));
-        self.order_to(readers, Order::Step(batch.clone()))?;
-        self.order_to(others, Order::Step(Batch { windows: Arc::default(), rate }))?;
-        let all = self.ask(|_| {
-            let (schedule, batch) = (self.schedule.clone(), batch.clone());
-            move |rank: &mut Rank| rank.step(&schedule, &batch)
-        })?;
+        let batch = Batch { counted: windows.len(), windows: Arc::new(windows), rate };
+        self.order_batch(&batch, Order::Step)?;
+        let all = self.carry_out(&self.schedule, &batch)?;
         let instants = || all.iter().flat_map(|found| found.spans.iter().flatten().copied());
         let (Some(began), Some(ended)) = (instants().min(), instants().max()) else {
             return Err(Error::Setting("no device has done anything".into()));
@@ -233,49 +216,58 @@ impl Team {
         for (member, found) in self.members.iter().zip(&all) {
             spans[member.number] = found.spans.iter().map(|span| span.map(since)).collect();
         }
-        let Found { loss, gradient_norm, .. } = all[0];
+        let Sums { squares, nll, tokens } = all[0].sums;
+        let (loss, gradient_norm) = (nll / tokens, squares.sqrt());
         Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans, ended })
     }
 
-    /// The trained parameters of all devices, with their moments: for each device those that it has.
-    ///
-    /// # Errors
-    /// A device whose frozen weights are not what they were, or what one reports.
-    pub(super) fn give(&self) -> Result<Vec<(usize, Vec<State>)>, Error> {
-        self.order(Order::Give)?;
-        let here = self.ask(|_| |rank: &mut Rank| rank.give())?;
-        let mut all: Vec<_> = self.members.iter().map(|member| member.number).zip(here).collect();
-        let others = self.ordered.clone();
-        if let Some(first) = self.members.first().filter(|_| !others.is_empty()) {
-            let found = first.ask(move |rank: &mut Rank| others.iter().map(|&other| rank.states_of(other)).collect());
-            let found: Result<Vec<_>, Error> =
-                found.recv().unwrap_or_else(|_| Err(Error::Setting("the first device has ended".into())));
-            all.extend(self.ordered.iter().copied().zip(found?));
-        }
-        Ok(all)
+    pub(super) fn carry_out(&self, schedule: &Arc<Schedule>, batch: &Batch) -> Result<Vec<Found>, Error> {
+        self.ask(|_| {
+            let (schedule, batch) = (schedule.clone(), batch.clone());
+            move |rank: &mut Rank| rank.step(&schedule, &batch)
+        })
     }
 
-    /// Hands each device its part of trained parameters and moments, as they were after `steps` steps.
+    /// The mean loss of these windows, of which there may be any number, as long as a step's.
     ///
     /// # Errors
-    /// What a device reports.
-    pub(super) fn take_over(&self, states: Vec<(usize, Vec<State>)>, steps: u64) -> Result<(), Error> {
-        self.order(Order::Take(steps))?;
-        let (states, others) = (Arc::new(states), Arc::new(self.ordered.clone()));
-        let job = |number: usize| {
-            let (states, others) = (states.clone(), others.clone());
-            move |rank: &mut Rank| {
-                for (device, states) in states.iter() {
-                    match *device == number {
-                        true => rank.take_over(states, steps)?,
-                        false if number == 0 && others.contains(device) => rank.send_states(*device, states)?,
-                        false => {}
-                    }
-                }
-                Ok(())
-            }
-        };
-        self.ask(job).map(drop)
+    /// As [`Team::step`].
+    pub(crate) fn score(&mut self, windows: &[Vec<u32>]) -> Result<f64, Error> {
+        let [count, length] = self.windows;
+        if windows.is_empty() || windows.iter().any(|window| window.len() != length + 1) {
+            return Err(Error::Setting(format!("a score takes windows of {length} predicted tokens and one more")));
+        }
+        let (mut nll, mut tokens) = (0.0, 0.0);
+        for some in windows.chunks(count) {
+            let filled = some.iter().chain(std::iter::repeat(&some[0])).take(count).cloned().collect();
+            let batch = Batch { windows: Arc::new(filled), rate: 0.0, counted: some.len() };
+            self.order_batch(&batch, Order::Score)?;
+            let sums = self.carry_out(&self.scoring, &batch)?[0].sums;
+            (nll, tokens) = (nll + f64::from(sums.nll), tokens + f64::from(sums.tokens));
+        }
+        match nll / tokens {
+            mean if mean.is_finite() => Ok(mean),
+            mean => Err(Error::NotNumbers(format!("the evaluation found {mean}"))),
+        }
+    }
+
+    /// Has each device note the weights that it must not change.
+    pub(super) fn note_frozen(&self) -> Result<(), Error> {
+        self.ask(|_| Rank::note_frozen).map(drop)
+    }
+
+    /// An error if one of them has changed.
+    pub(super) fn check_frozen(&self) -> Result<(), Error> {
+        self.ask(|_| |rank: &mut Rank| rank.check_frozen()).map(drop)
+    }
+
+    /// Trained parameters of this process's devices that are wanted, with their moments.
+    pub(super) fn states(&self, wanted: Wanted) -> Result<Vec<(usize, Vec<State>)>, Error> {
+        let here = self.ask(|_| {
+            let wanted = wanted.clone();
+            move |rank: &mut Rank| rank.give(&*wanted)
+        })?;
+        Ok(self.members.iter().map(|member| member.number).zip(here).collect())
     }
 
     /// Brings numbers of each device to the first: those of all devices in the first's process, none in others.
@@ -292,7 +284,7 @@ impl Team {
     }
 
     /// Has every device do what `job` makes for its number.
-    fn ask<T: Send + 'static, F>(&self, job: impl Fn(usize) -> F) -> Result<Vec<T>, Error>
+    pub(super) fn ask<T: Send + 'static, F>(&self, job: impl Fn(usize) -> F) -> Result<Vec<T>, Error>
     where
         F: FnOnce(&mut Rank) -> Result<T, Error> + Send + 'static,
     {

@@ -38,11 +38,12 @@ impl Kind {
                 Work::JoinBackward(at) | Work::Backward(at) | Work::NormBackward(at) => place(at, true),
                 Work::Merge { .. } | Work::MergeBackward(_) | Work::Slice { .. } | Work::Sum => Self::Merge,
                 Work::Embed
-                | Work::FinalNorm
+                | Work::FinalNorm { .. }
                 | Work::FinalNormBackward
                 | Work::Logits { .. }
-                | Work::LossGradient { .. } => Self::Head,
-                Work::Gradients(_) | Work::Measure | Work::Update => Self::Optimizer,
+                | Work::LossGradient { .. }
+                | Work::Score { .. } => Self::Head,
+                Work::Gradients(_) | Work::Measure | Work::Update | Work::Found => Self::Optimizer,
             },
         }
     }

@@ -1,21 +1,21 @@
 //! A run on a mesh: devices step, and what they train is brought together where a checkpoint, an evaluation or the end wants it whole.
 
 use super::layout::Layout;
-use super::mesh::Axis;
+use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::State;
-use super::shard::Cut;
 use super::team::{Here, Stepped, Team};
 use crate::Error;
-use crate::model::Model;
-use mode_autograd::{AdamW, AdamWSettings};
+use crate::model::{Gate, Model};
+use mode_autograd::{AdamW, AdamWSettings, Param};
 use mode_tensor::Device;
-use std::collections::HashMap;
 
-/// Devices of this process, the first of a layout among them, with ways to its others, which may be in other processes.
+/// Devices of this process, with ways to a layout's others, which may be in other processes.
 pub(crate) struct Wired {
     pub(crate) layout: Layout,
     pub(crate) here: Vec<Here>,
+    /// The first device of each other process.
+    pub(crate) others: Vec<usize>,
     pub(crate) threads: usize,
 }
 
@@ -26,7 +26,7 @@ impl Wired {
     /// A device that there isn't, or another number of them.
     pub(crate) fn local(layout: Layout, names: &[String], threads: usize) -> Result<Self, Error> {
         let here = Here::all(&layout, &devices(names, layout.devices())?, None);
-        Ok(Self { layout, here, threads })
+        Ok(Self { layout, here, others: Vec::new(), threads })
     }
 }
 
@@ -52,11 +52,10 @@ impl Places {
     }
 }
 
-/// The devices of a run, and how to cut for them and to put together again.
+/// The devices of a run.
 pub(crate) struct Training {
     team: Team,
-    layout: Layout,
-    problem: Problem,
+    parts: Parts,
 }
 
 /// The devices that settings name, for a layout of so many.
@@ -79,15 +78,18 @@ impl Training {
     /// # Errors
     /// What a device reports.
     pub(crate) fn new(
-        Places { wired: Wired { layout, here, threads }, problem }: Places,
+        Places { wired: Wired { layout, here, others, threads }, problem }: Places,
         settings: AdamWSettings,
         model: &Model,
         optimizer: &AdamW,
     ) -> Result<Self, Error> {
-        let team = Team::of(model, &problem, &layout, here, settings, threads)?.leading();
-        let training = Self { team, layout, problem };
+        let team = Team::of(model, &problem, &layout, here, settings, threads)?.leading(others);
+        team.note_frozen()?;
+        let training = Self { team, parts: Parts { layout, problem } };
         if optimizer.steps() > 0 {
-            training.spread(optimizer)?;
+            let mut given = training.team.give(None)?;
+            training.parts.fill(&mut given, optimizer)?;
+            training.team.take_over(given, optimizer.steps())?;
         }
         Ok(training)
     }
@@ -100,69 +102,34 @@ impl Training {
         self.team.step(windows, rate)
     }
 
-    /// Which rows and columns of a whole parameter a device's part of it has.
+    /// The mean loss on windows as long as a step's, as many as there are.
     ///
     /// # Errors
-    /// A part that can't be one of it.
-    fn cut(&self, device: usize, name: &str, whole: &[usize], state: &State) -> Result<Cut, Error> {
-        let mesh = self.layout.mesh_of(device);
-        let cut =
-            |part| Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor));
-        let fits = state.shape.len() == whole.len() && state.shape.iter().zip(whole).all(|(part, whole)| part <= whole);
-        let cut = fits.then(|| cut(&state.shape)).filter(|cut| cut.len() == state.value.len());
-        cut.ok_or_else(|| Error::Peer {
-            device: format!("device {device}"),
-            what: format!("has sent another {name} than its own"),
-        })
+    /// As [`Team::score`].
+    pub(crate) fn score(&mut self, windows: &[Vec<u32>]) -> Result<f64, Error> {
+        self.team.score(windows)
     }
 
-    /// Brings the trained weights and moments of all devices to `optimizer`, whose parameters are the whole model's.
+    /// Brings the trained weights and moments of all devices to `optimizer`, whose parameters are the whole model's, but for those of
+    /// private experts, which their owners save as those of step `saved` if there is one.
     ///
     /// # Errors
     /// What a device reports.
-    pub(crate) fn collect(&self, optimizer: &AdamW) -> Result<(), Error> {
-        let mut parts: HashMap<String, Vec<(usize, State)>> = HashMap::new();
-        for (device, states) in self.team.give()? {
-            states.into_iter().for_each(|state| parts.entry(state.name.clone()).or_default().push((device, state)));
-        }
-        for (param, m, v) in optimizer.states() {
-            let value = param.value();
-            let mut whole = [vec![0.0; value.len()], vec![0.0; value.len()], vec![0.0; value.len()]];
-            let mut covered = vec![false; value.len()];
-            for (device, state) in parts.remove(param.name()).unwrap_or_default() {
-                let cut = self.cut(device, param.name(), value.shape(), &state)?;
-                for (whole, part) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
-                    cut.put(part, whole);
-                }
-                cut.spans().flatten().for_each(|element| covered[element] = true);
-            }
-            if covered.contains(&false) {
-                return Err(Error::Peer {
-                    device: "a device".into(),
-                    what: format!("has not given all of {}", param.name()),
-                });
-            }
-            for (tensor, whole) in [&value, m, v].into_iter().zip(&whole) {
-                tensor.write(whole)?;
-            }
-        }
-        Ok(())
+    pub(crate) fn collect(&self, optimizer: &AdamW, saved: Option<u64>) -> Result<(), Error> {
+        self.parts.collect(self.team.give(saved)?, optimizer)
     }
 
-    /// Hands all devices their parts of weights and moments.
-    fn spread(&self, optimizer: &AdamW) -> Result<(), Error> {
-        let whole: HashMap<String, _> =
-            optimizer.states().map(|(param, m, v)| (param.name().into(), (param, m, v))).collect();
-        let mut all = self.team.give()?;
-        for (device, states) in &mut all {
-            for state in states {
-                let Some((param, m, v)) = whole.get(&state.name) else { continue };
-                let cut = self.cut(*device, &state.name, param.value().shape(), state)?;
-                state.value = cut.take(&param.value().to_vec()?);
-                state.m = cut.take(&m.to_vec()?);
-                state.v = cut.take(&v.to_vec()?);
-            }
-        }
-        self.team.take_over(all, optimizer.steps())
+    /// Sees that what is frozen is as it was, and has owners of private experts write what they have trained, beside these gates.
+    ///
+    /// # Errors
+    /// A device whose frozen weights are others, or what one reports.
+    pub(crate) fn finish(&self, gates: &[Gate]) -> Result<(), Error> {
+        let state = |param: &Param| {
+            let value = param.value().to_vec()?;
+            let (m, v) = (vec![0.0; value.len()], vec![0.0; value.len()]);
+            Ok(State { name: param.name().into(), shape: param.value().shape().to_vec(), value, m, v })
+        };
+        let states = gates.iter().flat_map(Gate::params).map(state).collect::<Result<_, Error>>()?;
+        self.team.finish(states)
     }
 }

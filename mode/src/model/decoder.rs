@@ -301,10 +301,10 @@ impl Model {
         Ok(self.logits(&Tape::frozen(), &Var::constant(last))?.value().to_vec()?)
     }
 
-    /// All parameters: the backbone's, its LoRAs', the experts', the gates'.
+    /// All parameters: the backbone's, its LoRAs', the experts', the gates'; but those of experts whose weights are in other processes.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let lora = self.backbone.layers.iter().flat_map(Layer::lora_params);
-        let experts = self.experts.iter().flat_map(Expert::params);
+        let experts = self.experts.iter().filter(|expert| !expert.is_elsewhere()).flat_map(Expert::params);
         self.backbone.params().chain(lora).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
     }
 

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
 use super::weights::{self, Cutting, Maker, Rule, Weights};
-use crate::{Error, files, memory};
+use crate::{Error, files, folders, memory};
 use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub(crate) const INFO: &str = "expert.json";
 const WEIGHTS: &str = "expert.safetensors";
 /// Where `expert.json` keeps the base's configuration, as far as it is maths.
 pub(crate) const BASE_CONFIG: &str = "base_config";
+/// Where `expert.json` says that the weights stay with their owner.
+pub(crate) const PRIVATE: &str = "private";
 /// Version of the expert folder's format.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -50,6 +52,11 @@ impl ExpertInfo {
         check_name(name).and_then(|()| check_domain(domain)).map_err(Error::Setting)?;
         let (name, domain, base_sha256) = (name.into(), domain.into(), base.into());
         Ok(Self { format: FORMAT, name, domain, base_sha256, blocks, layers_per_block, more: Default::default() })
+    }
+
+    /// True if it was made as one whose weights stay with their owner.
+    pub(crate) fn is_private(&self) -> bool {
+        self.more.get(PRIVATE) == Some(&Value::Bool(true))
     }
 
     /// An error if the base's configuration, of which the hash of its weights knows nothing, was another when the expert was made.
@@ -131,6 +138,8 @@ pub struct Expert {
     /// What stands before its parameters' names in the model, and not in its own file.
     prefix: String,
     names: &'static Names,
+    /// Whether its weights are in another process, and what is here has its shape alone.
+    elsewhere: bool,
 }
 
 impl Expert {
@@ -139,16 +148,27 @@ impl Expert {
     /// # Errors
     /// Blocks that do not divide the backbone, more layers to copy than a block has, or what the device reports.
     pub fn new(backbone: &Backbone, info: ExpertInfo, init: ExpertInit, random: &mut Random) -> Result<Self, Error> {
+        Self::on(backbone.device(), backbone, info, init, random)
+    }
+
+    /// The same on another device than the backbone's.
+    pub(crate) fn on(
+        device: &Device,
+        backbone: &Backbone,
+        info: ExpertInfo,
+        init: ExpertInit,
+        random: &mut Random,
+    ) -> Result<Self, Error> {
         let config = &backbone.config;
         check_blocks(config, info.blocks, info.layers_per_block).map_err(Error::Setting)?;
         let layers = info.blocks * info.layers_per_block;
         let numbers = config.layer_parameters().saturating_mul(layers as u64);
-        memory::require(backbone.device(), numbers, &format!("an expert of {layers} layers"))?;
+        memory::require(device, numbers, &format!("an expert of {layers} layers"))?;
         let output = match init {
             ExpertInit::ZeroOutput => Start::Constant(0.0),
             ExpertInit::Random | ExpertInit::Copy => stream_start(config),
         };
-        let expert = Self::build(config, backbone.device(), info, Weights::Random(random), output, "")?;
+        let expert = Self::build(config, device, info, Weights::Random(random), output, "")?;
         if init == ExpertInit::Copy {
             let per_block = config.layers / expert.info.blocks;
             let l = expert.info.layers_per_block;
@@ -183,6 +203,11 @@ impl Expert {
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::content(&folder.join(INFO), what))?;
         let path = folder.join(WEIGHTS);
+        let without =
+            || Error::content(folder, "holds no layers: they stayed with their owner, whose `mode worker` has them");
+        if !path.exists() && info.is_private() {
+            return Err(without());
+        }
         let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
         let names = &config.family.names;
         let mut wanted = Vec::new();
@@ -191,10 +216,32 @@ impl Expert {
         let gates: Vec<[String; 2]> = (0..info.blocks).map(Gate::names).collect();
         let gate = |name: &str| gates.iter().flatten().any(|gate| gate == name);
         let harmless = |name: &str| gate(name) || names.is_buffer(name);
+        if info.is_private() && tensors.names().all(harmless) {
+            return Err(without());
+        }
         weights::check(&tensors, &path, "expert.json and the base model", &wanted, harmless)?;
         let file_name = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_string();
         let weights = Weights::File { tensors: &tensors, file_name: &file_name, names };
         Self::build(config, device, info, weights, start, prefix)
+    }
+
+    /// One whose weights are in another process: its shape, without numbers.
+    ///
+    /// # Errors
+    /// Blocks that do not divide the backbone.
+    pub(crate) fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
+        check_blocks(config, info.blocks, info.layers_per_block)
+            .and_then(|()| info.check_config(config))
+            .map_err(|what| Error::Setting(format!("expert {}: {what}", info.name)))?;
+        let mut names = Vec::new();
+        let listed = Weights::Listed(&mut names, &config.family.names);
+        let shape = Self::build(config, &Device::dry(), info, listed, Start::Constant(0.0), prefix)?;
+        Ok(Self { elsewhere: true, ..shape })
+    }
+
+    /// True if its weights are in another process.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// A part of this expert, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
@@ -241,13 +288,38 @@ impl Expert {
                 .collect::<Result<Vec<_>, _>>()
         };
         let blocks = (0..info.blocks).map(&mut block).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names })
+        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names, elsewhere: false })
     }
 
     /// All its parameters.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         self.blocks.iter().flatten().flat_map(Layer::params)
     }
+}
+
+/// Marks the expert in `folder` as one whose weights stay with its owner, and makes of it the new folder `public` for everybody else:
+/// what it is and its gates, without its layers.
+///
+/// # Errors
+/// A folder without layers or gates, a `public` that exists, or files that can't be read or written.
+pub fn make_private(folder: &Path, public: &Path) -> Result<ExpertInfo, Error> {
+    let mut info = ExpertInfo::read(folder)?;
+    let path = folder.join(WEIGHTS);
+    let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
+    let [weight, _] = Gate::names(0);
+    let width = if tensors.has(&weight) { tensors.shape(&weight)?.last().copied().unwrap_or(0) } else { 0 };
+    let gates = Expert::open_gates(folder, &info, width, &Device::cpu())?;
+    let gate = |name: &str| gates.iter().flat_map(Gate::params).any(|param| param.name() == name);
+    if tensors.names().all(gate) {
+        return Err(Error::content(folder, "holds no layers: it is what others get of a private expert already"));
+    }
+    info.more.insert(PRIVATE.into(), true.into());
+    folders::make(public, |made| {
+        Gate::write_all(&gates, &made.join(WEIGHTS))?;
+        files::write_json(&made.join(INFO), &info)
+    })?;
+    files::write_json(&folder.join(INFO), &info)?;
+    Ok(info)
 }
 
 /// Which layer of its block an expert's layer number `k` of `l` stands for, whose window and angles it has: the last of the block
@@ -264,10 +336,13 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64, Error> {
     })
 }
 
-/// Writes an expert folder, which exists, with `gates` if it has its own.
+/// Writes an expert folder, which exists, with `gates` if it has its own; of an expert that is elsewhere all but its layers.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
-    let params = expert.params().chain(gates.iter().flat_map(Gate::params));
-    weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
+    let layers = expert.params().filter(|_| !expert.elsewhere);
+    let params: Vec<&Param> = layers.chain(gates.iter().flat_map(Gate::params)).collect();
+    if !params.is_empty() {
+        weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
+    }
     files::write_json(&folder.join(INFO), &expert.info)
 }
 

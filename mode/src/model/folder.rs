@@ -6,6 +6,7 @@ use super::decoder::Model;
 use super::expert::{self, Expert, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
 use super::gguf::is_gguf;
+use super::held::Held;
 use super::switch::Base;
 use super::weights;
 use crate::{Error, files};
@@ -115,13 +116,27 @@ pub fn open_on(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Mo
 /// # Errors
 /// As [`open`]; experts of another base or of different shapes, or two of one name.
 pub fn open_with_experts(base: &Path, experts: &[PathBuf], rule: GateRule, device: &Device) -> Result<Model, Error> {
+    open_held(base, experts, rule, device, Held::ALL)
+}
+
+/// The same, of what is held alone; gates are always.
+///
+/// # Errors
+/// As [`open_with_experts`].
+pub(crate) fn open_held(
+    base: &Path,
+    experts: &[PathBuf],
+    rule: GateRule,
+    device: &Device,
+    held: Held,
+) -> Result<Model, Error> {
     if !is_plain(base) {
         let what = "is no plain model; experts are put beside the plain one that it was made of";
         return Err(Error::content(base, what));
     }
-    let mut model = Model::plain(Backbone::open(base, device)?);
+    let mut model = Model::plain(Backbone::open(base, &held.backbone_on(device))?);
     model.base = Some(Base::new(base));
-    model.switch(experts, rule)?;
+    model.switch_held(experts, rule, device, held)?;
     Ok(model)
 }
 

@@ -4,8 +4,10 @@ use super::backbone::base_sha256;
 use super::decoder::Model;
 use super::expert::{self, Expert, ExpertInfo};
 use super::gate::{Gate, GateRule};
+use super::held::Held;
 use super::sets::StageOneGates;
 use crate::Error;
+use mode_tensor::Device;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -38,15 +40,33 @@ impl Model {
     /// Experts of another base or of different shapes, two of one name, broken files, or a model that was not read from a
     /// folder.
     pub fn switch(&mut self, folders: &[PathBuf], rule: GateRule) -> Result<u64, Error> {
+        let device = self.backbone.device().clone();
+        self.switch_held(folders, rule, &device, Held::ALL)
+    }
+
+    /// The same on a device, of what is held alone; gates are always.
+    ///
+    /// # Errors
+    /// As [`Model::switch`].
+    pub(crate) fn switch_held(
+        &mut self,
+        folders: &[PathBuf],
+        rule: GateRule,
+        device: &Device,
+        held: Held,
+    ) -> Result<u64, Error> {
         let Some(base) = &self.base else {
             return Err(Error::Setting("a model that was not read from a folder has no base hash for experts".into()));
         };
         let infos = fitting(base, folders)?;
-        let (config, device) = (&self.backbone.config, self.backbone.device());
+        let config = &self.backbone.config;
         let (mut experts, mut own, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (folder, info) in folders.iter().zip(&infos) {
             let prefix = if folders.len() == 1 { String::new() } else { format!("experts.{}.", info.name) };
-            experts.push(Expert::open(folder, config, device, &prefix)?);
+            experts.push(match (held.expert)(&info.name) {
+                true => Expert::open(folder, config, device, &prefix)?,
+                false => Expert::elsewhere(config, info.clone(), &prefix)?,
+            });
             own.push(Expert::open_gates(folder, info, config.width, device)?);
             bytes += expert::bytes(folder)?;
         }

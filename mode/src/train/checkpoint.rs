@@ -67,7 +67,7 @@ pub(crate) struct Checkpoints {
 /// A checkpoint's file, as its name tells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
-    step: u64,
+    pub(super) step: u64,
     hash: String,
     pub(crate) path: PathBuf,
 }
@@ -108,14 +108,7 @@ impl Checkpoints {
         }
         let losses = Tensor::from_slice(&Device::cpu(), &trainer.losses, &[trainer.losses.len()])?;
         tensors.insert("losses".into(), losses);
-        let note =
-            serde_json::to_string(&header).map_err(|source| Error::Json { path: self.folder.clone(), source })?;
-        std::fs::create_dir_all(&self.folder).map_err(Error::file(&self.folder))?;
-        let staged = files::Staged { path: self.folder.join(format!(".step-{:08}{}", header.step, files::PARTIAL)) };
-        write_safetensors(&staged.path, &tensors, |_| false, &[(NOTE, note)])?;
-        let hash = files::sha256(&staged.path)?;
-        let path = self.folder.join(format!("step-{:08}-{}.safetensors", header.step, &hash[..DIGITS]));
-        staged.place(&path)?;
+        let path = place(&self.folder, header.step, &tensors, NOTE, &header)?;
         self.prune(keep)?;
         Ok(path)
     }
@@ -195,8 +188,26 @@ fn same_base(path: &Path, header: &Header, frozen_sha256: &str, config: &Value) 
     }
 }
 
+/// Writes a step's tensors and what is noted of them into a folder of checkpoints, whole or not at all.
+pub(super) fn place(
+    folder: &Path,
+    step: u64,
+    tensors: &BTreeMap<String, Tensor>,
+    key: &str,
+    note: &impl Serialize,
+) -> Result<PathBuf, Error> {
+    let note = serde_json::to_string(note).map_err(|source| Error::Json { path: folder.into(), source })?;
+    std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    let staged = files::Staged { path: folder.join(format!(".step-{step:08}{}", files::PARTIAL)) };
+    write_safetensors(&staged.path, tensors, |_| false, &[(key, note)])?;
+    let hash = files::sha256(&staged.path)?;
+    let path = folder.join(format!("step-{step:08}-{}.safetensors", &hash[..DIGITS]));
+    staged.place(&path)?;
+    Ok(path)
+}
+
 /// A parameter and its moments, under their names in a checkpoint.
-fn named(param: &Param, m: &Tensor, v: &Tensor) -> [(String, Tensor); 3] {
+pub(super) fn named(param: &Param, m: &Tensor, v: &Tensor) -> [(String, Tensor); 3] {
     let name = param.name();
     [(weight_name(name), param.value()), (format!("m.{name}"), m.clone()), (format!("v.{name}"), v.clone())]
 }
@@ -248,6 +259,13 @@ pub(crate) fn entry(path: &Path) -> Option<Entry> {
 /// # Errors
 /// A file that is none, or that has been altered.
 pub(crate) fn read(path: &Path) -> Result<(SafeTensors, Header), Error> {
+    let tensors = open(path)?;
+    let header = header(path, &tensors)?;
+    Ok((tensors, header))
+}
+
+/// The tensors of a checkpoint whose bytes are those that its name promises.
+pub(super) fn open(path: &Path) -> Result<SafeTensors, Error> {
     if entry(path).is_none() {
         let what = "is no checkpoint; those are named step-STEP-HASH.safetensors, in a run's folder of checkpoints";
         return Err(Error::content(path, what));
@@ -255,9 +273,7 @@ pub(crate) fn read(path: &Path) -> Result<(SafeTensors, Header), Error> {
     if !is_intact(path, &files::sha256(path)?) {
         return Err(Error::content(path, "has been altered: its hash is not the one in its name; take another"));
     }
-    let tensors = SafeTensors::open(&[path.to_path_buf()])?;
-    let header = header(path, &tensors)?;
-    Ok((tensors, header))
+    Ok(SafeTensors::open(&[path.to_path_buf()])?)
 }
 
 /// A checkpoint's header, altered or not.

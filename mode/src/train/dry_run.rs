@@ -5,6 +5,7 @@ use super::frozen;
 use super::recipe::Recipe;
 use super::run::Opened;
 use super::trainer::Trainer;
+use crate::model::Held;
 use crate::{Error, memory};
 use mode_tensor::{Device, Product, Tensor, matmul};
 use serde::Serialize;
@@ -42,7 +43,7 @@ fn warm_up() -> Result<(), Error> {
 pub fn dry_run(recipe: &Recipe) -> Result<DryRun, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let device = Device::dry();
-    let Opened { model, mixture, validation, .. } = Opened::new(recipe, &task, &device)?;
+    let Opened { model, mixture, validation, .. } = Opened::new(recipe, &task, &device, Held::ALL)?;
     warm_up()?;
     let mut process = memory::resident();
     if let Some(mixture) = mixture {

@@ -2,7 +2,7 @@
 
 use super::recipe::Recipe;
 use super::{checkpoint, method, record};
-use crate::model::{base_of, merge_lora, open_on};
+use crate::model::{Held, base_of, merge_lora, open_on};
 use crate::{Error, folders};
 use mode_tensor::{Device, Tensor};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
         .map_err(|source| Error::Json { path: checkpoint.to_path_buf(), source })?;
     let task = recipe.task().map_err(|what| Error::content(checkpoint, what))?;
     let device = Device::cpu();
-    let (model, trained) = method::prepare(&recipe, &task, &device)?;
+    let (model, trained) = method::prepare(&recipe, &task, &device, Held::ALL)?;
     model.set_trained(trained);
     checkpoint::check_base(checkpoint, &header, &model)?;
     for param in model.params().filter(|param| param.is_trained()) {

@@ -1,11 +1,13 @@
 //! What a run trains and what it leaves alone: counts, and a hash that shows that frozen means frozen.
 
 use crate::Error;
-use crate::model::{Model, Trained, sha256_of};
+use crate::model::{Expert, Model, Trained, sha256_of};
 
-/// Number of elements of the parameters that are trained, or of those that are not.
+/// Number of elements of the parameters that are trained, or of those that are not, those of experts in other processes among them.
 pub(crate) fn count(model: &Model, trained: bool) -> u64 {
-    model.params().filter(|param| param.is_trained() == trained).map(|param| param.value().len() as u64).sum()
+    let elsewhere = model.experts.iter().filter(|expert| expert.is_elsewhere()).flat_map(Expert::params);
+    let all = model.params().chain(elsewhere).filter(|param| param.is_trained() == trained);
+    all.map(|param| param.value().len() as u64).sum()
 }
 
 /// What is trained and what is frozen, in words.

@@ -4,16 +4,17 @@ use super::recipe::{Recipe, Task};
 use super::settings::{ComposeSettings, ExpertSettings, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
-    BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, Gate, Model, Random, Trained, add_lora, base_sha256, is_gguf,
-    open, open_tokenizer, open_with_experts, save_adapter, save_composed, save_expert, tokenizer_file,
+    BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Held, Model, PRIVATE, Random, Trained,
+    add_lora, base_sha256, is_gguf, open, open_held, open_tokenizer, save_adapter, save_composed, save_expert,
+    tokenizer_file,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The model to train, and what of it is trained.
-pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(Model, Trained), Error> {
+/// The model to train, of which some is held here, and what of it is trained.
+pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held) -> Result<(Model, Trained), Error> {
     let mut random = Random::new(recipe.seed);
     match *task {
         Task::Pretrain(shape) => {
@@ -31,19 +32,29 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device) -> Result<(
             Ok((model, Trained::Lora))
         }
         Task::Expert { base, expert: settings } => {
-            let backbone = plain(base, device)?.backbone;
+            let own = (held.expert)(&settings.name);
+            // A copy is of the backbone's weights.
+            let copies = own && settings.init == ExpertInit::Copy;
+            let backbone = Held { backbone: held.backbone || copies, ..held }.backbone_on(device);
+            let backbone = plain(base, &backbone)?.backbone;
             let hash = base_sha256(base)?;
             let (m, l) = (settings.blocks, settings.layers_per_block);
             let mut info = ExpertInfo::new(&settings.name, &settings.domain, &hash, m, l)?;
             info.more = provenance(recipe, &backbone.config);
-            let expert = Expert::new(&backbone, info, settings.init, &mut random)?;
+            if settings.private {
+                info.more.insert(PRIVATE.into(), true.into());
+            }
+            let expert = match own {
+                true => Expert::on(device, &backbone, info, settings.init, &mut random)?,
+                false => Expert::elsewhere(&backbone.config, info, "")?,
+            };
             let gate = |i| Gate::with_share(device, i, backbone.config.width, settings.share);
             let gates = (0..settings.blocks).map(gate).collect::<Result<_, _>>()?;
             Ok((Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts))
         }
         Task::Compose { base, compose: ComposeSettings { experts, train, gates } } => {
             let trained = if *train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
-            Ok((open_with_experts(base, experts, *gates, device)?, trained))
+            Ok((open_held(base, experts, *gates, device, held)?, trained))
         }
     }
 }

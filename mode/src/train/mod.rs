@@ -9,11 +9,14 @@ mod frozen;
 mod method;
 mod metrics;
 mod mixed;
+mod out;
 mod profile;
 mod recipe;
 mod record;
 mod run;
 mod schedule;
+#[cfg(any(feature = "mpi", feature = "net"))]
+mod serve;
 mod settings;
 mod step;
 mod tensorboard;
@@ -32,6 +35,8 @@ pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};
 pub(crate) use profile::with_steps;
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use recipe::Named;
 pub(crate) use recipe::kebab;
 pub use recipe::{Method, Recipe};
 pub use record::Finished;
@@ -39,6 +44,8 @@ pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
 pub(crate) use run::{Prepared, prepare, run_wired};
 pub use schedule::Schedule;
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use serve::serve;
 pub use settings::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, MeshSettings,
     ModelShape, Precision, TrainSettings, Unfrozen,

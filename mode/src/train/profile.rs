@@ -4,6 +4,7 @@ use super::recipe::Recipe;
 use super::run::Opened;
 use super::trainer::Trainer;
 use crate::Error;
+use crate::model::Held;
 use mode_tensor::Device;
 
 /// Lets `measure` take steps of a recipe, one a call. Nothing is written.
@@ -16,7 +17,7 @@ pub(crate) fn with_steps<T>(
     measure: impl FnOnce(&mut dyn FnMut() -> Result<(), Error>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device)?;
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device, Held::ALL)?;
     let mixture =
         mixture.ok_or_else(|| Error::Setting("the recipe has no steps to profile; set train.steps".into()))?;
     if model.mixed {

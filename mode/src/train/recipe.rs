@@ -4,9 +4,10 @@ use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
 };
-use crate::model::tokenizer_file;
+use crate::mesh::Problem;
 #[cfg(any(feature = "mpi", feature = "net"))]
-use crate::model::{ExpertInfo, base_sha256};
+use crate::model::base_sha256;
+use crate::model::{ExpertInfo, Model, tokenizer_file};
 use crate::set::{apply, from_table, located};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,13 @@ pub struct Recipe {
     /// Texts, mixed by weight; none where there are no steps.
     #[serde(default)]
     pub data: Vec<DataSource>,
+}
+
+/// An expert of a recipe.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// Whether its weights stay in its owner's process.
+    pub(crate) private: bool,
 }
 
 /// What a recipe's method works on; a recipe that lacks it is refused.
@@ -158,24 +166,45 @@ impl Recipe {
     ///
     /// # Errors
     /// An expert's folder that can't be read.
-    #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(crate) fn experts(&self) -> Result<Vec<String>, Error> {
+    pub(crate) fn experts(&self) -> Result<Vec<Named>, Error> {
         match self.task().map_err(Error::Setting)? {
-            Task::Expert { expert, .. } => Ok(vec![expert.name.clone()]),
+            Task::Expert { expert, .. } => Ok(vec![Named { name: expert.name.clone(), private: expert.private }]),
             Task::Compose { compose, .. } => {
-                compose.experts.iter().map(|folder| Ok(ExpertInfo::read(folder)?.name)).collect()
+                let named = |info: ExpertInfo| Named { private: info.is_private(), name: info.name };
+                compose.experts.iter().map(|folder| ExpertInfo::read(folder).map(named)).collect()
             }
             _ => Ok(Vec::new()),
         }
     }
 
-    /// Hashes of the files of weights that it begins with: the base's, then the experts'.
+    /// An error if one of its experts is private: then its owner's process has it, and not this one.
+    pub(crate) fn refuse_private(&self) -> Result<(), Error> {
+        match self.experts()?.into_iter().find(|expert| expert.private) {
+            None => Ok(()),
+            Some(Named { name, .. }) => Err(Error::Setting(format!(
+                "expert '{name}' is private: its weights stay with its owner, and here they would be beside the backbone; start `mode \
+                 worker` for its mesh and for the backbone's"
+            ))),
+        }
+    }
+
+    /// Its steps on a model, in numbers.
+    ///
+    /// # Errors
+    /// As [`Problem::new`].
+    pub(crate) fn problem(&self, model: &Model) -> Result<Problem, Error> {
+        let TrainSettings { batch, length, accumulate, .. } = self.train;
+        Ok(Problem::new(model, batch, length)?.in_parts(accumulate))
+    }
+
+    /// Hashes of the files of weights that it begins with: the base's, then those of experts that are not private.
     ///
     /// # Errors
     /// A file that can't be read.
     #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn weights_sha256(&self) -> Result<Vec<String>, Error> {
-        let experts = self.compose.iter().flat_map(|compose| &compose.experts);
+        let open = |folder: &&PathBuf| ExpertInfo::read(folder).is_ok_and(|info| !info.is_private());
+        let experts = self.compose.iter().flat_map(|compose| &compose.experts).filter(open);
         let experts = experts.map(|folder| files::sha256(&folder.join("expert.safetensors")));
         self.base.iter().map(|base| base_sha256(base)).chain(experts).collect()
     }

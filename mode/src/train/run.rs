@@ -1,21 +1,19 @@
 //! A run: a recipe opened, trained, saved now and then, and written out.
 
-use super::checkpoint::{self, Checkpoints};
+use super::checkpoint::Checkpoints;
 use super::data::RunData;
-use super::eval::evaluate;
 use super::metrics::Metrics;
-use super::recipe::{Recipe, Task, kebab};
-use super::record::{Finished, PROFILE, RECIPE, RECORD, is_run};
+use super::recipe::{Named, Recipe, Task, kebab};
+use super::record::{Finished, RECIPE, RECORD};
 use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
-use super::{LossScaling, frozen, method, mixed};
-use crate::data::{Mixture, Source};
-use crate::mesh::{Layout, Places, Problem, Wired};
-use crate::model::{Model, Trained};
-use crate::{Error, files, folders, memory};
+use super::{LossScaling, frozen, method, mixed, out};
+use crate::data::Mixture;
+use crate::mesh::{Layout, Places, Wired};
+use crate::model::{Held, Model, Trained};
+use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 /// What a run tells while it goes on.
 #[derive(Debug, Clone, Copy)]
@@ -65,15 +63,10 @@ pub(crate) fn run_wired(
     listener: &mut Listener,
 ) -> Result<Finished, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    folders::refuse_unless(&recipe.out, existing != Existing::Refuse)?;
-    refuse_strange_paths(recipe)?;
-    refuse_inputs(recipe)?;
-    if existing != Existing::Refuse {
-        refuse_other(&recipe.out)?;
+    if wired.is_none() {
+        recipe.refuse_private()?;
     }
-    if existing == Existing::Resume {
-        refuse_other_recipe(recipe)?;
-    }
+    out::check(recipe, existing)?;
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
@@ -83,7 +76,9 @@ pub(crate) fn run_wired(
     {
         let _ = listener(Event::Warn(line));
     }
-    let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
+    let private: Vec<Named> = recipe.experts()?.into_iter().filter(|expert| expert.private).collect();
+    let held = Held { expert: &|name| !private.iter().any(|expert| expert.name == name), ..Held::ALL };
+    let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
     require_memory(&model, &recipe.train)?;
     let wired = match (wired, &recipe.mesh) {
         (None, Some(mesh)) => {
@@ -92,34 +87,18 @@ pub(crate) fn run_wired(
         }
         (wired, _) => wired,
     };
-    let problem = || {
-        let TrainSettings { batch, length, accumulate, .. } = recipe.train;
-        Ok::<_, Error>(Problem::new(&model, batch, length)?.in_parts(accumulate))
-    };
-    let places = wired.map(|wired| Places::new(wired, problem()?)).transpose()?;
+    let places = wired.map(|wired| Places::new(wired, recipe.problem(&model)?)).transpose()?;
     if let Some(places) = &places {
         let _ = listener(Event::Say(&format!("layout: {}", places.summary())));
     }
 
-    // Another run may have made it while this one read its texts.
-    let folders = match existing {
-        Existing::Refuse => folders::create_new(&recipe.out)?,
-        _ => folders::create(&recipe.out)?,
-    };
-    let made = folders::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
-        if existing == Existing::Replace {
-            clear(&recipe.out)?;
-        }
+    out::make(recipe, existing, || {
         let mut run = Run { recipe, model: &model, trained, places, validation, data_sha256, listener };
         let finished = run.train(mixture)?;
         method::save(recipe, &task, &model)?;
         files::write_json(&recipe.out.join(RECORD), &finished)?;
         Ok(finished)
-    });
-    if made.is_err() {
-        folders.remove_empty();
-    }
-    made
+    })
 }
 
 /// A recipe's model, and its data, for whoever steps it in a way of its own.
@@ -129,13 +108,13 @@ pub(crate) struct Prepared {
     pub(crate) mixture: Option<Mixture>,
 }
 
-/// Opens what a recipe names.
+/// Opens what is held of what a recipe names.
 ///
 /// # Errors
 /// Bad input.
-pub(crate) fn prepare(recipe: &Recipe, device: &Device) -> Result<Prepared, Error> {
+pub(crate) fn prepare(recipe: &Recipe, device: &Device, held: Held) -> Result<Prepared, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device)?;
+    let Opened { model, mixture, .. } = Opened::new(recipe, &task, device, held)?;
     Ok(Prepared { model, mixture })
 }
 
@@ -150,15 +129,8 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(recipe: &Recipe, task: &Task, device: &Device) -> Result<Self, Error> {
-        let mixed = recipe.train.precision == Precision::F16;
-        if mixed {
-            mixed::check(device)?;
-        }
-        let (mut model, trained) = method::prepare(recipe, task, device)?;
-        model.recompute = recipe.train.recompute;
-        model.mixed = mixed;
-        model.set_trained(trained);
+    pub(super) fn new(recipe: &Recipe, task: &Task, device: &Device, held: Held) -> Result<Self, Error> {
+        let (model, trained) = open_model(recipe, task, device, held)?;
         let data = RunData::read(recipe, &task.tokenizer())?;
         data.check(model.backbone.config.vocabulary)?;
         model.fits(recipe.train.length).map_err(|error| Error::Setting(format!("train.length: {error}")))?;
@@ -169,6 +141,19 @@ impl Opened {
         };
         Ok(Self { model, trained, mixture, validation: data.validation, data_sha256 })
     }
+}
+
+/// Opens what is held of a recipe's model, as its steps want it.
+pub(super) fn open_model(recipe: &Recipe, task: &Task, device: &Device, held: Held) -> Result<(Model, Trained), Error> {
+    let mixed = recipe.train.precision == Precision::F16;
+    if mixed {
+        mixed::check(device)?;
+    }
+    let (mut model, trained) = method::prepare(recipe, task, device, held)?;
+    model.recompute = recipe.train.recompute;
+    model.mixed = mixed;
+    model.set_trained(trained);
+    Ok((model, trained))
 }
 
 /// A run in its loop.
@@ -284,9 +269,9 @@ impl Run<'_, '_> {
             if !(stop || due(step)) {
                 continue;
             }
-            trainer.collect()?;
+            trainer.collect(true)?;
             trainer.check_finite()?;
-            let loss = self.validation_loss()?;
+            let loss = self.validation_loss(trainer)?;
             if let Some(loss) = loss {
                 metrics.validation(step, loss)?;
             }
@@ -295,8 +280,9 @@ impl Run<'_, '_> {
                 return Err(Error::Interrupted { step, checkpoint });
             }
         }
-        trainer.collect()?;
-        trainer.check_finite()
+        trainer.collect(false)?;
+        trainer.check_finite()?;
+        trainer.finish()
     }
 
     /// Reads steps in flight until only `rest` of them are left, or none once the listener breaks; true if it did.
@@ -313,55 +299,12 @@ impl Run<'_, '_> {
     }
 
     /// Mean loss on the validation windows, if there are any.
-    fn validation_loss(&self) -> Result<Option<f64>, Error> {
+    fn validation_loss(&self, trainer: &mut Trainer) -> Result<Option<f64>, Error> {
         if self.validation.is_empty() {
             return Ok(None);
         }
-        Ok(Some(evaluate(self.model, &self.validation, false)?.mean_nll))
+        trainer.score(&self.validation).map(Some)
     }
-}
-
-/// An error if there is something in a folder to resume or to replace that no run has left there.
-fn refuse_other(out: &Path) -> Result<(), Error> {
-    if !out.exists() || is_run(out) {
-        return Ok(());
-    }
-    let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;
-    if files.all(|file| file.is_ok_and(|file| folders::is_leftover(&file.file_name()))) {
-        return Ok(());
-    }
-    Err(Error::content(out, "holds no run to resume or replace: it has no recipe.toml; choose another --out DIR"))
-}
-
-/// An error if the run in a folder, which has a recipe there, is another: what it left is as that says, so it stays as it is.
-fn refuse_other_recipe(recipe: &Recipe) -> Result<(), Error> {
-    let path = recipe.out.join(RECIPE);
-    if !path.exists() {
-        return Ok(());
-    }
-    let value =
-        |recipe: &Recipe| serde_json::to_value(recipe).map_err(|source| Error::Json { path: path.clone(), source });
-    match checkpoint::difference("", &value(&Recipe::read(&path, &[])?)?, &value(recipe)?) {
-        None => Ok(()),
-        Some((key, was, is)) => {
-            let what =
-                format!("{key} is {was} there and {is} now; resume with the same recipe, or choose another --out");
-            Err(Error::content(&path, what))
-        }
-    }
-}
-
-/// Takes away what would make the folder's old run, or what it made, pass for the new one's.
-fn clear(out: &Path) -> Result<(), Error> {
-    let old = [RECORD, RECIPE, PROFILE, "config.json"].into_iter().chain(method::MARKERS);
-    let old = old.map(|name| out.join(name)).chain(super::tensorboard::files(out));
-    for file in old.filter(|file| file.exists()) {
-        std::fs::remove_file(&file).map_err(Error::file(&file))?;
-    }
-    for entry in checkpoint::entries(&checkpoint::folder(out))? {
-        std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
-    }
-    Ok(())
 }
 
 /// An error if the optimizer's memory (weights, gradients, two moments), logits and their gradients alone are more than what is
@@ -374,50 +317,4 @@ fn require_memory(model: &Model, train: &TrainSettings) -> Result<(), Error> {
     let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
     let what = format!("training with {windows} windows of {} tokens at once", train.length);
     memory::require(model.backbone.device(), 4 * frozen::count(model, true) + 2 * logits, &what)
-}
-
-/// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
-/// in a text's, which would then be another text.
-fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
-    // It may not be there yet, but the folder above it that is tells where it will be.
-    let there = recipe.out.ancestors().find_map(|folder| {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Some((folder.canonicalize().ok()?, folder == recipe.out))
-    });
-    let Some((out, exists)) = there else { return Ok(()) };
-    for data in &recipe.data {
-        let source = Path::new(&data.source);
-        if source.is_dir() && source.canonicalize().is_ok_and(|source| out.starts_with(source)) {
-            let what = format!("lies in {}, which this recipe reads; choose another out", source.display());
-            return Err(Error::content(&recipe.out, what));
-        }
-    }
-    if !exists {
-        return Ok(());
-    }
-    let tokenizer = recipe.model.as_ref().map(|shape| shape.tokenizer.clone());
-    let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().cloned());
-    let data = recipe.data.iter().filter_map(|data| data.source.parse().ok()).map(|source| match source {
-        Source::Path(path) => path,
-        Source::JsonLines { file, .. } => file,
-    });
-    for input in recipe.base.clone().into_iter().chain(tokenizer).chain(experts).chain(data) {
-        let what = match input.canonicalize() {
-            Ok(whole) if whole == out => "is read by this recipe".into(),
-            Ok(whole) if whole.starts_with(&out) => format!("holds {}, which this recipe reads", input.display()),
-            _ => continue,
-        };
-        return Err(Error::content(&recipe.out, what + "; choose another out"));
-    }
-    Ok(())
-}
-
-/// An error for paths that a recipe or a model's file, which are UTF-8, can't name.
-fn refuse_strange_paths(recipe: &Recipe) -> Result<(), Error> {
-    let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
-    let paths = [recipe.out.clone(), std::env::current_dir().unwrap_or_default()];
-    match paths.into_iter().chain(recipe.base.as_ref().map(whole)).find(|path| path.to_str().is_none()) {
-        None => Ok(()),
-        Some(path) => Err(Error::content(&path, "this path is not UTF-8, which files of models are; rename it")),
-    }
 }

@@ -176,6 +176,9 @@ pub struct ExpertSettings {
     /// The weight that its gates give it at first, between 0 and 1.
     #[serde(default = "share")]
     pub share: f64,
+    /// Whether its weights stay in its owner's `mode worker`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
 }
 
 /// A LoRA.

@@ -3,6 +3,7 @@
 //! On a GPU the next step is launched before the last one's loss is read, so that the GPU has work while the host prepares it. A step's
 //! time is that from the moment at which the step before it was over.
 
+use super::eval::evaluate;
 use super::mixed::LossScaling;
 use super::settings::{Precision, TrainSettings};
 use super::step::{Launched, Stepped, launch_step};
@@ -102,8 +103,30 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// What a device reports.
-    pub(crate) fn collect(&self) -> Result<(), Error> {
-        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.collect(&self.optimizer))
+    ///
+    /// What private experts' owners have trained stays there, where it is saved at the same time if `saved`.
+    pub(crate) fn collect(&self, saved: bool) -> Result<(), Error> {
+        let saved = saved.then(|| self.steps());
+        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.collect(&self.optimizer, saved))
+    }
+
+    /// Ends a run on a mesh: owners of private experts write what they have trained.
+    ///
+    /// # Errors
+    /// A device whose frozen weights are not what they were, or what one reports.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.finish(&self.model.gates))
+    }
+
+    /// The mean loss on windows, of which nothing is learned.
+    ///
+    /// # Errors
+    /// As [`evaluate`], or what a device reports.
+    pub(crate) fn score(&mut self, windows: &[Vec<u32>]) -> Result<f64, Error> {
+        match &mut self.mesh {
+            Some(mesh) => mesh.score(windows),
+            None => Ok(evaluate(self.model, windows, false)?.mean_nll),
+        }
     }
 
     /// Steps launched so far.

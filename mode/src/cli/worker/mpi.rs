@@ -32,6 +32,7 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
             Ok(layout)
         }
     })?;
+    part.check_private(&[number])?;
     let (hello, names) = (&part.hello, device_names(&part.layout));
     let own = serde_json::to_string(hello).map_err(|source| Error::Json { path: "MPI".into(), source })?;
     for (other, text) in world.gather(&own).iter().enumerate() {
@@ -42,7 +43,9 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
         }
     }
     let transport = world.transport(names, Duration::from_secs(arguments.patience));
-    part.run(arguments, vec![Here { number, device: Part::device(arguments)?, transport: Box::new(transport) }])
+    let here = vec![Here { number, device: Part::device(arguments)?, transport: Box::new(transport) }];
+    let others = (0..part.layout.devices()).filter(|&other| other != number).collect();
+    part.run(arguments, here, others)
 }
 
 /// An error unless the processes' words are the names of a layout's meshes.

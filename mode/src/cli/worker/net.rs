@@ -23,6 +23,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
         say: Arc::new(|line: &str| tell!("{}", crate::cli::printable(line))) as Say,
     };
     let devices = |mesh: usize| part.layout.meshes[mesh].devices();
+    let mut others = Vec::new();
     let (session, transports) = match &arguments.listen {
         Some(address) => {
             if own == 0 {
@@ -34,7 +35,9 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
                 [peer] => read_certificate(Path::new(peer))?,
                 _ => return Err(Error::Setting("--peer: give the main process's certificate, and no other".into())),
             };
-            listen(address, &arguments.mesh, &peer, setting(devices(own).collect()))?
+            let here: Vec<usize> = devices(own).collect();
+            part.check_private(&here)?;
+            listen(address, &arguments.mesh, &peer, setting(here))?
         }
         None => {
             if own > 0 {
@@ -46,19 +49,27 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             }
             let peers = peers(&arguments, &part.layout)?;
             let elsewhere = |device: &usize| peers.iter().any(|peer| peer.devices.contains(device));
-            let here = (0..part.layout.devices()).filter(|device| !elsewhere(device)).collect();
+            let here: Vec<usize> = (0..part.layout.devices()).filter(|device| !elsewhere(device)).collect();
+            part.check_private(&here)?;
+            others = peers.iter().filter_map(|peer| peer.devices.first().copied()).collect();
             connect(&peers, setting(here))?
         }
     };
-    run(part, &arguments, session, transports)
+    run(part, &arguments, session, transports, others)
 }
 
-fn run(part: Part, arguments: &Arguments, session: Session, transports: Vec<(usize, Routed)>) -> Result<(), Error> {
+fn run(
+    part: Part,
+    arguments: &Arguments,
+    session: Session,
+    transports: Vec<(usize, Routed)>,
+    others: Vec<usize>,
+) -> Result<(), Error> {
     let here = |(number, transport): (usize, Routed)| {
         Ok(Here { number, device: Part::device(arguments)?, transport: Box::new(transport) })
     };
     let here = transports.into_iter().map(here).collect::<Result<Vec<_>, Error>>();
-    let done = here.and_then(|here| part.run(arguments, here));
+    let done = here.and_then(|here| part.run(arguments, here, others));
     session.finish();
     done
 }

@@ -7,12 +7,14 @@ use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Wired};
-use crate::train::{Existing, Recipe};
+use crate::model::Held;
+use crate::train::{Existing, Named, Recipe, serve};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
 pub(super) struct Part {
     recipe: Recipe,
+    experts: Vec<Named>,
     pub(super) layout: Layout,
     pub(super) hello: Hello,
 }
@@ -32,16 +34,56 @@ impl Part {
         }
         let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?;
         let text = arguments.layout.as_deref().or(recipe.mesh.as_ref().map(|mesh| mesh.layout.as_str()));
-        let layout = layout(&experts, text)?;
+        let names: Vec<String> = experts.iter().map(|expert| expert.name.clone()).collect();
+        let layout = layout(&names, text)?;
+        let private: Vec<&str> = experts.iter().filter(|e| e.private).map(|e| e.name.as_str()).collect();
         let mut begins_with = recipe.weights_sha256()?;
         begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
-        let hello = Hello::new(&recipe, &begins_with, &layout)?;
-        Ok(Self { recipe, layout, hello })
+        // Whose folder goes on has to be everybody's or nobody's, where more than one has one.
+        begins_with.extend((arguments.resume && !private.is_empty()).then(|| "--resume".to_string()));
+        let hello = Hello::new(&recipe, &begins_with, &layout, &private)?;
+        Ok(Self { recipe, experts, layout, hello })
+    }
+
+    /// An error unless each private expert is by itself in one process, which is not the backbone's, by the devices of this one.
+    pub(super) fn check_private(&self, here: &[usize]) -> Result<(), Error> {
+        for (Named { name, .. }, &mesh) in self.experts.iter().zip(&self.layout.experts).filter(|(e, _)| e.private) {
+            let mesh = &self.layout.meshes[mesh];
+            let own: Vec<usize> = mesh.devices().filter(|device| here.contains(device)).collect();
+            let what = match (mesh.first, own.len()) {
+                (0, _) => format!("layout {} puts it beside the backbone; give it a mesh of its own", self.layout.name),
+                (_, 0) => continue,
+                _ if here.contains(&0) => format!(
+                    "mesh '{}' is in this process, beside the backbone; start its owner's with --listen, and reach it by --connect",
+                    mesh.name
+                ),
+                (_, some) if some < mesh.size() => format!(
+                    "mesh '{}' has {} devices in as many processes; give it one, or take gRPC, where a process has them all",
+                    mesh.name,
+                    mesh.size()
+                ),
+                _ => continue,
+            };
+            return Err(Error::Setting(format!("expert '{name}' is private: {what}")));
+        }
+        Ok(())
+    }
+
+    /// Whether the weights of an expert are opened here, by its name: those of its owner alone if it is private, or else in the first
+    /// device's process, and where its devices are.
+    fn opens(&self, numbers: &[usize], name: &str) -> bool {
+        let number = self.experts.iter().position(|expert| expert.name == name);
+        number.is_some_and(|number| {
+            let mut devices = self.layout.meshes[self.layout.experts[number]].devices();
+            devices.any(|device| numbers.contains(&device)) || numbers.contains(&0) && !self.experts[number].private
+        })
     }
 
     /// Takes all steps on the devices of this process. That of the first device reads the data, leads, and leaves what the recipe makes;
     /// the others do what it tells them. With `--measure` nothing is left, and what was measured is printed.
-    pub(super) fn run(self, arguments: &Arguments, here: Vec<Here>) -> Result<(), Error> {
+    ///
+    /// `others` are the first devices of the other processes, where this one leads.
+    pub(super) fn run(self, arguments: &Arguments, here: Vec<Here>, others: Vec<usize>) -> Result<(), Error> {
         let numbers: Vec<usize> = here.iter().map(|here| here.number).collect();
         let (leads, who, threads) = (numbers.contains(&0), self.who(&numbers), arguments.threads as usize);
         let in_file = |error: Error| error.in_file(&arguments.recipe);
@@ -49,9 +91,9 @@ impl Part {
             tell!("{who}: stepping");
         }
         if arguments.measure {
-            // Devices of the backbone's mesh read their windows themselves.
-            let data = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
-            let bench = MeshBench::open(&self.recipe, data).map_err(in_file)?;
+            let backbone = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
+            let held = Held { backbone, expert: &|name| self.opens(&numbers, name) };
+            let bench = MeshBench::open(&self.recipe, held).map_err(in_file)?;
             let measured = bench.round(&self.layout, here, threads)?;
             match leads {
                 false => tell!("{who}: done after {} steps", measured.losses.len()),
@@ -60,17 +102,17 @@ impl Part {
             }
             return Ok(());
         }
-        if !leads {
-            let steps = MeshBench::open(&self.recipe, false).map_err(in_file)?.serve(&self.layout, here, threads)?;
-            tell!("{who}: done after {steps} steps");
-            return Ok(());
-        }
         let existing = match (arguments.force, arguments.resume) {
             (true, _) => Existing::Replace,
             (_, true) => Existing::Resume,
             _ => Existing::Refuse,
         };
-        let wired = Wired { layout: self.layout, here, threads };
+        let wired = Wired { layout: self.layout, here, others, threads };
+        if !leads {
+            let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;
+            tell!("{who}: done after {steps} steps");
+            return Ok(());
+        }
         let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.quiet });
         let finished =
             carry_out(&self.recipe, &device, Some(wired), folder, &mut RunProfile::new(0)).map_err(in_file)?;

@@ -4,6 +4,7 @@ use super::session::{Joined, Session, Setting, root, runtime};
 use super::wire::Routed;
 use super::{Begin, GREET, Greeting, MOST_PACKET, PATH, PING, PONG, Packet, WINDOW, What};
 use crate::Error;
+use crate::mesh::Hello;
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
@@ -64,7 +65,8 @@ impl Peer {
         let (way, to_send) = unbounded_channel();
         let hello = setting.hello.clone();
         let mesh = self.mesh.clone();
-        let greeting = Greeting { version: hello.version, recipe: hello.recipe, layout: hello.layout, mesh };
+        let Hello { version, recipe, layout, private } = hello;
+        let greeting = Greeting { version, recipe, layout, mesh, private };
         way.send(What::Greeting(greeting).into()).map_err(|error| error.to_string())?;
         let greet = async {
             grpc.ready().await.map_err(|error| strange(&error))?;

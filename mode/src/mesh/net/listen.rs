@@ -146,8 +146,8 @@ impl Called {
             self.refuse("which does not greet");
             return Err(Status::invalid_argument("takes no call without a greeting"));
         };
-        let Greeting { version, recipe, layout, mesh } = greeting;
-        let there = Hello { version, recipe, layout };
+        let Greeting { version, recipe, layout, mesh, private } = greeting;
+        let there = Hello { version, recipe, layout, private };
         if let Some(what) = self.desk.hello.difference(&there) {
             self.refuse(&format!("which {what}"));
             // The caller reads it from the other side.

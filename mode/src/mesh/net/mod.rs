@@ -77,6 +77,8 @@ struct Greeting {
     layout: String,
     #[prost(string, tag = "4")]
     mesh: String,
+    #[prost(string, tag = "5")]
+    private: String,
 }
 
 /// What the caller says once it has reached all others.

@@ -1,0 +1,132 @@
+//! A run's folder: what may be there before it, and that nothing is lost that another run or a user made.
+
+use super::checkpoint;
+use super::method;
+use super::recipe::Recipe;
+use super::record::{PROFILE, RECIPE, RECORD, is_run};
+use super::run::Existing;
+use crate::data::Source;
+use crate::{Error, folders};
+use std::path::{Path, PathBuf};
+
+/// An error unless a run of `recipe` may make its folder, or go on in it.
+pub(super) fn check(recipe: &Recipe, existing: Existing) -> Result<(), Error> {
+    folders::refuse_unless(&recipe.out, existing != Existing::Refuse)?;
+    refuse_strange_paths(recipe)?;
+    refuse_inputs(recipe)?;
+    if existing != Existing::Refuse {
+        refuse_other(&recipe.out)?;
+    }
+    if existing == Existing::Resume {
+        refuse_other_recipe(recipe)?;
+    }
+    Ok(())
+}
+
+/// Makes the folder, or takes the one that is there, and has `run` fill it while no other run can.
+pub(super) fn make<T>(recipe: &Recipe, existing: Existing, run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // Another run may have made it since it was looked for.
+    let folders = match existing {
+        Existing::Refuse => folders::create_new(&recipe.out)?,
+        _ => folders::create(&recipe.out)?,
+    };
+    let made = folders::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
+        if existing == Existing::Replace {
+            clear(&recipe.out)?;
+        }
+        run()
+    });
+    if made.is_err() {
+        folders.remove_empty();
+    }
+    made
+}
+
+/// An error if there is something in a folder to resume or to replace that no run has left there.
+fn refuse_other(out: &Path) -> Result<(), Error> {
+    if !out.exists() || is_run(out) {
+        return Ok(());
+    }
+    let mut files = std::fs::read_dir(out).map_err(Error::file(out))?;
+    if files.all(|file| file.is_ok_and(|file| folders::is_leftover(&file.file_name()))) {
+        return Ok(());
+    }
+    Err(Error::content(out, "holds no run to resume or replace: it has no recipe.toml; choose another --out DIR"))
+}
+
+/// An error if the run in a folder, which has a recipe there, is another: what it left is as that says, so it stays as it is.
+fn refuse_other_recipe(recipe: &Recipe) -> Result<(), Error> {
+    let path = recipe.out.join(RECIPE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let value =
+        |recipe: &Recipe| serde_json::to_value(recipe).map_err(|source| Error::Json { path: path.clone(), source });
+    match checkpoint::difference("", &value(&Recipe::read(&path, &[])?)?, &value(recipe)?) {
+        None => Ok(()),
+        Some((key, was, is)) => {
+            let what =
+                format!("{key} is {was} there and {is} now; resume with the same recipe, or choose another --out");
+            Err(Error::content(&path, what))
+        }
+    }
+}
+
+/// Takes away what would make the folder's old run, or what it made, pass for the new one's.
+fn clear(out: &Path) -> Result<(), Error> {
+    let old = [RECORD, RECIPE, PROFILE, "config.json"].into_iter().chain(method::MARKERS);
+    let old = old.map(|name| out.join(name)).chain(super::tensorboard::files(out));
+    for file in old.filter(|file| file.exists()) {
+        std::fs::remove_file(&file).map_err(Error::file(&file))?;
+    }
+    for entry in checkpoint::entries(&checkpoint::folder(out))? {
+        std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
+    }
+    Ok(())
+}
+
+/// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
+/// in a text's, which would then be another text.
+fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
+    // It may not be there yet, but the folder above it that is tells where it will be.
+    let there = recipe.out.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Some((folder.canonicalize().ok()?, folder == recipe.out))
+    });
+    let Some((out, exists)) = there else { return Ok(()) };
+    for data in &recipe.data {
+        let source = Path::new(&data.source);
+        if source.is_dir() && source.canonicalize().is_ok_and(|source| out.starts_with(source)) {
+            let what = format!("lies in {}, which this recipe reads; choose another out", source.display());
+            return Err(Error::content(&recipe.out, what));
+        }
+    }
+    if !exists {
+        return Ok(());
+    }
+    let tokenizer = recipe.model.as_ref().map(|shape| shape.tokenizer.clone());
+    let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().cloned());
+    let data = recipe.data.iter().filter_map(|data| data.source.parse().ok()).map(|source| match source {
+        Source::Path(path) => path,
+        Source::JsonLines { file, .. } => file,
+    });
+    for input in recipe.base.clone().into_iter().chain(tokenizer).chain(experts).chain(data) {
+        let what = match input.canonicalize() {
+            Ok(whole) if whole == out => "is read by this recipe".into(),
+            Ok(whole) if whole.starts_with(&out) => format!("holds {}, which this recipe reads", input.display()),
+            _ => continue,
+        };
+        return Err(Error::content(&recipe.out, what + "; choose another out"));
+    }
+    Ok(())
+}
+
+/// An error for paths that a recipe or a model's file, which are UTF-8, can't name.
+fn refuse_strange_paths(recipe: &Recipe) -> Result<(), Error> {
+    let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let paths = [recipe.out.clone(), std::env::current_dir().unwrap_or_default()];
+    match paths.into_iter().chain(recipe.base.as_ref().map(whole)).find(|path| path.to_str().is_none()) {
+        None => Ok(()),
+        Some(path) => Err(Error::content(&path, "this path is not UTF-8, which files of models are; rename it")),
+    }
+}

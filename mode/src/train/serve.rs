@@ -1,0 +1,203 @@
+//! A run's process without the first device: its devices do what that orders. Experts that are private to it are opened, saved and written
+//! here alone: its folder gets checkpoints of the steps of which the first device's process has some, and in the end the experts.
+
+use super::checkpoint::{self, entries, named, open, place};
+use super::method;
+use super::out;
+use super::recipe::{Recipe, Task};
+use super::record::RECIPE;
+use super::run::{Existing, open_model};
+use crate::Error;
+use crate::mesh::{Asked, Serving, Wired};
+use crate::model::{Gate, Held, Model, base_sha256, save_expert};
+use mode_autograd::AdamW;
+use mode_tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The header's entry of a private checkpoint for what is no tensor.
+const NOTE: &str = "mode-private";
+
+/// What a private checkpoint holds beside tensors.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    step: u64,
+    /// The recipe.
+    recipe: Value,
+    /// Hash of the base that the experts were trained beside.
+    base_sha256: String,
+}
+
+/// Does what the first device orders to the end; the steps that the run has got to.
+///
+/// # Errors
+/// Bad input, what a device reports, or a first device that ends before the last step.
+pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<u64, Error> {
+    let task = recipe.task().map_err(Error::Setting)?;
+    let on_it = |&expert: &usize| {
+        let devices = wired.layout.meshes[wired.layout.experts[expert]].devices();
+        wired.here.iter().any(|here| devices.contains(&here.number))
+    };
+    let experts = recipe.experts()?;
+    let mine: Vec<usize> = (0..experts.len()).filter(on_it).collect();
+    let private: Vec<usize> = mine.iter().copied().filter(|&expert| experts[expert].private).collect();
+    if !private.is_empty() {
+        out::check(recipe, existing)?;
+    }
+    let backbone = wired.here.iter().any(|here| wired.layout.meshes[0].devices().contains(&here.number));
+    let held = Held { backbone, expert: &|name| mine.iter().any(|&expert| experts[expert].name == name) };
+    let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
+    let serving = Serving::new(wired, recipe.problem(&model)?, recipe.train.adamw(), &model, &private)?;
+    let steps = match private.is_empty() {
+        true => follow(serving, None),
+        false => out::make(recipe, existing, || follow(serving, Some(Owner::new(recipe, &task, &model, private)?))),
+    }?;
+    match recipe.train.steps {
+        wanted if steps < wanted => Err(Error::Peer {
+            device: "the first device's process".into(),
+            what: format!("has ended the run after step {steps} of {wanted}; go on with --resume"),
+        }),
+        _ => Ok(steps),
+    }
+}
+
+fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<u64, Error> {
+    loop {
+        match serving.next()? {
+            Asked::Save(step) => {
+                if let Some(owner) = &owner {
+                    owner.save(&serving, step)?;
+                }
+                serving.give()?;
+            }
+            Asked::Load(step) => {
+                if let Some(owner) = &owner {
+                    owner.load(step)?;
+                }
+                serving.take_over(owner.as_ref().and_then(|owner| owner.optimizer.as_ref()))?;
+            }
+            Asked::Finish(gates) => {
+                if let Some(owner) = &owner {
+                    owner.write(&serving, &gates)?;
+                }
+                serving.finished()?;
+            }
+            Asked::End(steps) => return Ok(steps),
+        }
+    }
+}
+
+/// Whose experts stay in this process.
+struct Owner<'a> {
+    recipe: &'a Recipe,
+    task: &'a Task<'a>,
+    model: &'a Model,
+    /// The numbers of its experts.
+    experts: Vec<usize>,
+    /// Of what is trained of them, whole.
+    optimizer: Option<AdamW>,
+    note: Note,
+}
+
+impl<'a> Owner<'a> {
+    fn new(recipe: &'a Recipe, task: &'a Task<'a>, model: &'a Model, experts: Vec<usize>) -> Result<Self, Error> {
+        let params = experts.iter().flat_map(|&expert| model.experts[expert].params());
+        let trained: Vec<_> = params.filter(|param| param.is_trained()).collect();
+        let optimizer = match trained.is_empty() {
+            true => None,
+            false => Some(AdamW::new(trained, recipe.train.adamw())?),
+        };
+        let file = recipe.out.join(RECIPE);
+        let value = serde_json::to_value(recipe).map_err(|source| Error::Json { path: file.clone(), source })?;
+        if !file.exists() {
+            recipe.write(&file)?;
+        }
+        let base_sha256 = recipe.base.as_deref().map_or_else(|| Ok(String::new()), base_sha256)?;
+        let note = Note { step: 0, recipe: value, base_sha256 };
+        Ok(Self { recipe, task, model, experts, optimizer, note })
+    }
+
+    /// Saves what it has trained; one more than the first device's process keeps, whose last one may be older.
+    fn save(&self, serving: &Serving, step: u64) -> Result<(), Error> {
+        let Some(optimizer) = &self.optimizer else { return Ok(()) };
+        self.collect(serving, optimizer, step)?;
+        let mut tensors = BTreeMap::new();
+        for (param, m, v) in optimizer.states() {
+            tensors.extend(named(param, m, v));
+        }
+        let note = Note { step, recipe: self.note.recipe.clone(), base_sha256: self.note.base_sha256.clone() };
+        let folder = checkpoint::folder(&self.recipe.out);
+        place(&folder, step, &tensors, NOTE, &note)?;
+        let all = entries(&folder)?;
+        let kept = self.recipe.checkpoint.keep.max(1) + 1;
+        for old in &all[..all.len().saturating_sub(kept)] {
+            std::fs::remove_file(&old.path).map_err(Error::file(&old.path))?;
+        }
+        Ok(())
+    }
+
+    fn collect(&self, serving: &Serving, optimizer: &AdamW, step: u64) -> Result<(), Error> {
+        serving.collect(optimizer)?;
+        for (param, ..) in optimizer.states() {
+            if let Some(value) = param.value().to_vec()?.into_iter().find(|value| !value.is_finite()) {
+                return Err(Error::NotFinite { step, loss: value });
+            }
+        }
+        Ok(())
+    }
+
+    /// What it had trained after this step.
+    fn load(&self, step: u64) -> Result<(), Error> {
+        let Some(optimizer) = &self.optimizer else { return Ok(()) };
+        let folder = checkpoint::folder(&self.recipe.out);
+        let Some(entry) = entries(&folder)?.into_iter().rev().find(|entry| entry.step == step) else {
+            let what = format!("holds no checkpoint of step {step}, from which the first device's process goes on");
+            return Err(Error::content(&folder, what + "; start both anew with --force"));
+        };
+        let tensors = open(&entry.path)?;
+        let wrong = |what: &str| Error::content(&entry.path, what);
+        let note = tensors.note(NOTE)?.ok_or_else(|| wrong("is no checkpoint of private experts"))?;
+        let note: Note =
+            serde_json::from_str(&note).map_err(|source| Error::Json { path: entry.path.clone(), source })?;
+        if note.base_sha256 != self.note.base_sha256 {
+            return Err(wrong("the base is not the one that it was made beside; give that back"));
+        }
+        if let Some((key, was, is)) = checkpoint::difference("", &note.recipe, &self.note.recipe) {
+            return Err(wrong(&format!("{key} was {was} and is {is}; resume with the same recipe")));
+        }
+        for (param, m, v) in optimizer.states() {
+            for (name, tensor) in named(param, m, v) {
+                tensor.write(&tensors.read(&name, tensor.shape())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes its experts: that of stage 1 with its gates, those of stage 2 as a composed model has them.
+    fn write(&self, serving: &Serving, gates: &[(String, Vec<usize>, Vec<f32>)]) -> Result<(), Error> {
+        if let Some(optimizer) = &self.optimizer {
+            self.collect(serving, optimizer, self.recipe.train.steps)?;
+        }
+        if matches!(self.task, Task::Expert { .. }) {
+            for param in self.model.gates.iter().flat_map(Gate::params) {
+                let gate = gates.iter().find(|(name, shape, _)| name == param.name() && shape == param.value().shape());
+                let Some((_, _, values)) = gate else {
+                    let (device, name) = ("device 0".into(), param.name());
+                    return Err(Error::Peer {
+                        device,
+                        what: format!("has not sent {name} {:?}", param.value().shape()),
+                    });
+                };
+                param.value().write(values)?;
+            }
+            return method::save(self.recipe, self.task, self.model);
+        }
+        for expert in self.experts.iter().map(|&expert| &self.model.experts[expert]) {
+            let folder = self.recipe.out.join("experts").join(&expert.info.name);
+            std::fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+            save_expert(expert, &folder, &[])?;
+        }
+        Ok(())
+    }
+}
