@@ -70,6 +70,14 @@ pub enum Error {
     /// A setting or an argument that can't be.
     #[error("{0}")]
     Setting(String),
+    /// A layout that is none, or that can't share out what is to be trained.
+    #[error("layout {layout}: {what}")]
+    Layout {
+        /// Its name.
+        layout: String,
+        /// What is wrong, and what to do.
+        what: String,
+    },
     /// Another device of a mesh, or its process.
     #[error("{device} {what}; the run has stopped, and can be resumed from its last checkpoint")]
     Peer {
@@ -168,6 +176,7 @@ impl Error {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         match self {
             Self::Setting(what) => Self::content(path, what),
+            layout @ Self::Layout { .. } => Self::content(path, layout.to_string()),
             other => other,
         }
     }

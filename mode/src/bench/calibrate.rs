@@ -3,8 +3,8 @@
 //!
 //! An entry's seconds are its cost in FLOP of products, FLOP of attention, bytes and launches, each over its rate. One device takes the
 //! steps, then two together, each with halves of all matrices; of all entries, each at its fastest, those four rates are found that
-//! meet them best (least squares, none below zero). By how much the two's entries are slower than the one's, and how long a
-//! collective takes from its last device's coming on, tells the rest.
+//! meet them best (least squares, none below zero). By how much the two's entries are slower than the one's, and how long
+//! collectives take from their last device's coming on, by their messages and bytes, tells the rest.
 
 use super::mesh::MeshBench;
 use crate::Error;
@@ -18,11 +18,20 @@ pub const CALIBRATED_ON: [&str; 2] = ["spmd-1", "spmd-2"];
 /// Steps at the least, of which the first does not count.
 const LEAST_STEPS: usize = 4;
 
+/// A machine as it was measured.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// Its rates.
+    pub hardware: Hardware,
+    /// The speed of each of two devices beside the other, over one's alone. More than 1 is noise, which the hardware's share leaves out.
+    pub together: f64,
+}
+
 /// Measures this machine's CPU by a recipe's steps.
 ///
 /// # Errors
-/// Steps that can't be taken, or fewer than two of them.
-pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
+/// Steps that can't be taken, or too few of them.
+pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Calibrated, Error> {
     if bench.steps() < LEAST_STEPS {
         let what = format!(
             "a step's time can't be told from {} of them; set train.steps = {LEAST_STEPS} or more",
@@ -31,7 +40,7 @@ pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
         return Err(Error::Setting(what));
     }
     let cpus = |count: usize| (0..count).map(|_| Device::cpu()).collect::<Vec<_>>();
-    let layout = |name: &str| Layout::named(name, bench.experts().len()).map_err(Error::Setting);
+    let layout = |name: &str| Layout::named(name, bench.experts().len());
     let [one, two] = CALIBRATED_ON.map(layout);
     let (one, two) = (one?, two?);
     let alone = bench.trace(&one, &cpus(1), &Options::default())?;
@@ -61,21 +70,24 @@ pub fn calibrate(bench: &MeshBench, name: &str) -> Result<Hardware, Error> {
     device.bytes_per_second /= alone_by;
     device.launch_seconds *= alone_by;
 
-    let (message_seconds, message_rate) = messages(&together);
+    let [message_seconds, byte_seconds] = messages(&together);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-    Ok(Hardware {
+    let together = alone_by / together_by;
+    let hardware = Hardware {
         name: name.into(),
         device,
         experts: None,
         host: Some(Host {
             cores,
-            together: (alone_by / together_by).min(1.0),
-            message_bytes_per_second: message_rate,
+            together: together.min(1.0),
+            message_bytes_per_second: per(byte_seconds, 1e10),
             message_seconds,
         }),
         within: None,
+        experts_within: None,
         between: None,
-    })
+    };
+    Ok(Calibrated { hardware, together })
 }
 
 /// What devices computed, each with its cost and its least seconds.
@@ -98,23 +110,28 @@ fn fastest(steps: &[Traced], device: usize) -> Vec<(usize, f64)> {
 
 /// Seconds of a unit of each of the four costs.
 fn rates(samples: &[(Cost, f64)]) -> [f64; 4] {
-    let rows = samples
-        .iter()
-        .map(|(cost, seconds)| ([cost.matmul, cost.attention, cost.bytes + cost.fusable, cost.launches], *seconds));
-    let (mut gram, mut right) = ([[0.0; 4]; 4], [0.0; 4]);
+    let row = |(cost, seconds): &(Cost, f64)| {
+        ([cost.matmul, cost.attention, cost.bytes + cost.fusable, cost.launches], *seconds)
+    };
+    least_squares(samples.iter().map(row))
+}
+
+/// The x, none of them below zero, for which row times x meets the seconds of all rows best.
+fn least_squares<const N: usize>(rows: impl Iterator<Item = ([f64; N], f64)>) -> [f64; N] {
+    let (mut gram, mut right) = ([[0.0; N]; N], [0.0; N]);
     for (row, seconds) in rows {
-        for i in 0..4 {
+        for i in 0..N {
             right[i] += row[i] * seconds;
-            for j in 0..4 {
+            for j in 0..N {
                 gram[i][j] += row[i] * row[j];
             }
         }
     }
-    // Coordinate descent on a convex function of four numbers, none below zero.
-    let mut x = [0.0_f64; 4];
+    // Coordinate descent on a convex function of a few numbers.
+    let mut x = [0.0_f64; N];
     for _ in 0..20_000 {
-        for i in 0..4 {
-            let others: f64 = (0..4).filter(|&j| j != i).map(|j| gram[i][j] * x[j]).sum();
+        for i in 0..N {
+            let others: f64 = (0..N).filter(|&j| j != i).map(|j| gram[i][j] * x[j]).sum();
             if gram[i][i] > 0.0 {
                 x[i] = ((right[i] - others) / gram[i][i]).max(0.0);
             }
@@ -123,41 +140,26 @@ fn rates(samples: &[(Cost, f64)]) -> [f64; 4] {
     x
 }
 
-/// Seconds of a message and bytes a second, from collectives: what they take from the last device's coming on.
-fn messages(steps: &[Traced]) -> (f64, f64) {
+/// Seconds of a message and of a byte, from collectives: what they take from the last device's coming on.
+fn messages(steps: &[Traced]) -> [f64; 2] {
     let later = &steps[1.min(steps.len() - 1)..];
     let of = |device: usize| {
         let entries = steps[0].schedule.of(device).enumerate();
         entries.filter_map(|(i, (_, entry))| match &entry.action {
             Action::Collective { kind, group, elements } if group.len() == 2 => {
-                Some((i, kind.bytes_sent(2, *elements) as f64))
+                Some((i, kind.messages(2) as f64, kind.bytes_sent(2, *elements) as f64))
             }
             _ => None,
         })
     };
-    let mut points: Vec<(f64, f64)> = Vec::new();
-    for ((i, bytes), (j, _)) in of(0).zip(of(1)) {
+    let points = of(0).zip(of(1)).map(|((i, messages, bytes), (j, ..))| {
         let took = |step: &Traced| {
             let (a, b) = (step.spans[0][i], step.spans[1][j]);
             a[1].max(b[1]) - a[0].max(b[0])
         };
-        points.push((bytes, later.iter().map(took).fold(f64::INFINITY, f64::min)));
-    }
-    line(&points)
-}
-
-/// The line t = a + b / rate through points (b, t), by least squares, with a not below zero: a and the rate.
-fn line(points: &[(f64, f64)]) -> (f64, f64) {
-    let count = points.len().max(1) as f64;
-    let mean = |pick: fn(&(f64, f64)) -> f64| points.iter().map(pick).sum::<f64>() / count;
-    let (bytes, seconds) = (mean(|point| point.0), mean(|point| point.1));
-    let both: f64 = points.iter().map(|(b, t)| (b - bytes) * (t - seconds)).sum();
-    let squares: f64 = points.iter().map(|(b, _)| (b - bytes).powi(2)).sum();
-    let slope = if squares > 0.0 && both > 0.0 { both / squares } else { 1e-10 };
-    match seconds - slope * bytes {
-        start if start >= 0.0 => (start, 1.0 / slope),
-        _ => (0.0, bytes / seconds.max(1e-12)),
-    }
+        ([messages, bytes], later.iter().map(took).fold(f64::INFINITY, f64::min))
+    });
+    least_squares(points)
 }
 
 #[cfg(test)]
@@ -165,11 +167,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_found_again() {
-        let points = [16.0, 4e3, 2.6e5, 5.2e5].map(|bytes| (bytes, 2e-5 + bytes / 3e9));
-        let (start, rate) = line(&points);
-        assert!((start / 2e-5 - 1.0).abs() < 1e-6 && (rate / 3e9 - 1.0).abs() < 1e-6, "{start} {rate}");
-        assert_eq!(line(&[(1e6, 1e-3), (2e6, 3e-3)]).0, 0.0);
+    fn messages_and_bytes_are_told_apart() {
+        let points = [(1.0, 16.0), (2.0, 4e3), (1.0, 2.6e5), (2.0, 5.2e5)];
+        let row = |(messages, bytes): (f64, f64)| ([messages, bytes], 2e-5 * messages + bytes / 3e9);
+        let [message, byte] = least_squares(points.into_iter().map(row));
+        assert!((message / 2e-5 - 1.0).abs() < 1e-6 && (byte * 3e9 - 1.0).abs() < 1e-6, "{message} {byte}");
+        let [none, _] = least_squares([([1.0, 1e6], 1e-3), ([1.0, 2e6], 3e-3)].into_iter());
+        assert_eq!(none, 0.0);
     }
 
     #[test]

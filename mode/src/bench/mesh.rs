@@ -119,9 +119,8 @@ impl MeshBench {
         options: &Options,
     ) -> Result<Vec<MeasuredLayout>, Error> {
         let mut all: Vec<MeasuredLayout> = Vec::new();
-        for layout in layouts {
-            self.problem.check(layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
-        }
+        // All of them, before the first takes its time.
+        layouts.iter().try_for_each(|layout| self.problem.check(layout))?;
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {
                 let here = Here::all(layout, &devices(layout.devices())?, options.link);
@@ -157,6 +156,7 @@ impl MeshBench {
     /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
     /// all devices the first device's process alone has.
     pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
+        self.problem.check(layout)?;
         let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
         // Seconds that each device of this process computes in each step.

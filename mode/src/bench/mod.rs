@@ -17,7 +17,7 @@ mod step;
 mod sweep;
 mod trace;
 
-pub use calibrate::{CALIBRATED_ON, calibrate};
+pub use calibrate::{CALIBRATED_ON, Calibrated, calibrate};
 pub use cards::Card;
 pub use ceilings::{Ceilings, Cooperative};
 pub use fusion::{Fusion, Gain};

@@ -2,7 +2,7 @@
 
 use super::print_json;
 use crate::Error;
-use crate::bench::{CALIBRATED_ON, MeasuredLayout, MeshBench};
+use crate::bench::{CALIBRATED_ON, Calibrated, MeasuredLayout, MeshBench};
 use crate::files;
 use crate::mesh::{
     Assumed, Hardware, Layout, Link, Options, Prediction, Priced, bytes_by_link, devices, fig4, layouts, predict,
@@ -25,7 +25,7 @@ enum Command {
     Run(Run),
     /// Draw one step of a layout: who does what when, who waits, and the bytes on each link
     Show(Show),
-    /// Predict time and memory of layouts that fit (SPMD of every grid, and equal meshes for experts), and name the best
+    /// Predict time and memory of layouts that fit (SPMD of every grid; a backbone's mesh of every grid beside meshes of experts, of one size or as large as these ask for), and name the best
     Plan(Plan),
     /// Measure this machine's CPU by a recipe's steps, into a hardware file for `plan`
     Calibrate(Calibrate),
@@ -244,11 +244,11 @@ fn plan(arguments: &Plan) -> Result<(), Error> {
     let most =
         arguments.devices.map_or(hardware.count().unwrap_or(DEVICES).min(MOST_DEVICES), |devices| devices as usize);
     let layouts = match arguments.mesh.as_slice() {
-        [] => layouts(problem, most).into_iter().filter(|layout| hardware.has(layout)).collect(),
+        [] => layouts(problem, &hardware, most),
         named => {
             let read = |name: &String| {
                 let layout = Layout::read(name, bench.experts())?;
-                problem.check(&layout).map_err(|what| Error::Setting(format!("--mesh {name}: {what}")))?;
+                problem.check(&layout)?;
                 if !hardware.has(&layout) {
                     return Err(Error::Setting(format!(
                         "--mesh {name}: {} does not have so many devices",
@@ -291,9 +291,11 @@ fn calibrate(arguments: &Calibrate) -> Result<(), Error> {
     files::check_output(&arguments.out, arguments.force)?;
     let recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
-    let hardware = crate::bench::calibrate(&bench, &arguments.name)?;
+    let Calibrated { hardware, together } = crate::bench::calibrate(&bench, &arguments.name)?;
     hardware.write(&arguments.out)?;
     say!("measured on layouts {}", CALIBRATED_ON.join(" and "));
+    let noise = if together > 1.0 { ", which is noise and stands as 1 in the file" } else { "" };
+    say!("together each of two devices has {together:.3} of its speed alone{noise}");
     say!("written  {}", arguments.out.display());
     Ok(())
 }
@@ -307,7 +309,7 @@ fn show(arguments: Show) -> Result<(), Error> {
     recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let layout = Layout::read(&arguments.mesh, bench.experts())?;
-    bench.problem().check(&layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
+    bench.problem().check(&layout)?;
     let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
     let (traced, how) = match &arguments.hardware {
         Some(file) => {
@@ -405,7 +407,7 @@ fn simulate(arguments: &Simulate) -> Result<(), Error> {
     if let Some(out) = &arguments.out {
         files::check_output(out, arguments.force)?;
     }
-    let figure = fig4::figure().map_err(Error::Setting)?;
+    let figure = fig4::figure()?;
     if let Some(out) = &arguments.out {
         files::write(out, fig4::plot(&figure).map_err(|what| Error::content(out, what))?)?;
     }

@@ -106,13 +106,18 @@ pub(super) fn same_count(device: usize, found: usize, wanted: usize) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::local::local;
+    use super::super::local::{Link, local};
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     /// What each of three devices gets of `run`, which is given its group, its transport and its number.
     fn three<T: Send>(run: impl Fn(Group, &mut dyn Transport, usize) -> T + Sync) -> Vec<T> {
-        let ends = local((0..3).map(|i| format!("device {i}")).collect(), None, Duration::from_secs(5));
+        three_over(None, run)
+    }
+
+    /// The same over an emulated link.
+    fn three_over<T: Send>(link: Option<Link>, run: impl Fn(Group, &mut dyn Transport, usize) -> T + Sync) -> Vec<T> {
+        let ends = local((0..3).map(|i| format!("device {i}")).collect(), link, Duration::from_secs(5));
         std::thread::scope(|scope| {
             let run = &run;
             let threads: Vec<_> = ends
@@ -138,6 +143,18 @@ mod tests {
         for all in three(|group, transport, me| group.all_gather(transport, vec![me as f32; me + 1]).expect("rows")) {
             assert_eq!(all, [0.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
         }
+    }
+
+    #[test]
+    fn messages_of_a_hop_are_on_their_way_at_once() {
+        let link = Link { bytes_per_second: 1e12, latency: 0.1 };
+        let took = three_over(Some(link), |group, transport, me| {
+            let began = Instant::now();
+            group.all_reduce(transport, &[me as f32; 3], 1).expect("a sum");
+            began.elapsed().as_secs_f64()
+        });
+        // Two hops; its four messages one after the other would take 0.4 s.
+        assert!(took.iter().all(|took| (0.19..0.35).contains(took)), "{took:?}");
     }
 
     #[test]

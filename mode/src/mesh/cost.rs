@@ -118,12 +118,12 @@ impl<'a> Device<'a> {
             }
             Work::Forward { place, .. } => self.forward(place),
             Work::Join(_) => Cost::fused(2.0, 5.0, stream),
-            Work::JoinBackward(place) => self.norm_backward(true, self.is_trained(place), stream),
+            Work::JoinBackward(place) => self.norm_backward(true, self.problem.is_trained(place.branch), stream),
             Work::Backward(place) => self.backward(place),
             Work::NormBackward(place) => {
-                let first = place.block == 0 && place.layer == 0 && place.half == Half::Attention;
-                let wants_x = !first || self.problem.computes_frozen;
-                let norm = self.norm_backward(wants_x, self.is_trained(place), stream);
+                let first = place.layer == 0 && place.half == Half::Attention;
+                let wants_x = !first || self.problem.wants_x(place.block);
+                let norm = self.norm_backward(wants_x, self.problem.is_trained(place.branch), stream);
                 if wants_x { norm.plus(Cost::fused(1.0, 3.0, stream)) } else { norm }
             }
             Work::Merge { .. } => {
@@ -133,8 +133,9 @@ impl<'a> Device<'a> {
             }
             Work::MergeBackward(block) => {
                 let branches = self.problem.branches() as f64;
-                let inner = if block > 0 || self.problem.computes_frozen { 1.0 } else { 0.0 };
-                let experts = if block > 0 || self.problem.train_experts { branches - 1.0 } else { 0.0 };
+                let inner = if self.problem.wants_x(block) { 1.0 } else { 0.0 };
+                let walked = self.problem.is_walked(block, Branch::Expert(0));
+                let experts = if walked { branches - 1.0 } else { 0.0 };
                 Cost::moved(1.0, 2.0 + branches + experts + 2.0 * inner, own * d)
             }
             Work::FinalNorm { .. } => Cost::fused(1.0, 2.0, own * d),
@@ -147,13 +148,6 @@ impl<'a> Device<'a> {
             // A launch for each set at the least.
             Work::Measure => Cost::moved(3.0, 1.0, self.trained),
             Work::Update => Cost::moved(3.0, 7.0, self.trained),
-        }
-    }
-
-    fn is_trained(&self, place: Place) -> bool {
-        match place.branch {
-            Branch::Backbone => self.problem.computes_frozen,
-            Branch::Expert(_) => self.problem.train_experts || self.problem.computes_frozen,
         }
     }
 
@@ -220,11 +214,11 @@ impl<'a> Device<'a> {
 
     /// From the gradient of a half's term to that of the normed stream, and of its own matrices if they are trained.
     fn backward(&self, place: Place) -> Cost {
-        let gradients = if self.is_trained(place) { 2.0 } else { 1.0 };
+        let gradients = if self.problem.is_trained(place.branch) { 2.0 } else { 1.0 };
         let matmul = Cost { matmul: gradients * self.products(place.half), ..Cost::default() };
         let again = if self.attention == Attention::Fused { 2.5 } else { 2.0 };
         let attention = if place.half == Half::Attention { again * self.attention() } else { 0.0 };
-        let biases = if self.is_trained(place) { self.biases(place.half) } else { Cost::default() };
+        let biases = if self.problem.is_trained(place.branch) { self.biases(place.half) } else { Cost::default() };
         matmul.plus(biases).plus(self.between(place.half, true)).plus(Cost { attention, ..Cost::default() })
     }
 

@@ -13,10 +13,12 @@ pub use plot::plot;
 pub use words::words;
 
 use super::cost::Attention;
+use super::footprint::fullest;
 use super::hardware::{Hardware, Rates, Wire};
 use super::layout::Layout;
+use super::priced::{Assumed, Priced};
 use super::problem::{Problem, Recompute};
-use super::simulate::{Assumed, Priced};
+use crate::Error;
 use crate::model::Config;
 use serde::Serialize;
 
@@ -26,6 +28,9 @@ const PEAK: f64 = 197e12;
 const MEMORY_RATE: f64 = 819e9;
 const MEMORY: f64 = 16e9;
 const LINK: f64 = 50e9;
+
+/// Bytes of a number of the frozen backbone in a chip's memory, assumed: bf16. All else is f32 there, as in this project.
+pub(super) const FROZEN_BYTES: f64 = 2.0;
 
 /// Tokens of a window, assumed.
 const LENGTH: usize = 2_048;
@@ -181,6 +186,7 @@ impl Fitted {
             experts: None,
             host: None,
             within: Some(Wire { bytes_per_second: self.bandwidth, seconds: 0.0 }),
+            experts_within: None,
             between: Some(Wire { bytes_per_second: LINK, seconds: 0.0 }),
         }
     }
@@ -196,6 +202,19 @@ pub struct Predicted {
     pub authors: f64,
     /// Milliseconds with ours.
     pub ours: f64,
+    /// What the fullest chip would need with the authors' schedule.
+    pub authors_memory: Need,
+    /// The same with ours.
+    pub ours_memory: Need,
+}
+
+/// Memory, by this project's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Need {
+    /// Bytes.
+    pub bytes: f64,
+    /// Whether a chip holds them.
+    pub fits: bool,
 }
 
 /// The figure, predicted.
@@ -224,10 +243,10 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(points: impl Iterator<Item = &'a Point>, variant: Variant) -> Result<Self, String> {
+    fn new(points: impl Iterator<Item = &'a Point>, variant: Variant) -> Result<Self, Error> {
         let points: Vec<&Point> = points.collect();
         let part =
-            |point: &&Point| Ok::<_, String>((point.problem(variant), Layout::named(point.layout, point.experts)?));
+            |point: &&Point| Ok::<_, Error>((point.problem(variant), Layout::named(point.layout, point.experts)?));
         Ok(Self { parts: points.iter().map(part).collect::<Result<_, _>>()?, points })
     }
 
@@ -273,17 +292,17 @@ fn fit(start: Fitted, free: [bool; 2], error: impl Fn(&Fitted) -> f64) -> Fitted
 ///
 /// # Errors
 /// None; layouts of the figure are layouts.
-pub fn figure() -> Result<Figure, String> {
+pub fn figure() -> Result<Figure, Error> {
     const START: Fitted = Fitted { efficiency: 0.7, bandwidth: 5e10 };
     let all = points();
     let fitted_to = |kept: &dyn Fn(&Point) -> bool, start: Fitted, free: [bool; 2]| {
         let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
         let priced = model.priced();
-        Ok::<_, String>(fit(start, free, |fitted| rms(&model.points, &times(&priced, fitted))))
+        Ok::<_, Error>(fit(start, free, |fitted| rms(&model.points, &times(&priced, fitted))))
     };
     let error_of = |kept: &dyn Fn(&Point) -> bool, fitted: &Fitted| {
         let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
-        Ok::<_, String>(rms(&model.points, &times(&model.priced(), fitted)))
+        Ok::<_, Error>(rms(&model.points, &times(&model.priced(), fitted)))
     };
     let by_hand = |point: &Point| point.program != Program::Pjit;
     let fitted = fitted_to(&by_hand, START, [true, true])?;
@@ -296,15 +315,15 @@ pub fn figure() -> Result<Figure, String> {
     let mut predicted = Vec::new();
     for point in &all {
         let with = if point.program == Program::Pjit { &pjit } else { &fitted };
-        let time = |variant| {
+        let predict = |variant| {
             let model = Model::new(std::iter::once(point), variant)?;
-            Ok::<_, String>(times(&model.priced(), with)[0])
+            let (problem, layout) = &model.parts[0];
+            let bytes = fullest(problem, layout, FROZEN_BYTES);
+            Ok::<_, Error>((times(&model.priced(), with)[0], Need { bytes, fits: bytes <= MEMORY }))
         };
-        predicted.push(Predicted {
-            point: point.clone(),
-            authors: time(Variant::Authors)?,
-            ours: time(Variant::Ours)?,
-        });
+        let (authors, authors_memory) = predict(Variant::Authors)?;
+        let (ours, ours_memory) = predict(Variant::Ours)?;
+        predicted.push(Predicted { point: point.clone(), authors, ours, authors_memory, ours_memory });
     }
     let spmd = |of: &Predicted| {
         predicted.iter().find(|other| {
@@ -342,6 +361,13 @@ mod tests {
         assert!(figure.points.iter().all(|point| point.ours < point.authors) && figure.fitted.efficiency < 1.0);
         let svg = plot(&figure).expect("a drawing");
         assert_eq!(svg.matches("<circle").count(), figure.points.len());
-        assert!(words(&figure).contains("chosen with the figure's numbers seen"));
+        // What a chip could not hold is marked wherever the figure is shown.
+        let over = figure.points.iter().filter(|of| !of.authors_memory.fits).count();
+        assert!((1..figure.points.len()).contains(&over), "{over}");
+        let hollow = svg.lines().filter(|line| line.starts_with("<circle") && line.contains("fill=\"none\""));
+        assert_eq!(hollow.count(), over);
+        let words = words(&figure);
+        assert!(words.contains("chosen with the figure's numbers seen"));
+        assert_eq!(words.lines().filter(|line| line.starts_with('4') && line.ends_with('!')).count(), over);
     }
 }

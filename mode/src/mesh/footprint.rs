@@ -8,7 +8,7 @@
 use super::layout::Layout;
 use super::mesh::{Axis, share};
 use super::problem::{Problem, Recompute};
-use super::schedule::Set;
+use super::schedule::{Branch, Set};
 use crate::model::Config;
 use mode_autograd::loss_rows;
 
@@ -56,27 +56,27 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
 
     let mut kept = 0.0;
     for block in 0..problem.blocks {
-        let inner = block > 0 || problem.computes_frozen;
-        let of = |layers: usize, trained: bool| {
-            if !inner && !trained {
+        let of = |branch: Branch, layers: usize| {
+            if !problem.is_walked(block, branch) {
                 return 0.0;
             }
             match problem.recompute {
-                Recompute::Nothing => layers as f64 * kept_by_layer(&part, t, trained),
+                Recompute::Nothing => layers as f64 * kept_by_layer(&part, t, problem.is_trained(branch)),
                 Recompute::Halves => layers as f64 * 2.0 * t * d,
                 Recompute::Branches => t * d,
             }
         };
-        kept += experts.iter().map(|&expert| of(problem.expert_layers[expert], problem.train_experts)).sum::<f64>();
+        kept += experts.iter().map(|&expert| of(Branch::Expert(expert), problem.expert_layers[expert])).sum::<f64>();
         if home {
-            kept += of(problem.layers(None), problem.computes_frozen);
+            kept += of(Branch::Backbone, problem.layers(None));
             // The branches side by side, and the stream that goes into them and comes out.
             kept += own as f64 * d * (problem.branches() as f64 + 2.0);
         }
     }
     // What is computed again is kept for as long as its backward pass takes.
     let deepest = experts.iter().map(|&expert| problem.expert_layers[expert]).max().unwrap_or(0);
-    let deepest = if home && problem.blocks > 1 { deepest.max(problem.layers(None)) } else { deepest };
+    let backward = (0..problem.blocks).any(|block| problem.is_walked(block, Branch::Backbone));
+    let deepest = if home && backward { deepest.max(problem.layers(None)) } else { deepest };
     kept += match problem.recompute {
         Recompute::Nothing => 0.0,
         Recompute::Halves => kept_by_layer(&part, t, true),
@@ -87,6 +87,12 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
     let logits =
         if home { loss_rows(tokens, part.vocabulary) as f64 * part.vocabulary as f64 + 2.0 * t * d } else { 0.0 };
     Footprint { weights, optimizer: 3.0 * F32 * trained as f64, activations: F32 * (kept + passing.max(logits)) }
+}
+
+/// Bytes that the fullest device of a layout needs.
+pub(super) fn fullest(problem: &Problem, layout: &Layout, weight_bytes: f64) -> f64 {
+    let bytes = |device| footprint(problem, layout, device, weight_bytes).bytes();
+    (0..layout.devices()).map(bytes).fold(0.0, f64::max)
 }
 
 /// Numbers that a layer keeps.

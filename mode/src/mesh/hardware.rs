@@ -15,12 +15,15 @@
 //! cores = 2                          # of them compute at once
 //! together = 0.9                     # each one's speed then, as a share of one's alone
 //! message_bytes_per_second = 4e9     # what a device copies itself of what it sends and receives
-//! message_seconds = 20e-6            # what a message takes besides
+//! message_seconds = 20e-6            # what it takes for each message besides
 //!
-//! [within]                           # the link between devices of a mesh; [between]: from mesh to mesh
+//! [within]                           # the link between devices of a mesh, [experts_within] of another mesh than the backbone's where
+//!                                    # that is another; [between]: from mesh to mesh
 //! bytes_per_second = 40e9            # that each device sends
-//! seconds = 5e-6                     # that each message takes besides
+//! seconds = 5e-6                     # that each message is on its way besides; those to several devices are so at once
 //! ```
+//!
+//! Where both links are the same, they are one, on which collectives and messages to other meshes take turns.
 
 use super::layout::Layout;
 use super::mesh::Mesh;
@@ -46,6 +49,9 @@ pub struct Hardware {
     /// Between devices of a mesh; none for memory that they share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Wire>,
+    /// Between devices of another mesh than the backbone's, where that is another link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts_within: Option<Wire>,
     /// From mesh to mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between: Option<Wire>,
@@ -81,7 +87,7 @@ pub struct Host {
     pub together: f64,
     /// Bytes a second that a device copies itself of what it sends or receives.
     pub message_bytes_per_second: f64,
-    /// Seconds that each message takes besides.
+    /// Seconds that a device takes for each message besides.
     pub message_seconds: f64,
 }
 
@@ -91,7 +97,7 @@ pub struct Host {
 pub struct Wire {
     /// Bytes a second that a device sends.
     pub bytes_per_second: f64,
-    /// Seconds that each message takes besides.
+    /// Seconds that each message is on its way besides; those to several devices are so at once.
     pub seconds: f64,
 }
 
@@ -133,7 +139,7 @@ impl Hardware {
         };
         let mut positive: Vec<(String, f64)> = rates("device", &self.device).into();
         positive.extend(self.experts.iter().flat_map(|experts| rates("experts", experts)));
-        for (table, wire) in [("within", &self.within), ("between", &self.between)] {
+        for (table, wire) in self.wires() {
             positive.extend(wire.iter().map(|wire| (format!("{table}.bytes_per_second"), wire.bytes_per_second)));
         }
         if let Some(host) = &self.host {
@@ -147,7 +153,7 @@ impl Hardware {
         if let Some(host) = self.host.as_ref().filter(|host| host.together > 1.0) {
             return Err(format!("host.together is {}, a share; give 1 or less", host.together));
         }
-        let wires = [&self.within, &self.between].into_iter().flatten().map(|wire| wire.seconds);
+        let wires = self.wires().into_iter().filter_map(|(_, wire)| wire.as_ref()).map(|wire| wire.seconds);
         let launches = std::iter::once(&self.device).chain(&self.experts).map(|rates| rates.launch_seconds);
         let seconds = launches.chain(wires).chain(self.host.iter().map(|host| host.message_seconds));
         if let Some(value) = seconds.into_iter().find(|value| !(value.is_finite() && *value >= 0.0)) {
@@ -157,6 +163,10 @@ impl Hardware {
             true => Err("count is 0; give 1 or more devices, or leave it out".into()),
             false => Ok(()),
         }
+    }
+
+    fn wires(&self) -> [(&'static str, &Option<Wire>); 3] {
+        [("within", &self.within), ("experts_within", &self.experts_within), ("between", &self.between)]
     }
 
     /// How many devices there are in all, if that is known.
@@ -186,5 +196,10 @@ impl Hardware {
     /// Rates of the devices of a layout's mesh number `mesh`.
     pub fn rates(&self, mesh: usize) -> &Rates {
         self.experts.as_ref().filter(|_| mesh > 0).unwrap_or(&self.device)
+    }
+
+    /// The link between devices of a layout's mesh number `mesh`.
+    pub fn within(&self, mesh: usize) -> Option<Wire> {
+        self.experts_within.filter(|_| mesh > 0).or(self.within)
     }
 }

@@ -68,14 +68,18 @@ impl Layout {
         if text.ends_with(".toml") {
             return Self::open(Path::new(text), experts);
         }
-        Self::named(text, experts.len()).map_err(|what| Error::Setting(format!("layout {text}: {what}")))
+        Self::named(text, experts.len())
     }
 
     /// The layout of this name for so many experts.
     ///
     /// # Errors
-    /// As [`Layout::read`], in words.
-    pub fn named(text: &str, experts: usize) -> Result<Self, String> {
+    /// As [`Layout::read`].
+    pub fn named(text: &str, experts: usize) -> Result<Self, Error> {
+        Self::parse(text, experts).map_err(|what| Error::Layout { layout: text.into(), what })
+    }
+
+    fn parse(text: &str, experts: usize) -> Result<Self, String> {
         const HOW: &str =
             "write spmd-4, spmd-2x2 (data x tensor), 4+2+2 (backbone, then experts), or a .toml file's name";
         let number = |text: &str| match text.parse::<usize>() {
@@ -116,7 +120,7 @@ impl Layout {
     /// the experts that are left, as in [`Layout::named`].
     ///
     /// # Errors
-    /// As [`Layout::read`], in words.
+    /// As [`Layout::read`], in words that name no layout, for it has no name yet.
     pub fn of_words(words: &[String], experts: &[String]) -> Result<Self, String> {
         let mut shapes: Vec<(String, usize, usize)> = Vec::new();
         for word in words {
@@ -267,8 +271,8 @@ mod tests {
             ("9999", 1, "more than 4096"),
             ("4+2x", 1, "is no layout"),
         ] {
-            let error = Layout::named(text, experts).expect_err(text);
-            assert!(error.contains(what), "{error}");
+            let error = Layout::named(text, experts).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("layout {text}: ")) && error.contains(what), "{error}");
         }
     }
 

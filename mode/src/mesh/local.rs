@@ -1,5 +1,6 @@
 //! Devices in one process: a queue from each to each, and where it is wanted a link that is slower than memory.
 
+use super::ports::Ports;
 use super::transport::{Message, Transport};
 use crate::Error;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 pub struct Link {
     /// Bytes a second that a device sends, to whomever, and that it receives.
     pub bytes_per_second: f64,
-    /// Seconds that each message takes besides.
+    /// Seconds that each message is on its way besides; those to several devices are so at once.
     pub latency: f64,
 }
 
@@ -30,14 +31,15 @@ pub struct Local {
     to: Vec<Sender<Parcel>>,
     from: Vec<Receiver<Parcel>>,
     link: Option<Link>,
-    /// When each device's port will have passed on all that it sends, and all that it receives.
-    ports: Arc<Mutex<Vec<[Instant; 2]>>>,
+    /// The ports of all, and when their time began.
+    ports: Arc<Mutex<Ports>>,
+    began: Instant,
     patience: Duration,
 }
 
 /// The ends of `names.len()` devices, called so in messages.
 pub fn local(names: Vec<String>, link: Option<Link>, patience: Duration) -> Vec<Local> {
-    let ports = Arc::new(Mutex::new(vec![[Instant::now(); 2]; names.len()]));
+    let (ports, began) = (Arc::new(Mutex::new(Ports::new(names.len()))), Instant::now());
     let names = Arc::new(names);
     let end = |device| Local {
         device,
@@ -46,6 +48,7 @@ pub fn local(names: Vec<String>, link: Option<Link>, patience: Duration) -> Vec<
         from: Vec::new(),
         link,
         ports: ports.clone(),
+        began,
         patience,
     };
     let mut ends: Vec<Local> = (0..names.len()).map(end).collect();
@@ -70,10 +73,8 @@ impl Transport for Local {
         let due = self.link.filter(|_| to != self.device).map(|link| {
             let seconds = size_of_val(message.as_slice()) as f64 / link.bytes_per_second;
             let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-            let begins = ports[self.device][0].max(ports[to][1]).max(Instant::now());
-            let passed = begins + Duration::from_secs_f64(seconds);
-            (ports[self.device][0], ports[to][1]) = (passed, passed);
-            passed + Duration::from_secs_f64(link.latency)
+            let passed = ports.pass(self.device, to, self.began.elapsed().as_secs_f64(), seconds);
+            self.began + Duration::from_secs_f64(passed + link.latency)
         });
         self.to[to].send(Parcel { message, due }).map_err(|_| self.gone(to))
     }

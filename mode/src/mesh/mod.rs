@@ -28,6 +28,8 @@ mod parts;
 mod placement;
 mod plan;
 mod planner;
+mod ports;
+mod priced;
 #[cfg(test)]
 mod privacy;
 mod problem;
@@ -57,12 +59,13 @@ pub use local::{Link, Local, local};
 pub use mesh::{Axis, Mesh, share};
 pub use placement::Placement;
 pub use plan::plan;
+pub use priced::{Assumed, Priced};
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use serving::{Asked, Serving};
-pub use simulate::{Assumed, Priced, seconds};
+pub use simulate::seconds;
 pub(crate) use team::Here;
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use team::device_names;

@@ -81,7 +81,7 @@ impl Step<'_> {
 
     /// Whether a branch's parameters are trained.
     fn is_trained(&self, branch: Branch) -> bool {
-        self.trains && (branch != Branch::Backbone && self.problem.train_experts || self.problem.computes_frozen)
+        self.trains && self.problem.is_trained(branch)
     }
 
     /// How streams lie where branches meet.
@@ -91,12 +91,12 @@ impl Step<'_> {
 
     /// Whether a gradient has to go back through a branch.
     fn is_walked(&self, block: usize, branch: Branch) -> bool {
-        self.wants_x(block) || self.is_trained(branch)
+        self.trains && self.problem.is_walked(block, branch)
     }
 
     /// Whether the gradient of a block's input is wanted.
     fn wants_x(&self, block: usize) -> bool {
-        self.trains && (block > 0 || self.problem.computes_frozen)
+        self.trains && self.problem.wants_x(block)
     }
 
     /// The last block's result, and what the backward pass computes from again.

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::mesh::{Axis, Mesh};
-use super::schedule::Set;
+use super::schedule::{Branch, Set};
 use crate::Error;
 use crate::model::{Config, Expert, Gate, Model};
 use mode_autograd::Param;
@@ -88,13 +88,35 @@ impl Problem {
         expert.map_or(self.config.layers / self.blocks, |expert| self.expert_layers[expert])
     }
 
+    /// Whether gradients of a branch's parameters are computed.
+    pub fn is_trained(&self, branch: Branch) -> bool {
+        branch != Branch::Backbone && self.train_experts || self.computes_frozen
+    }
+
+    /// Whether the gradient of a block's input is wanted.
+    pub fn wants_x(&self, block: usize) -> bool {
+        block > 0 || self.computes_frozen
+    }
+
+    /// Whether a gradient has to go back through a branch of a block.
+    pub fn is_walked(&self, block: usize, branch: Branch) -> bool {
+        self.wants_x(block) || self.is_trained(branch)
+    }
+
     /// Tokens of a part of the batch.
     pub fn tokens(&self) -> usize {
         self.windows / self.parts * self.length
     }
 
-    /// An error if a layout can't share out this problem, in words.
-    pub fn check(&self, layout: &Layout) -> Result<(), String> {
+    /// Whether a layout can share out this problem.
+    ///
+    /// # Errors
+    /// What can't be shared out evenly.
+    pub fn check(&self, layout: &Layout) -> Result<(), Error> {
+        self.shares_out(layout).map_err(|what| Error::Layout { layout: layout.name.clone(), what })
+    }
+
+    fn shares_out(&self, layout: &Layout) -> Result<(), String> {
         if !self.windows.is_multiple_of(self.parts) {
             let (windows, parts) = (self.windows, self.parts);
             return Err(format!(
@@ -104,7 +126,7 @@ impl Problem {
         layout.meshes.iter().try_for_each(|mesh| self.check_mesh(mesh))
     }
 
-    fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
+    pub(super) fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
         let Mesh { name, data, tensor, .. } = mesh;
         let Config { heads, kv_heads, hidden, vocabulary, .. } = self.config;
         let windows = self.windows / self.parts;
@@ -165,5 +187,27 @@ impl Problem {
             vocabulary: super::mesh::share(whole.vocabulary, tensor, position).len(),
             ..whole.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::tests::problem;
+    use super::*;
+
+    #[test]
+    fn gradients_go_where_something_is_trained_behind() {
+        let (expert, backbone) = (Branch::Expert(0), Branch::Backbone);
+        let walked =
+            |problem: &Problem| [expert, backbone].map(|branch| [0, 1].map(|block| problem.is_walked(block, branch)));
+        let experts = problem();
+        let gates = Problem { train_experts: false, ..problem() };
+        assert_eq!(walked(&experts), [[true, true], [false, true]]);
+        // Gates of earlier blocks are trained, behind all branches of the second.
+        assert_eq!(walked(&gates), [[false, true], [false, true]]);
+        let all = Problem { computes_frozen: true, ..gates };
+        assert_eq!(walked(&all), [[true; 2]; 2]);
+        assert!(all.is_trained(expert) && all.is_trained(backbone) && all.wants_x(0));
+        assert!(!experts.is_trained(backbone) && !experts.wants_x(0));
     }
 }

@@ -4,12 +4,12 @@
 //! once a step, after all else. A layout of one replica is planned and simulated; chips are figure 4's, with the two numbers that were fitted there, and
 //! nobody has measured any of this.
 
-use super::fig4::{Fitted, paper_problem};
-use super::footprint::footprint;
+use super::fig4::{FROZEN_BYTES, Fitted, paper_problem};
+use super::footprint::fullest;
 use super::layout::Layout;
+use super::priced::Priced;
 use super::problem::Recompute;
 use super::schedule::{Action, Set, Work};
-use super::simulate::Priced;
 use serde::Serialize;
 
 /// Chips.
@@ -18,8 +18,6 @@ pub const CHIPS: [usize; 4] = [64, 256, 1_024, 4_096];
 pub const EXPERTS: [usize; 3] = [4, 16, 100];
 /// Windows that a replica computes at once.
 const MOST_WINDOWS: usize = 8;
-/// Bytes of a number in memory: f32 for what is trained, bf16 for the frozen backbone.
-const FROZEN_BYTES: f64 = 2.0;
 
 /// The best layout of a kind for so many chips and experts.
 #[derive(Debug, Clone, Serialize)]
@@ -132,8 +130,7 @@ fn scaled(chips: usize, experts: usize, name: &str) -> Option<Scaled> {
         shares.idle = 1.0 - shares.computing - shares.merging - shares.collectives - summed / seconds;
         shares
     };
-    let bytes = |device| footprint(&problem, &layout, device, FROZEN_BYTES).bytes();
-    let bytes = (0..layout.devices()).map(bytes).fold(0.0, f64::max);
+    let bytes = fullest(&problem, &layout, FROZEN_BYTES);
     let tokens = (replicas * windows * problem.length) as f64;
     Some(Scaled {
         chips,

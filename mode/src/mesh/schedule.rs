@@ -241,7 +241,17 @@ impl Collective {
     /// Bytes that one of `count` devices sends.
     pub fn bytes_sent(self, count: usize, elements: usize) -> u64 {
         let once = (elements * size_of::<f32>()) as u64 * (count as u64 - 1) / count as u64;
-        if self == Self::AllReduce { 2 * once } else { once }
+        self.hops() as u64 * once
+    }
+
+    /// Times that all send to all, and wait: messages of one hop are on their way at once.
+    pub fn hops(self) -> usize {
+        if self == Self::AllReduce { 2 } else { 1 }
+    }
+
+    /// Messages that one of `count` devices sends, one after the other, and receives.
+    pub fn messages(self, count: usize) -> usize {
+        self.hops() * (count - 1)
     }
 }
 

@@ -46,6 +46,7 @@ impl Serving {
         model: &Model,
         private: &[usize],
     ) -> Result<Self, Error> {
+        problem.check(&layout)?;
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());

@@ -76,8 +76,8 @@ impl Shard {
             merges_whole: problem.merges_whole,
         };
         shard.silence()?;
-        shard.set_trained(problem.train_experts || problem.computes_frozen);
-        if let Some(backbone) = shard.backbone.as_ref().filter(|_| problem.computes_frozen) {
+        shard.set_trained(problem.is_trained(Branch::Expert(0)));
+        if let Some(backbone) = shard.backbone.as_ref().filter(|_| problem.is_trained(Branch::Backbone)) {
             backbone.layers.iter().flat_map(Layer::params).for_each(|param| param.set_trained(true));
         }
         Ok(shard)

@@ -1,65 +1,22 @@
 //! The simulator: the same schedule that devices carry out, priced entry by entry.
 //!
 //! Each device goes through its entries. Computing takes as long as its cost at the device's rates; a send leaves when the sender's port
-//! and the receiver's are free, and arrives after its bytes at the link's rate; a collective begins when its last device has come. Where devices share the
-//! cores of a machine, more devices than cores take turns: all go on at cores / computing devices of their speed.
+//! and the receiver's are free, and arrives after its bytes at the link's rate; a collective begins when its last device has come and
+//! the ports of all are free, and holds them: where a mesh's link is the one to other meshes, as an emulated one is, both take turns. A
+//! link's latency is waited for once a hop, for messages of one hop are on their way at once; what a message costs a device it pays
+//! for each. Where devices share the cores of a machine, more devices than cores take turns: all go on at cores / computing devices of
+//! their speed.
 
-use super::cost::{Attention, Cost, costs};
+use super::cost::Cost;
 use super::hardware::{Hardware, Rates, Wire};
-use super::layout::Layout;
-use super::plan::plan;
-use super::problem::Problem;
-use super::schedule::{Action, Collective, Entry, Schedule, Work};
+use super::ports::Ports;
+use super::priced::Priced;
+use super::schedule::{Action, Collective, Entry};
 use super::traced::Traced;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
-/// What is assumed of the program. The default is this project's own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Assumed {
-    /// Bytes of an element on the wire.
-    pub element_bytes: f64,
-    /// Whether a compiler makes norms, rotations, activations and sums part of products.
-    pub fuses: bool,
-    /// Whether AdamW's passes over weights, gradients and moments are counted.
-    pub optimizer: bool,
-    /// How attention is computed.
-    pub attention: Attention,
-}
-
-impl Default for Assumed {
-    fn default() -> Self {
-        Self { element_bytes: 4.0, fuses: false, optimizer: true, attention: Attention::Fused }
-    }
-}
-
-/// A layout's schedule with what each of its entries costs, on whatever hardware.
-pub struct Priced<'a> {
-    problem: &'a Problem,
-    layout: &'a Layout,
-    /// What is priced.
-    pub schedule: Arc<Schedule>,
-    costs: Vec<Cost>,
-    assumed: Assumed,
-}
-
-impl<'a> Priced<'a> {
-    /// The schedule of a problem on a layout, priced.
-    pub fn new(problem: &'a Problem, layout: &'a Layout, assumed: Assumed) -> Self {
-        let schedule = Arc::new(plan(problem, layout));
-        let mut costs = costs(problem, layout, &schedule, assumed.attention);
-        if assumed.fuses {
-            costs.iter_mut().for_each(|cost| cost.fusable = 0.0);
-        }
-        if !assumed.optimizer {
-            let steps = |entry: &Entry| matches!(entry.action, Action::Compute(Work::Measure | Work::Update));
-            let of_optimizer = costs.iter_mut().zip(&schedule.entries).filter(|(_, entry)| steps(entry));
-            of_optimizer.for_each(|(cost, _)| *cost = Cost::default());
-        }
-        Self { problem, layout, schedule, costs, assumed }
-    }
-
+impl Priced<'_> {
     /// What the step takes on `hardware`: when each entry begins and ends.
     pub fn simulate(&self, hardware: &Hardware) -> Traced {
         let mut simulation = Simulation::new(self, hardware);
@@ -106,6 +63,10 @@ enum Next {
     End,
 }
 
+/// Which of a simulation's ports lead to the devices of one's own mesh, and which to others.
+const WITHIN: usize = 0;
+const BETWEEN: usize = 1;
+
 struct Simulation<'a> {
     priced: &'a Priced<'a>,
     hardware: &'a Hardware,
@@ -127,8 +88,8 @@ struct Simulation<'a> {
     receivers: HashSet<(usize, usize)>,
     /// Devices that have come to a collective.
     gathered: HashMap<&'a [usize], Vec<usize>>,
-    /// When each device's port is free to send, and to receive.
-    ports: Vec<[f64; 2]>,
+    /// Those within meshes, and those between.
+    ports: [Ports; 2],
     ready: Vec<usize>,
 }
 
@@ -155,7 +116,7 @@ impl<'a> Simulation<'a> {
             arrivals: HashMap::new(),
             receivers: HashSet::new(),
             gathered: HashMap::new(),
-            ports: vec![[0.0; 2]; count],
+            ports: [Ports::new(count), Ports::new(count)],
             ready: (0..count).rev().collect(),
         }
     }
@@ -192,12 +153,11 @@ impl<'a> Simulation<'a> {
         self.waiting.push(Reverse(At(until.max(self.now), device)));
     }
 
-    /// Seconds in which a device copies a message itself.
-    fn copying(&self, elements: usize) -> f64 {
-        self.hardware
-            .host
-            .as_ref()
-            .map_or(0.0, |host| host.message_seconds + elements as f64 * 4.0 / host.message_bytes_per_second)
+    /// Seconds in which a device copies messages itself, one after the other.
+    fn copying(&self, messages: usize, elements: usize) -> f64 {
+        self.hardware.host.as_ref().map_or(0.0, |host| {
+            messages as f64 * host.message_seconds + elements as f64 * 4.0 / host.message_bytes_per_second
+        })
     }
 
     /// Seconds of bytes on a link.
@@ -205,6 +165,11 @@ impl<'a> Simulation<'a> {
         wire.map_or([0.0; 2], |wire| {
             [elements * self.priced.assumed.element_bytes / wire.bytes_per_second, wire.seconds]
         })
+    }
+
+    /// Which ports lead to a link: a mesh whose own is the one between meshes has no others for it.
+    fn port(&self, wire: Option<Wire>) -> usize {
+        if wire == self.hardware.between { BETWEEN } else { WITHIN }
     }
 
     fn go_on(&mut self, device: usize) {
@@ -216,12 +181,14 @@ impl<'a> Simulation<'a> {
             }
             Next::Post => self.post(device, entry),
             Next::Copy => {
-                let elements = match &entry.action {
-                    Action::Receive { rows, .. } => rows.len() * self.priced.problem.config.width,
-                    Action::Collective { kind, group, elements } => collective_elements(*kind, group.len(), *elements),
-                    _ => 0,
+                let (messages, elements) = match &entry.action {
+                    Action::Receive { rows, .. } => (1, rows.len() * self.priced.problem.config.width),
+                    Action::Collective { kind, group, elements } => {
+                        (kind.messages(group.len()), collective_elements(*kind, group.len(), *elements))
+                    }
+                    _ => (0, 0),
                 };
-                self.compute(device, self.copying(elements), Next::End);
+                self.compute(device, self.copying(messages, elements), Next::End);
             }
             Next::End => {
                 if let Some(span) = self.spans[device].last_mut() {
@@ -238,7 +205,7 @@ impl<'a> Simulation<'a> {
         match &entry.action {
             Action::Compute(_) => self.compute(device, seconds(cost, self.rates[device]), Next::End),
             Action::Send { rows, .. } => {
-                self.compute(device, self.copying(rows.len() * self.priced.problem.config.width), Next::Post);
+                self.compute(device, self.copying(1, rows.len() * self.priced.problem.config.width), Next::Post);
             }
             Action::Receive { from, .. } => match self.arrivals.get_mut(&(*from, device)).and_then(VecDeque::pop_front)
             {
@@ -255,13 +222,14 @@ impl<'a> Simulation<'a> {
                 }
                 let come = std::mem::take(come);
                 let sent = collective_elements(*kind, group.len(), *elements) as f64;
-                let mesh = self.priced.layout.mesh_of(device);
-                let inside = group.iter().all(|other| mesh.devices().contains(other));
-                let wire = if inside { self.hardware.within } else { self.hardware.between };
+                let number = self.priced.layout.number_of(device);
+                let mesh = self.priced.layout.meshes[number].devices();
+                let inside = group.iter().all(|other| mesh.contains(other));
+                let wire = if inside { self.hardware.within(number) } else { self.hardware.between };
                 let [on_wire, once] = self.on_wire(wire, sent);
-                let phases = if *kind == Collective::AllReduce { 2.0 } else { 1.0 };
+                let passed = self.ports[self.port(wire)].pass_among(group, self.now, on_wire);
                 for member in come {
-                    self.wait(member, self.now + on_wire + phases * once, Next::Copy);
+                    self.wait(member, passed + kind.hops() as f64 * once, Next::Copy);
                 }
             }
         }
@@ -272,8 +240,7 @@ impl<'a> Simulation<'a> {
         if let Action::Send { to, rows } = &entry.action {
             let elements = (rows.len() * self.priced.problem.config.width) as f64;
             let [on_wire, once] = self.on_wire(self.hardware.between, elements);
-            let passed = self.ports[device][0].max(self.ports[*to][1]).max(self.now) + on_wire;
-            (self.ports[device][0], self.ports[*to][1]) = (passed, passed);
+            let passed = self.ports[BETWEEN].pass(device, *to, self.now, on_wire);
             let at = passed + once;
             match self.receivers.remove(&(device, *to)) {
                 true => self.wait(*to, at, Next::Copy),
@@ -291,12 +258,15 @@ fn collective_elements(kind: Collective, count: usize, elements: usize) -> usize
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::problem::Recompute;
+pub(super) mod tests {
+    use super::super::layout::Layout;
+    use super::super::plan::plan;
+    use super::super::priced::Assumed;
+    use super::super::problem::{Problem, Recompute};
     use super::*;
     use crate::model::Config;
 
-    fn problem() -> Problem {
+    pub(in crate::mesh) fn problem() -> Problem {
         Problem {
             config: Config {
                 vocabulary: 64,
@@ -332,7 +302,7 @@ mod tests {
         }
     }
 
-    fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
+    pub(in crate::mesh) fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
         let wire = wire.map(|bytes_per_second| Wire { bytes_per_second, seconds: 0.0 });
         let host = host.map(|cores| super::super::hardware::Host {
             cores,
@@ -340,7 +310,15 @@ mod tests {
             message_bytes_per_second: f64::INFINITY,
             message_seconds: 0.0,
         });
-        Hardware { name: "test".into(), device: rates(), experts: None, host, within: wire, between: wire }
+        Hardware {
+            name: "test".into(),
+            device: rates(),
+            experts: None,
+            host,
+            within: wire,
+            experts_within: None,
+            between: wire,
+        }
     }
 
     fn time(layout: &str, hardware: &Hardware) -> f64 {
@@ -361,6 +339,47 @@ mod tests {
         let shared = hardware(Some(1.0), None);
         assert!((time("spmd-2", &shared) / one - 1.0).abs() < 1e-9);
         assert!((time("1+1", &shared) / one - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn meshes_of_experts_have_their_own_link() {
+        let fast = hardware(None, Some(1e9));
+        let slow = Hardware { experts_within: Some(Wire { bytes_per_second: 1e6, seconds: 0.0 }), ..fast.clone() };
+        assert!(time("1+2", &slow) > 2.0 * time("1+2", &fast));
+        // The backbone's mesh has none of it.
+        assert_eq!(time("2+1", &slow), time("2+1", &fast));
+        assert_eq!(time("spmd-2", &slow), time("spmd-2", &fast));
+    }
+
+    #[test]
+    fn latency_is_paid_by_the_hop_and_copying_by_the_message() {
+        let on_each = |of: fn(Collective, usize) -> usize| {
+            let schedule = plan(&problem(), &Layout::named("spmd-4", 2).expect("a layout"));
+            let collective = |(_, entry): (usize, &Entry)| match &entry.action {
+                Action::Collective { kind, group, .. } => of(*kind, group.len()),
+                _ => 0,
+            };
+            schedule.of(0).map(collective).sum::<usize>() as f64
+        };
+        let (hops, messages) = (on_each(|kind, _| kind.hops()), on_each(Collective::messages));
+        assert_eq!(messages, 3.0 * hops);
+        let free = time("spmd-4", &hardware(Some(4.0), None));
+        let mut late = hardware(Some(4.0), Some(f64::INFINITY));
+        late.within.iter_mut().for_each(|wire| wire.seconds = 1e-3);
+        assert!((time("spmd-4", &late) - free - 1e-3 * hops).abs() < 1e-9);
+        let mut busy = hardware(Some(4.0), None);
+        busy.host.iter_mut().for_each(|host| host.message_seconds = 1e-3);
+        assert!((time("spmd-4", &busy) - free - 1e-3 * messages).abs() < 1e-9);
+    }
+
+    #[test]
+    fn collectives_and_transfers_take_turns_on_one_link() {
+        let one = hardware(None, Some(1e7));
+        // Of another rate, though by a hair: two links.
+        let mut two = one.clone();
+        two.within.iter_mut().for_each(|wire| wire.bytes_per_second += 1.0);
+        let (one, two) = (time("2+2", &one), time("2+2", &two));
+        assert!(one > 1.01 * two, "{one} {two}");
     }
 
     #[test]

@@ -143,10 +143,11 @@ impl Team {
             let (wanted, found) = (layout.devices(), devices.len());
             return Err(Error::Setting(format!("layout {} has {wanted} devices, and there are {found}", layout.name)));
         }
+        problem.check(layout)?;
         Self::of(model, problem, layout, Here::all(layout, devices, options.link), settings, options.threads)
     }
 
-    /// The same for those devices that are in this process.
+    /// The same for those devices that are in this process, of a layout that is known to share out the problem.
     pub(crate) fn of(
         model: &Model,
         problem: &Problem,
@@ -155,7 +156,6 @@ impl Team {
         settings: AdamWSettings,
         threads: usize,
     ) -> Result<Self, Error> {
-        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         let (schedule, scoring) = (super::plan(problem, layout), super::plan::plan_score(problem, layout));
         let mut members = Vec::new();
         for Here { number, device, transport } in here {

@@ -43,8 +43,7 @@ impl Places {
     /// # Errors
     /// A layout that can't share it out.
     pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
-        let layout = &wired.layout;
-        problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        problem.check(&wired.layout)?;
         Ok(Self { wired, problem })
     }
 

@@ -115,10 +115,6 @@ impl Part {
             let backbone = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
             let held = Held { backbone, expert: &|name| self.opens(&numbers, name) };
             let bench = MeshBench::open(&self.recipe, held).map_err(in_file)?;
-            bench
-                .problem()
-                .check(&self.layout)
-                .map_err(|what| Error::Setting(format!("layout {}: {what}", self.layout.name)))?;
             let measured = bench.round(&self.layout, here, threads)?;
             match leads {
                 false => tell!("{who}: done after {} steps", measured.losses.len()),

@@ -47,7 +47,12 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
             chart.draw_series(LineSeries::new(at(|of| of.authors), colour(program).stroke_width(2)))?;
             chart
                 .draw_series(at(|of| of.authors).map(|point| Cross::new(point, 4, colour(program).stroke_width(2))))?;
-            chart.draw_series(at(|of| of.point.paper).map(|point| Circle::new(point, 4, colour(program).filled())))?;
+            let dot = |of: &&&Predicted| {
+                let style =
+                    if of.authors_memory.fits { colour(program).filled() } else { colour(program).stroke_width(2) };
+                Circle::new((of.point.x as f64, of.point.paper), 4, style)
+            };
+            chart.draw_series(of.iter().map(dot))?;
             if program != Program::Pjit {
                 let thin = colour(program).mix(0.45);
                 chart.draw_series(DashedLineSeries::new(at(|of| of.ours), 4, 4, thin.stroke_width(1)))?;
@@ -56,6 +61,7 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
         if panel == 'a' {
             let lines = [
                 ("dots: the paper", BLACK),
+                ("hollow: simulated, it needs over 16 GB a chip", BLACK),
                 ("crosses: the authors' schedule, simulated", BLACK),
                 ("dashed: this project's schedule", BLACK),
                 ("SPMD", colour(Program::Spmd)),
@@ -63,7 +69,7 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
                 ("SPMD-pjit", colour(Program::Pjit)),
             ];
             for (i, (text, colour)) in lines.into_iter().enumerate() {
-                area.draw(&Text::new(text, (70, 250 + 16 * i as i32), ("sans-serif", 13).into_font().color(&colour)))?;
+                area.draw(&Text::new(text, (70, 236 + 16 * i as i32), ("sans-serif", 13).into_font().color(&colour)))?;
             }
         }
     }
