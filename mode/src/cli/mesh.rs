@@ -1,11 +1,12 @@
 //! `mode mesh`: run, plan, simulate, show.
 
+use super::open::Fleet;
 use super::print_json;
 use crate::Error;
 use crate::bench::{CALIBRATED_ON, MeasuredLayout, MeshBench};
 use crate::files;
 use crate::mesh::{
-    Assumed, Hardware, Layout, Link, Options, Prediction, Priced, bytes_by_link, devices, fig4, layouts, predict,
+    Assumed, Hardware, Layout, Link, Options, Prediction, Priced, bytes_by_link, fig4, layouts, predict,
     scale, timeline,
 };
 use crate::train::Recipe;
@@ -184,7 +185,8 @@ fn run(arguments: Run) -> Result<(), Error> {
         (true, None) => vec!["cpu".into()],
         (false, _) => arguments.device,
     };
-    let devices = |count: usize| devices(&named, count);
+    let fleet = Fleet::default();
+    let devices = |count: usize| fleet.devices(&named, count);
     let found = bench.measure(&layouts, arguments.rounds as usize, &devices, &options)?;
     if arguments.json {
         return print_json(&found);

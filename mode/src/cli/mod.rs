@@ -26,6 +26,7 @@ mod generate;
 mod init;
 mod inspect;
 mod mesh;
+mod open;
 mod pipelines;
 mod profile;
 mod progress;
@@ -40,6 +41,7 @@ mod worker;
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
 use mode_tensor::Device;
+use open::open;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -128,18 +130,13 @@ impl DeviceArguments {
         // This thread is one of the pool's, or each small kernel would wait for another to wake up.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
         pool.build_global().map_err(|e| Error::Setting(format!("--threads: {e}; give fewer")))?;
-        let shaders = shaders::Folder::from_environment()?;
-        let device = Device::choose(self.device.as_deref())?;
-        tell!("device: {}", device.name());
-        if let Some(folder) = shaders {
-            match device.is_gpu() {
-                true => tell!("shaders: {}", folder.summary()),
-                false => tell!("shaders: none from {}, for only a GPU runs any", folder.path().display()),
+        let device = open(self.device.as_deref())?;
+        if !device.is_gpu() {
+            tell!("device: {}", device.name());
+            if let Some(folder) = shaders::Folder::from_environment()? {
+                tell!("shaders: none from {}, for only a GPU runs any", folder.path().display());
             }
-            folder.replace(&device);
         }
-        pipelines::load(&device);
-        tune::load(&device)?;
         Ok(device)
     }
 }

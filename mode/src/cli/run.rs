@@ -1,9 +1,9 @@
 //! `mode train` and `mode compose`.
 
 use super::progress::{Progress, flow, stop_after_step};
-use super::{DeviceArguments, profile};
+use super::{DeviceArguments, open, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
-use crate::mesh::Wired;
+use crate::mesh::Members;
 use crate::train::{
     DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run_wired,
 };
@@ -104,8 +104,9 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
         device.watch_finite();
     }
     let existing = Folder { existing, quiet: arguments.quiet };
+    let members = Members::Named(&|name| open(Some(name)));
     let finished =
-        carry_out(&recipe, &device, None, existing, &mut steps).map_err(|error| error.in_file(&arguments.recipe))?;
+        carry_out(&recipe, &device, members, existing, &mut steps).map_err(|error| error.in_file(&arguments.recipe))?;
     print(&finished, recipe.mesh.is_none().then_some(&device));
     if arguments.profile.is_none() {
         return Ok(());
@@ -119,18 +120,18 @@ pub(super) struct Folder {
     pub(super) quiet: bool,
 }
 
-/// Carries out a recipe, on devices of which some are in other processes if it is `wired`, and shows how far it is.
+/// Carries out a recipe, with these devices for its mesh, and shows how far it is.
 pub(super) fn carry_out(
     recipe: &Recipe,
     device: &Device,
-    wired: Option<Wired>,
+    members: Members,
     Folder { existing, quiet }: Folder,
     steps: &mut RunProfile,
 ) -> Result<Finished, Error> {
     stop_after_step();
     let mut progress = Progress::new(quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let finished = run_wired(recipe, device, wired, existing, &mut |event| {
+    let finished = run_wired(recipe, device, members, existing, &mut |event| {
         let alone = steps.hear(device, event);
         match event {
             Event::Begin(_) => {}

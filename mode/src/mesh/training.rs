@@ -24,10 +24,22 @@ impl Wired {
     ///
     /// # Errors
     /// A device that there isn't, or another number of them.
-    pub(crate) fn local(layout: Layout, names: &[String], threads: usize) -> Result<Self, Error> {
-        let here = Here::all(&layout, &devices(names, layout.devices())?, None);
+    pub(crate) fn local(layout: Layout, names: &[String], threads: usize, open: &Open) -> Result<Self, Error> {
+        let here = Here::all(&layout, &devices(names, layout.devices(), open)?, None);
         Ok(Self { layout, here, threads })
     }
+}
+
+/// Opens a device by its name.
+pub(crate) type Open<'a> = dyn Fn(&str) -> Result<Device, Error> + 'a;
+
+/// How a run comes by the devices of its mesh.
+pub(crate) enum Members<'a> {
+    /// Those that the recipe names, if it has a mesh, are opened so.
+    Named(&'a Open<'a>),
+    /// They are open.
+    #[cfg_attr(not(any(feature = "mpi", feature = "net")), allow(dead_code))]
+    Wired(Wired),
 }
 
 /// The devices that a run will be on, which can share it out, before anything is cut for them.
@@ -64,14 +76,14 @@ pub(crate) struct Training {
 ///
 /// # Errors
 /// A device that there isn't, or another number of them.
-pub(crate) fn devices(names: &[String], count: usize) -> Result<Vec<Device>, Error> {
+pub(crate) fn devices(names: &[String], count: usize, open: &Open) -> Result<Vec<Device>, Error> {
     if names.len() != 1 && names.len() != count {
         let found = names.len();
         return Err(Error::Setting(format!(
             "{count} devices are wanted and {found} named; name each in mesh.devices, or one for all of them"
         )));
     }
-    (0..count).map(|device| Ok(Device::choose(Some(&names[device % names.len()]))?)).collect()
+    (0..count).map(|device| open(&names[device % names.len()])).collect()
 }
 
 impl Training {

@@ -10,7 +10,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed};
 use crate::data::{Mixture, Source};
-use crate::mesh::{Layout, Places, Problem, Wired};
+use crate::mesh::{Layout, Members, Places, Problem, Wired};
 use crate::model::{Model, Trained};
 use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
@@ -50,17 +50,18 @@ pub enum Existing {
 /// # Errors
 /// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
 pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
-    run_wired(recipe, device, None, existing, listener)
+    let open = |name: &str| Ok(Device::choose(Some(name))?);
+    run_wired(recipe, device, Members::Named(&open), existing, listener)
 }
 
-/// The same; if `wired`, on devices of which some are in other processes, in place of those that the recipe names.
+/// The same, with these devices for its mesh, of which some may be in other processes.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn run_wired(
     recipe: &Recipe,
     device: &Device,
-    wired: Option<Wired>,
+    members: Members,
     existing: Existing,
     listener: &mut Listener,
 ) -> Result<Finished, Error> {
@@ -85,12 +86,13 @@ pub(crate) fn run_wired(
     }
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device)?;
     require_memory(&model, &recipe.train)?;
-    let wired = match (wired, &recipe.mesh) {
-        (None, Some(mesh)) => {
+    let wired = match (members, &recipe.mesh) {
+        (Members::Wired(wired), _) => Some(wired),
+        (Members::Named(open), Some(mesh)) => {
             let layout = Layout::read(&mesh.layout, &model.expert_names())?;
-            Some(Wired::local(layout, &mesh.devices, mesh.threads)?)
+            Some(Wired::local(layout, &mesh.devices, mesh.threads, open)?)
         }
-        (wired, _) => wired,
+        (Members::Named(_), None) => None,
     };
     let problem = || {
         let TrainSettings { batch, length, accumulate, .. } = recipe.train;

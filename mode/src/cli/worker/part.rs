@@ -6,7 +6,7 @@ use crate::bench::{MeshBench, RunProfile};
 use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
-use crate::mesh::{Hello, Here, Layout, Wired};
+use crate::mesh::{Hello, Here, Layout, Members, Wired};
 use crate::train::{Existing, Recipe};
 use mode_tensor::Device;
 
@@ -74,10 +74,10 @@ impl Part {
             (_, true) => Existing::Resume,
             _ => Existing::Refuse,
         };
-        let wired = Wired { layout: self.layout, here, threads };
+        let members = Members::Wired(Wired { layout: self.layout, here, threads });
         let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.quiet });
         let finished =
-            carry_out(&self.recipe, &device, Some(wired), folder, &mut RunProfile::new(0)).map_err(in_file)?;
+            carry_out(&self.recipe, &device, members, folder, &mut RunProfile::new(0)).map_err(in_file)?;
         if arguments.json {
             return print_json(&finished);
         }
@@ -87,7 +87,7 @@ impl Part {
 
     /// A device of this process.
     pub(super) fn device(arguments: &Arguments) -> Result<Device, Error> {
-        Ok(Device::choose(Some(&arguments.device))?)
+        crate::cli::open(Some(&arguments.device))
     }
 
     /// What a line calls this process.
