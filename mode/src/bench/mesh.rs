@@ -119,7 +119,7 @@ impl MeshBench {
     ) -> Result<Vec<MeasuredLayout>, Error> {
         let mut all: Vec<MeasuredLayout> = Vec::new();
         for layout in layouts {
-            self.problem.check(layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
+            self.problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
         }
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {

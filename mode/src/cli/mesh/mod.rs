@@ -1,6 +1,7 @@
-//! `mode mesh`: one file a command.
+//! `mode mesh`: one file a command, and where two of them step.
 
 mod calibrate;
+mod places;
 mod plan;
 mod run;
 mod show;
@@ -28,12 +29,6 @@ enum Command {
     Calibrate(calibrate::Arguments),
     /// Predict a figure of the paper with the planner and the simulator
     Simulate(simulate::Arguments),
-}
-
-/// A link's rate.
-fn rate(text: &str) -> Result<f64, String> {
-    let wrong = || "give bytes a second, a positive number such as 1e9".to_string();
-    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 1.0).ok_or_else(wrong)
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {

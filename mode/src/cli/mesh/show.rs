@@ -1,11 +1,10 @@
 //! `mode mesh show`: one step as a picture.
 
-use super::rate;
+use super::places;
 use crate::bench::MeshBench;
-use crate::mesh::{Assumed, Hardware, Layout, Link, Options, Priced, bytes_by_link, timeline};
+use crate::mesh::{Assumed, Hardware, Layout, Priced, bytes_by_link, timeline};
 use crate::train::Recipe;
 use crate::{Error, files};
-use mode_tensor::Device;
 use std::path::PathBuf;
 
 /// A step to draw.
@@ -13,11 +12,10 @@ use std::path::PathBuf;
 pub(super) struct Arguments {
     /// The recipe, a TOML file
     recipe: PathBuf,
-    /// The layout
-    #[arg(long)]
-    mesh: String,
+    #[command(flatten)]
+    places: places::Arguments,
     /// Simulate the step on this hardware, a TOML file, in place of taking it
-    #[arg(long, conflicts_with = "link")]
+    #[arg(long, conflicts_with_all = ["device", "threads", "link"])]
     hardware: Option<PathBuf>,
     /// The file to make
     #[arg(long, default_value = "step.svg")]
@@ -25,9 +23,6 @@ pub(super) struct Arguments {
     /// Replace a file that exists
     #[arg(long)]
     force: bool,
-    /// Emulate a link on which a device sends, and receives, so many bytes a second
-    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = rate)]
-    link: Option<f64>,
     /// Change a setting of the recipe: key=value or table.key=value
     #[arg(long)]
     set: Vec<String>,
@@ -41,9 +36,9 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
     recipe.train.steps = recipe.train.steps.clamp(1, DRAWN);
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
-    let layout = Layout::read(&arguments.mesh, bench.experts())?;
-    bench.problem().check(&layout).map_err(|what| Error::Setting(format!("--mesh {}: {what}", layout.name)))?;
-    let link = arguments.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
+    let places = arguments.places.places(&recipe, &arguments.recipe)?;
+    let layout = Layout::read(&places.layout, bench.experts())?;
+    bench.problem().check(&layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
     let (traced, how) = match &arguments.hardware {
         Some(file) => {
             let hardware = Hardware::read(file)?;
@@ -51,15 +46,14 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             (traced, format!("simulated on {}", hardware.name))
         }
         None => {
-            let options = Options { link, ..Options::default() };
-            let devices = |count: usize| Ok((0..count).map(|_| Device::cpu()).collect());
-            let found = bench.measure(std::slice::from_ref(&layout), 1, &devices, &options)?;
+            let devices = |count: usize| places.devices(count);
+            let found = bench.measure(std::slice::from_ref(&layout), 1, &devices, &places.options)?;
             let traced = found.into_iter().next().and_then(|measured| measured.fastest);
             let traced = traced.ok_or_else(|| Error::Setting("no step was taken".into()))?;
-            let over = link.map_or_else(String::new, |link| {
+            let over = places.options.link.map_or_else(String::new, |link| {
                 format!(" over an emulated link of {:.3} GB/s", link.bytes_per_second / 1e9)
             });
-            (traced, format!("measured on CPU devices of one thread each{over}"))
+            (traced, format!("measured on {}{over}", places.words()))
         }
     };
     let title = format!("One step of layout {}: {:.1} ms, {how}", layout.name, 1e3 * traced.seconds);
