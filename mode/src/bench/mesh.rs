@@ -1,7 +1,7 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
 use crate::Error;
-use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
+use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced, plan};
 use crate::model::Model;
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::{Device, Dtype};
@@ -119,7 +119,9 @@ impl MeshBench {
     ) -> Result<Vec<MeasuredLayout>, Error> {
         let mut all: Vec<MeasuredLayout> = Vec::new();
         for layout in layouts {
-            self.problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+            let in_layout = |what| Error::Setting(format!("layout {}: {what}", layout.name));
+            self.problem.check(layout).map_err(in_layout)?;
+            options.link.map_or(Ok(()), |link| link.check(&plan(&self.problem, layout))).map_err(in_layout)?;
         }
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Devices in one process: a queue from each to each, and where it is wanted a link that is slower than memory.
 
+use super::schedule::Schedule;
 use super::transport::{Message, Transport};
 use crate::Error;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,26 @@ pub struct Link {
     pub bytes_per_second: f64,
     /// Seconds that each message takes besides.
     pub latency: f64,
+}
+
+/// Seconds that a device's bytes of a step may take over an emulated link: whoever waits longer has mistaken the unit.
+const MOST_SECONDS: f64 = 600.0;
+
+impl Link {
+    /// An error, in words, if it is too slow for what a device sends in a step.
+    pub(crate) fn check(&self, schedule: &Schedule) -> Result<(), String> {
+        let sent = |device| schedule.bytes_sent(device).iter().sum::<u64>();
+        let bytes = (0..schedule.devices).map(sent).max().unwrap_or(0);
+        let seconds = bytes as f64 / self.bytes_per_second;
+        if seconds <= MOST_SECONDS {
+            return Ok(());
+        }
+        Err(format!(
+            "a device sends {bytes} bytes in a step, {seconds:.0} s at {} bytes a second; give {:.0} or more",
+            self.bytes_per_second,
+            (bytes as f64 / MOST_SECONDS).ceil()
+        ))
+    }
 }
 
 struct Parcel {
@@ -96,6 +117,7 @@ impl Transport for Local {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schedule::{Action, Entry};
     use super::*;
 
     fn pair(link: Option<Link>, patience: Duration) -> (Local, Local) {
@@ -119,6 +141,18 @@ mod tests {
         let error = two.receive(0).expect_err("the other is gone").to_string();
         assert!(error.contains("one has ended"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn a_link_that_nobody_waits_for_is_refused_and_the_least_it_names_is_not() -> Result<(), Error> {
+        let action = Action::Send { to: 1, rows: 0..1_000 };
+        let entry = Entry { device: 0, part: 0, action, reads: Vec::new(), writes: Vec::new(), frees: Vec::new() };
+        let schedule = Schedule { devices: 2, width: 200, entries: vec![entry] };
+        let link = |bytes_per_second| Link { bytes_per_second, latency: 0.0 };
+        let what = link(1.0).check(&schedule).expect_err("nine days");
+        assert_eq!(what, "a device sends 800000 bytes in a step, 800000 s at 1 bytes a second; give 1334 or more");
+        assert!(link(1_333.0).check(&schedule).is_err());
+        link(1_334.0).check(&schedule).map_err(Error::Setting)
     }
 
     #[test]
