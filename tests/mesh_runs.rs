@@ -39,10 +39,12 @@ impl Story {
     }
 }
 
+fn record(out: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(out.join("run.json")).expect("a file")).expect("JSON")
+}
+
 fn losses(out: &Path) -> Vec<f64> {
-    let record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(out.join("run.json")).expect("a file")).expect("JSON");
-    record["losses"].as_array().expect("losses").iter().map(|loss| loss.as_f64().expect("a number")).collect()
+    record(out)["losses"].as_array().expect("losses").iter().map(|loss| loss.as_f64().expect("a number")).collect()
 }
 
 fn train(recipe: &Path, more: &[&str]) -> String {
@@ -56,6 +58,7 @@ fn train(recipe: &Path, more: &[&str]) -> String {
 fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
     let story = Story::new();
     train(&story.recipe("alone", None), &[]);
+    assert!(record(&story.out("alone")).get("layout").is_none());
     let (wanted, weights) = (losses(&story.out("alone")), |name: &str| {
         let file = mode_tensor::SafeTensors::open(&[story.out(name).join("expert.safetensors")]).expect("a file");
         let read =
@@ -65,6 +68,8 @@ fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
     for (name, layout) in [("two", "1+1"), ("data", "2x1"), ("three", "2x1+1")] {
         let said = train(&story.recipe(name, Some(layout)), &[]);
         assert!(said.contains("bit-identical"), "{said}");
+        let meshes = record(&story.out(name))["layout"].as_str().expect("a layout").to_string();
+        assert!(meshes.starts_with(&format!("{layout}: ")), "{meshes}");
         let found = losses(&story.out(name));
         assert!(
             found.len() == 12 && found.iter().zip(&wanted).all(|(a, b)| ((a - b) / b).abs() <= 1e-5),

@@ -59,9 +59,9 @@ impl Places {
         Ok(Self { wired, problem })
     }
 
-    /// Which meshes there are, in words.
+    /// The layout's name, and which meshes it has, in words.
     pub(crate) fn summary(&self) -> String {
-        self.wired.layout.summary()
+        format!("{}: {}", self.wired.layout.name, self.wired.layout.summary())
     }
 }
 

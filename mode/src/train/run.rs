@@ -100,7 +100,7 @@ pub(crate) fn run_wired(
     };
     let places = wired.map(|wired| Places::new(wired, problem()?)).transpose()?;
     if let Some(places) = &places {
-        let _ = listener(Event::Say(&format!("layout: {}", places.summary())));
+        let _ = listener(Event::Say(&format!("layout {}", places.summary())));
     }
 
     // Another run may have made it while this one read its texts.
@@ -188,6 +188,7 @@ struct Run<'a, 'l> {
 impl Run<'_, '_> {
     fn train(&mut self, mixture: Option<Mixture>) -> Result<Finished, Error> {
         let recipe = self.recipe;
+        let layout = self.places.as_ref().map(Places::summary);
         let frozen_before = frozen::hash(self.model)?;
         // What files are told apart by is what they hold; what must not change is what stands on the device.
         let stands = if self.model.mixed && self.halve()? { frozen::hash(self.model)? } else { frozen_before.clone() };
@@ -220,6 +221,7 @@ impl Run<'_, '_> {
         Ok(Finished {
             method: kebab(recipe.method).into(),
             out: recipe.out.clone(),
+            layout,
             trained,
             frozen,
             params_total: params_trained + frozen::count(self.model, false),
