@@ -325,8 +325,7 @@ impl Member {
         let (jobs, to_do) = channel::<Job>();
         let run = move || {
             // This thread is one of its pool's, so that a device of one core wakes no other.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
-            let pool = pool.map_err(|error| Error::Setting(format!("{threads} threads a device: {error}; give fewer")));
+            let pool = pool(threads).use_current_thread().build().map_err(refused(threads));
             let (_pool, mut rank) = match pool.and_then(|pool| Ok((pool, make()?))) {
                 Ok(made) => made,
                 Err(error) => {
@@ -362,6 +361,25 @@ impl Member {
         let _ = self.jobs.send(Box::new(job));
         found
     }
+}
+
+/// Tries out whether so many devices can have so many threads each, for who would rather know before anything is written.
+///
+/// # Errors
+/// They can't.
+pub(super) fn try_threads(devices: usize, threads: usize) -> Result<(), Error> {
+    // All at once, as they will be.
+    let pools: Result<Vec<_>, _> = (0..devices).map(|_| pool(threads).build()).collect();
+    pools.map(drop).map_err(refused(threads))
+}
+
+/// The threads of a device.
+fn pool(threads: usize) -> rayon::ThreadPoolBuilder {
+    rayon::ThreadPoolBuilder::new().num_threads(threads)
+}
+
+fn refused(threads: usize) -> impl Fn(rayon::ThreadPoolBuildError) -> Error {
+    move |error| Error::Setting(format!("{threads} threads a device: {error}; give fewer"))
 }
 
 impl Drop for Team {

@@ -5,7 +5,7 @@ use super::mesh::Axis;
 use super::problem::Problem;
 use super::rank::State;
 use super::shard::Cut;
-use super::team::{Here, Stepped, Team};
+use super::team::{Here, Stepped, Team, try_threads};
 use crate::Error;
 use crate::model::Model;
 use mode_autograd::{AdamW, AdamWSettings};
@@ -52,10 +52,11 @@ impl Places {
     /// Those of a layout, for this problem.
     ///
     /// # Errors
-    /// A layout that can't share it out.
+    /// A layout that can't share it out, or threads that can't be had.
     pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
         let layout = &wired.layout;
         problem.check(layout).map_err(|what| Error::Setting(format!("layout {}: {what}", layout.name)))?;
+        try_threads(wired.here.len(), wired.threads)?;
         Ok(Self { wired, problem })
     }
 
