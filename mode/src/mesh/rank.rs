@@ -63,6 +63,8 @@ pub(super) struct Rank {
     step: Step,
     /// Of the weights that it must not change.
     frozen_sha256: String,
+    /// Whether a GPU is waited for at each entry's end.
+    pub(super) waits: bool,
 }
 
 /// What one step leaves for its own later entries.
@@ -107,7 +109,8 @@ impl Rank {
         }
         let Seat { number, length, parts, data, offset } = seat;
         let (step, frozen_sha256) = (Step::default(), shard.frozen_sha256()?);
-        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256 })
+        let waits = false;
+        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256, waits })
     }
 
     /// What it trains, as it stands.
@@ -143,6 +146,9 @@ impl Rank {
         for (_, entry) in schedule.of(self.number) {
             let began = Instant::now();
             self.entry(entry, batch, &mut found)?;
+            if self.waits {
+                self.device.synchronize()?;
+            }
             spans.push([began, Instant::now()]);
             for slot in &entry.frees {
                 self.step.slots.remove(slot);

@@ -116,6 +116,7 @@ pub struct Stepped {
     /// From the first entry's beginning to the last one's end.
     pub seconds: f64,
     /// For each device when each of its entries began and ended, in seconds from the step's beginning; nothing for one in another process.
+    /// Of a GPU it is when they were launched.
     pub spans: Vec<Vec<[f64; 2]>>,
     /// When the last entry ended.
     pub ended: Instant,
@@ -211,6 +212,17 @@ impl Team {
     /// What its devices carry out.
     pub(crate) fn schedule(&self) -> &Arc<Schedule> {
         &self.schedule
+    }
+
+    /// From now on waits at each entry's end until the GPUs of this process have done it, so that spans tell when entries were over and
+    /// not when they were launched. Nothing is launched meanwhile, so steps take longer: by what a GPU takes from a launch to its
+    /// answer, for each entry. On CPUs an entry is over when it ends, and nothing changes.
+    pub(crate) fn wait_at_entries(&self) -> Result<(), Error> {
+        let wait = |rank: &mut Rank| {
+            rank.waits = true;
+            Ok(())
+        };
+        self.ask(|_| wait).map(drop)
     }
 
     /// The same of windows that are known to fit, or of none where no device of this process reads any.

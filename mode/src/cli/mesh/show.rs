@@ -48,7 +48,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
         None => {
             let devices = |count: usize| places.devices(count);
             let found = bench.measure(std::slice::from_ref(&layout), 1, &devices, &places.options)?;
-            let traced = found.into_iter().next().and_then(|measured| measured.fastest);
+            let traced = found.into_iter().next().and_then(|measured| measured.traced);
             let traced = traced.ok_or_else(|| Error::Setting("no step was taken".into()))?;
             let over = places.options.link.map_or_else(String::new, |link| {
                 format!(" over an emulated link of {:.3} GB/s", link.bytes_per_second / 1e9)
