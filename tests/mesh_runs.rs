@@ -183,7 +183,8 @@ fn threads_that_cannot_be_had_are_refused_before_anything_is_written() {
     let recipe = story.recipe("crowd", Some("1+1"));
     let crowded = |more: &[&str]| {
         // Room for the program, and for the stacks of less than 2,000 threads.
-        let limit = ["-c", "ulimit -v 4000000 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mode"), "train", text(&recipe)];
+        let limit =
+            ["-c", "ulimit -v 4000000 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mode"), "train", text(&recipe)];
         let output = Command::new("sh").args(limit).args(["--set", "mesh.threads=4096"]).args(more).output();
         let output = output.expect("a shell");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -30,6 +30,7 @@ mod open;
 mod pipelines;
 mod profile;
 mod progress;
+mod recipe;
 mod report;
 mod run;
 mod shaders;
@@ -81,7 +82,7 @@ enum Command {
     Init(init::Arguments),
     /// Train over several devices: run layouts side by side, plan, simulate, show a step
     Mesh(mesh::Arguments),
-    /// Be one of several processes that train together, under mpirun or over gRPC
+    /// Be one of several processes that train together by one recipe, under mpirun or over gRPC; the first device's makes its folder
     Worker(worker::Arguments),
     /// Compare every kernel of a device with its f64 reference
     Check(check::Arguments),

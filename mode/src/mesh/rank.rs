@@ -110,7 +110,20 @@ impl Rank {
         let Seat { number, length, parts, data, offset } = seat;
         let (step, frozen_sha256) = (Step::default(), shard.frozen_sha256()?);
         let waits = false;
-        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256, waits })
+        Ok(Self {
+            number,
+            device,
+            shard,
+            transport,
+            optimizers,
+            length,
+            parts,
+            data,
+            offset,
+            step,
+            frozen_sha256,
+            waits,
+        })
     }
 
     /// What it trains, as it stands.

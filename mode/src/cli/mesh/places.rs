@@ -65,7 +65,8 @@ impl Places {
 
     /// What the devices are, in words.
     pub(super) fn words(&self) -> String {
-        let each = if self.options.threads == 1 { "one thread".into() } else { format!("{} threads", self.options.threads) };
+        let each =
+            if self.options.threads == 1 { "one thread".into() } else { format!("{} threads", self.options.threads) };
         let any = |word: &str| self.names.iter().any(|name| name.starts_with(word));
         match (self.names.iter().all(|name| name == "cpu"), any("gpu")) {
             (true, _) => format!("CPU devices of {each} each"),

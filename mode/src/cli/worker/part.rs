@@ -7,7 +7,7 @@ use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Members, Wired};
-use crate::train::{Existing, Recipe};
+use crate::train::Recipe;
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
@@ -26,11 +26,8 @@ impl Part {
         if arguments.mesh.is_empty() {
             return Err(Error::Setting("--mesh is empty; give this process's mesh a name".into()));
         }
-        let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-        if let Some(out) = &arguments.out {
-            recipe.out = out.clone();
-        }
-        let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?;
+        let recipe = arguments.recipe.read()?;
+        let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe.file))?;
         let text = arguments.layout.as_deref().or(recipe.mesh.as_ref().map(|mesh| mesh.layout.as_str()));
         let layout = layout(&experts, text)?;
         let mut begins_with = recipe.weights_sha256()?;
@@ -44,7 +41,7 @@ impl Part {
     pub(super) fn run(self, arguments: &Arguments, here: Vec<Here>) -> Result<(), Error> {
         let numbers: Vec<usize> = here.iter().map(|here| here.number).collect();
         let (leads, who, threads) = (numbers.contains(&0), self.who(&numbers), arguments.threads as usize);
-        let in_file = |error: Error| error.in_file(&arguments.recipe);
+        let in_file = |error: Error| error.in_file(&arguments.recipe.file);
         if !leads {
             tell!("{who}: stepping");
         }
@@ -69,15 +66,10 @@ impl Part {
             tell!("{who}: done after {steps} steps");
             return Ok(());
         }
-        let existing = match (arguments.force, arguments.resume) {
-            (true, _) => Existing::Replace,
-            (_, true) => Existing::Resume,
-            _ => Existing::Refuse,
-        };
         let members = Members::Wired(Wired { layout: self.layout, here, threads });
-        let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.quiet });
-        let finished =
-            carry_out(&self.recipe, &device, members, folder, &mut RunProfile::new(0)).map_err(in_file)?;
+        let (device, folder) =
+            (Device::cpu(), Folder { existing: arguments.recipe.existing(), quiet: arguments.recipe.quiet });
+        let finished = carry_out(&self.recipe, &device, members, folder, &mut RunProfile::new(0)).map_err(in_file)?;
         if arguments.json {
             return print_json(&finished);
         }
