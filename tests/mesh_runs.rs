@@ -225,6 +225,14 @@ fn layouts_are_compared_planned_and_drawn() {
     let (stdout, stderr, code) = plan(&[]);
     assert!(code == 0 && stdout.contains("best     2x1") || stdout.contains("best     spmd-2x1"), "{stdout}{stderr}");
     assert!(!stdout.contains("2+1"), "there are two devices: {stdout}");
+    // A recipe's own mesh is what both go by.
+    let own = story.recipe("own", Some("1+1"));
+    let picture = story.recipes.path("own.svg");
+    let own = |more: &[&str]| mesh(&[&["show", text(&own), "--out", text(&picture)][..], more].concat());
+    let (stdout, stderr, code) = own(&["--set", "mesh.threads=2"]);
+    assert!(code == 0 && stdout.contains("layout 1+1") && stdout.contains("of 2 threads each"), "{stdout}{stderr}");
+    let (stdout, stderr, code) = own(&["--force", "--mesh", "2x1", "--threads", "1", "--set", "mesh.threads=2"]);
+    assert!(code == 0 && stdout.contains("layout 2x1") && stdout.contains("of one thread each"), "{stdout}{stderr}");
     let drawn = story.recipes.path("step.svg");
     let show = |out: &Path, more: &[&str]| {
         mesh(
@@ -242,6 +250,10 @@ fn layouts_are_compared_planned_and_drawn() {
         );
     };
     refused(show(&drawn, &[]), "exists already");
+    refused(own(&["--force", "--set", "mesh.devices=['abacus']"]), "abacus");
+    refused(own(&["--force", "--hardware", text(&hardware), "--threads", "2"]), "cannot be used with");
+    refused(mesh(&["show", text(&recipe)]), "has no [mesh] with a layout");
+    refused(mesh(&["run", text(&recipe), "--mesh", "1+1", "--link", "1"]), "layout 1+1: a device sends ");
     refused(show(&story.recipes.path("nowhere/step.svg"), &[]), "is no folder");
     refused(show(story.recipes.folder.path(), &["--force"]), "is no file that could be replaced");
     refused(plan(&["--mesh", "2x1+1"]), "does not have so many devices");
@@ -257,4 +269,48 @@ fn layouts_are_compared_planned_and_drawn() {
     let (stdout, _, code) = mesh(&["simulate", "fig4", "--json"]);
     let figure: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
     assert!(code == 0 && figure["points"].as_array().map(Vec::len) == Some(24), "{figure}");
+}
+
+#[test]
+fn gpus_of_a_mesh_are_opened_as_one_alone_is() {
+    let Some(gpu) = common::gpu() else { return };
+    let (story, cache) = (Story::new(), tempfile::tempdir().expect("a folder"));
+    let recipe = story.recipe("expert", None);
+    let run = |shaders: &Path| {
+        let mut program = common::mode();
+        program.args(["mesh", "run", text(&recipe), "--mesh", "1+1", "--device", "gpu", "--set", "train.steps=3"]);
+        let output =
+            program.env("MODE_CACHE", cache.path()).env("MODE_SHADERS", shaders).output().expect("the program");
+        (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+    };
+    // What `mode tune` would have left.
+    let adapter = gpu.adapter().map(|adapter| format!("{} through {}", adapter.name, adapter.backend));
+    let adapter = adapter.expect("a GPU").to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let words: Vec<&str> = adapter.split('-').filter(|word| !word.is_empty()).collect();
+    let tuned = cache.path().join(format!("tune/{:.80}.toml", words.join("-")));
+    std::fs::create_dir_all(tuned.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&tuned, "program = 'another'").expect("a file");
+    let (stderr, code) = run(Path::new(""));
+    assert_eq!(code, Some(0), "{stderr}");
+    // Of the two there is as much to say as of one.
+    let lines = |word: &str| stderr.lines().filter(|line| line.starts_with(word)).count();
+    assert_eq!([lines("device: "), lines("tuning: ")], [1, 1], "{stderr}");
+    assert!(stderr.contains(&format!("tuning: {} is ignored", tuned.display())), "{stderr}");
+    let kept = || {
+        let files = std::fs::read_dir(cache.path().join("pipelines")).into_iter().flatten().flatten();
+        let stamp =
+            |file: std::fs::DirEntry| (file.file_name(), file.metadata().and_then(|about| about.modified()).ok());
+        files.map(stamp).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    if gpu.pipeline_cache_key().is_some() {
+        let before = kept();
+        assert_eq!(before.len(), 2, "a file for each device: {before:?}");
+        assert_eq!(run(Path::new("")).1, Some(0));
+        assert_eq!(kept(), before, "both had all that they need");
+    }
+    let shaders = story.recipes.path("shaders");
+    std::fs::create_dir(&shaders).expect("a folder");
+    std::fs::write(shaders.join("gate_merge.wgsl"), "not a shader").expect("a file");
+    let (stderr, code) = run(&shaders);
+    assert!(code == Some(2) && stderr.contains(text(&shaders.join("gate_merge.wgsl"))), "{code:?}: {stderr}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// A recipe, and its folder.
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct RecipeArguments {
     /// The recipe, a TOML file
     #[arg(value_name = "RECIPE")]
     pub(super) file: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     set: Vec<String>,
 }
 
-impl Arguments {
+impl RecipeArguments {
     /// The recipe, with the settings and the folder of the command line.
     pub(super) fn read(&self) -> Result<Recipe, Error> {
         let mut recipe = Recipe::read(&self.file, &self.set)?;

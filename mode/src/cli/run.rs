@@ -1,7 +1,8 @@
 //! `mode train` and `mode compose`.
 
 use super::progress::{Progress, flow, stop_after_step};
-use super::{DeviceArguments, open, profile, recipe};
+use super::recipe::RecipeArguments;
+use super::{DeviceArguments, open, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
 use crate::mesh::Members;
 use crate::train::{
@@ -16,7 +17,7 @@ use std::path::Path;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    recipe: recipe::Arguments,
+    recipe: RecipeArguments,
     /// Only say what would be trained, and the memory that it would take
     #[arg(long)]
     dry_run: bool,

@@ -8,7 +8,7 @@ mod net;
 #[cfg(any(feature = "mpi", feature = "net"))]
 mod part;
 
-use super::recipe;
+use super::recipe::RecipeArguments;
 use crate::Error;
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[cfg_attr(not(all(feature = "mpi", feature = "net")), allow(dead_code))]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    recipe: recipe::Arguments,
+    recipe: RecipeArguments,
     /// Take the steps and leave nothing; print what they took, as `mode mesh run` does
     #[arg(long)]
     measure: bool,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// A layout and its devices.
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct PlaceArguments {
     /// The layout: spmd-4, spmd-2x2, 4+2+2, .. or a .toml file [default: the recipe's mesh.layout]
     #[arg(long)]
     mesh: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Places {
     fleet: Fleet,
 }
 
-impl Arguments {
+impl PlaceArguments {
     /// Where a recipe, which was read from `file`, is stepped.
     pub(super) fn places(self, recipe: &Recipe, file: &Path) -> Result<Places, Error> {
         let own = recipe.mesh.as_ref();

@@ -1,6 +1,7 @@
 //! `mode mesh run`: layouts side by side.
 
-use super::{places, print};
+use super::places::PlaceArguments;
+use super::print;
 use crate::Error;
 use crate::bench::MeshBench;
 use crate::cli::print_json;
@@ -14,7 +15,7 @@ pub(super) struct Arguments {
     /// The recipe, a TOML file; what it says of `out` is not made
     recipe: PathBuf,
     #[command(flatten)]
-    places: places::Arguments,
+    places: PlaceArguments,
     /// Another layout to run beside it, in turns; may be repeated
     #[arg(long)]
     compare: Vec<String>,

@@ -1,6 +1,6 @@
 //! `mode mesh show`: one step as a picture.
 
-use super::places;
+use super::places::PlaceArguments;
 use crate::bench::MeshBench;
 use crate::mesh::{Assumed, Hardware, Layout, Priced, bytes_by_link, timeline};
 use crate::train::Recipe;
@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// The recipe, a TOML file
     recipe: PathBuf,
     #[command(flatten)]
-    places: places::Arguments,
+    places: PlaceArguments,
     /// Simulate the step on this hardware, a TOML file, in place of taking it
     #[arg(long, conflicts_with_all = ["device", "threads", "link"])]
     hardware: Option<PathBuf>,
