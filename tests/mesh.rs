@@ -326,7 +326,14 @@ fn what_does_not_fit_is_refused() {
         assert!(what.contains(says), "{what}");
     };
     refused("spmd-3", "can't be shared out evenly to 3 devices along tensor");
-    refused("spmd-3x1", "4 windows can't be shared out evenly to 3 devices along data");
+    refused(
+        "spmd-3x1",
+        "4 windows can't be shared out evenly to 3 devices along data; a train.batch that is a multiple of 3",
+    );
+    let parts = problem.clone().in_parts(4);
+    let what = parts.check(&Layout::read("spmd-2x1", &["a".into(), "b".into()]).expect("a layout"));
+    let what = what.expect_err("a window a part").to_string();
+    assert!(what.ends_with("; a train.batch that is a multiple of 8 would do, or train.accumulate = 2"), "{what}");
     let team = |devices: usize| {
         let layout = Layout::read("1+1", &["a".into(), "b".into()]).expect("a layout");
         let devices: Vec<Device> = (0..devices).map(|_| Device::cpu()).collect();

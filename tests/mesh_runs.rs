@@ -35,10 +35,12 @@ impl Story {
     }
 }
 
+fn record(out: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(out.join("run.json")).expect("a file")).expect("JSON")
+}
+
 fn losses(out: &Path) -> Vec<f64> {
-    let record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(out.join("run.json")).expect("a file")).expect("JSON");
-    record["losses"].as_array().expect("losses").iter().map(|loss| loss.as_f64().expect("a number")).collect()
+    record(out)["losses"].as_array().expect("losses").iter().map(|loss| loss.as_f64().expect("a number")).collect()
 }
 
 fn train(recipe: &Path, more: &[&str]) -> String {
@@ -52,6 +54,7 @@ fn train(recipe: &Path, more: &[&str]) -> String {
 fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
     let story = Story::new();
     train(&story.recipe("alone", None), &[]);
+    assert!(record(&story.out("alone")).get("layout").is_none());
     let (wanted, weights) = (losses(&story.out("alone")), |name: &str| {
         let file = mode_tensor::SafeTensors::open(&[story.out(name).join("expert.safetensors")]).expect("a file");
         let read =
@@ -61,6 +64,8 @@ fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
     for (name, layout) in [("two", "1+1"), ("data", "2x1"), ("three", "2x1+1"), ("tensor", "spmd-2"), ("both", "2+2")] {
         let said = train(&story.recipe(name, Some(layout)), &[]);
         assert!(said.contains("bit-identical"), "{said}");
+        let meshes = record(&story.out(name))["layout"].as_str().expect("a layout").to_string();
+        assert!(meshes.starts_with(&format!("{layout}: ")), "{meshes}");
         let found = losses(&story.out(name));
         assert!(
             found.len() == 12 && found.iter().zip(&wanted).all(|(a, b)| ((a - b) / b).abs() <= 1e-5),
@@ -167,6 +172,28 @@ fn what_does_not_fit_is_said_in_one_line() {
     refused(&["train", text(&pretrain)], "has no use for [mesh]");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_cannot_be_had_are_refused_before_anything_is_written() {
+    let story = Story::new();
+    let recipe = story.recipe("crowd", Some("1+1"));
+    let crowded = |more: &[&str]| {
+        // Room for the program, and for the stacks of less than 2,000 threads.
+        let limit =
+            ["-c", "ulimit -v 4000000 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_mode"), "train", text(&recipe)];
+        let output = Command::new("sh").args(limit).args(["--set", "mesh.threads=4096"]).args(more).output();
+        let output = output.expect("a shell");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && stderr.contains("4096 threads a device: "), "{stderr}");
+        assert!(stderr.contains("; give fewer") && !stderr.contains("panicked"), "{stderr}");
+    };
+    crowded(&[]);
+    assert!(!story.out("crowd").exists());
+    train(&recipe, &[]);
+    crowded(&["--force"]);
+    assert_eq!(losses(&story.out("crowd")).len(), 12);
+}
+
 /// stdout, stderr and exit code of `mode mesh ..`.
 fn mesh(arguments: &[&str]) -> (String, String, i32) {
     let output = common::mode().arg("mesh").args(arguments).output().expect("the program");
@@ -194,6 +221,14 @@ fn layouts_are_compared_planned_and_drawn() {
     let (stdout, stderr, code) = plan(&[]);
     assert!(code == 0 && stdout.contains("best     2x1") || stdout.contains("best     spmd-2x1"), "{stdout}{stderr}");
     assert!(!stdout.contains("2+1"), "there are two devices: {stdout}");
+    // A recipe's own mesh is what both go by.
+    let own = story.recipe("own", Some("1+1"));
+    let picture = story.recipes.path("own.svg");
+    let own = |more: &[&str]| mesh(&[&["show", text(&own), "--out", text(&picture)][..], more].concat());
+    let (stdout, stderr, code) = own(&["--set", "mesh.threads=2"]);
+    assert!(code == 0 && stdout.contains("layout 1+1") && stdout.contains("of 2 threads each"), "{stdout}{stderr}");
+    let (stdout, stderr, code) = own(&["--force", "--mesh", "2x1", "--threads", "1", "--set", "mesh.threads=2"]);
+    assert!(code == 0 && stdout.contains("layout 2x1") && stdout.contains("of one thread each"), "{stdout}{stderr}");
     let drawn = story.recipes.path("step.svg");
     let show = |out: &Path, more: &[&str]| {
         mesh(
@@ -211,6 +246,10 @@ fn layouts_are_compared_planned_and_drawn() {
         );
     };
     refused(show(&drawn, &[]), "exists already");
+    refused(own(&["--force", "--set", "mesh.devices=['abacus']"]), "abacus");
+    refused(own(&["--force", "--hardware", text(&hardware), "--threads", "2"]), "cannot be used with");
+    refused(mesh(&["show", text(&recipe)]), "has no [mesh] with a layout");
+    refused(mesh(&["run", text(&recipe), "--mesh", "1+1", "--link", "1"]), "layout 1+1: a device sends ");
     refused(show(&story.recipes.path("nowhere/step.svg"), &[]), "is no folder");
     refused(show(story.recipes.folder.path(), &["--force"]), "is no file that could be replaced");
     refused(plan(&["--mesh", "2x1+1"]), "does not have so many devices");
@@ -226,4 +265,65 @@ fn layouts_are_compared_planned_and_drawn() {
     let (stdout, _, code) = mesh(&["simulate", "fig4", "--json"]);
     let figure: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
     assert!(code == 0 && figure["points"].as_array().map(Vec::len) == Some(24), "{figure}");
+}
+
+#[test]
+fn gpus_of_a_mesh_are_opened_as_one_alone_is() {
+    let Some(gpu) = common::gpu() else { return };
+    let (story, cache) = (Story::new(), tempfile::tempdir().expect("a folder"));
+    let recipe = story.recipe("expert", None);
+    let run = |shaders: &Path| {
+        let mut program = common::mode();
+        program.args([
+            "mesh",
+            "run",
+            text(&recipe),
+            "--mesh",
+            "2x1",
+            "--device",
+            "gpu",
+            "--set",
+            "train.steps=3",
+            "--json",
+        ]);
+        let output =
+            program.env("MODE_CACHE", cache.path()).env("MODE_SHADERS", shaders).output().expect("the program");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    };
+    // What `mode tune` would have left.
+    let adapter = gpu.adapter().map(|adapter| format!("{} through {}", adapter.name, adapter.backend));
+    let adapter = adapter.expect("a GPU").to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let words: Vec<&str> = adapter.split('-').filter(|word| !word.is_empty()).collect();
+    let tuned = cache.path().join(format!("tune/{:.80}.toml", words.join("-")));
+    std::fs::create_dir_all(tuned.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&tuned, "program = 'another'").expect("a file");
+    let (stdout, stderr, code) = run(Path::new(""));
+    assert_eq!(code, Some(0), "{stderr}");
+    // Timed at their launch, entries would leave half of a step to waiting for them.
+    let found: serde_json::Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
+    let busy = found[0]["busy"].as_array().expect("shares").iter().map(|share| share.as_f64().expect("a number"));
+    let busy = busy.sum::<f64>() / 2.0;
+    assert!((0.6..=1.0).contains(&busy) || gpu.is_hardware_gpu(), "{busy}");
+    // Of the two there is as much to say as of one.
+    let lines = |word: &str| stderr.lines().filter(|line| line.starts_with(word)).count();
+    assert_eq!([lines("device: "), lines("tuning: ")], [1, 1], "{stderr}");
+    assert!(stderr.contains(&format!("tuning: {} is ignored", tuned.display())), "{stderr}");
+    let kept = || {
+        let files = std::fs::read_dir(cache.path().join("pipelines")).into_iter().flatten().flatten();
+        let stamp =
+            |file: std::fs::DirEntry| (file.file_name(), file.metadata().and_then(|about| about.modified()).ok());
+        files.map(stamp).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    if gpu.pipeline_cache_key().is_some() {
+        let before = kept();
+        assert_eq!(before.len(), 2, "a file for each device: {before:?}");
+        assert_eq!(run(Path::new("")).2, Some(0));
+        assert_eq!(kept(), before, "both had all that they need");
+    }
+    let shaders = story.recipes.path("shaders");
+    std::fs::create_dir(&shaders).expect("a folder");
+    std::fs::write(shaders.join("gate_merge.wgsl"), "not a shader").expect("a file");
+    let (_, stderr, code) = run(&shaders);
+    assert!(code == Some(2) && stderr.contains(text(&shaders.join("gate_merge.wgsl"))), "{code:?}: {stderr}");
 }

@@ -1,7 +1,7 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
 use crate::Error;
-use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced};
+use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced, plan};
 use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::Device;
@@ -22,11 +22,12 @@ pub struct MeasuredLayout {
     pub bytes_within: u64,
     /// Bytes that go from mesh to mesh in a step.
     pub bytes_between: u64,
-    /// The share of the fastest step in which each device computes.
+    /// The share of the step in `traced` in which each device computes.
     pub busy: Vec<f64>,
-    /// The fastest step: its schedule, and when each device's entries began and ended, in seconds.
+    /// The fastest step: its schedule, and when each device's entries began and ended, in seconds. Where there are GPUs it is another, in
+    /// which they were waited for at each entry's end and which took longer for it.
     #[serde(skip)]
-    pub fastest: Option<Traced>,
+    pub traced: Option<Traced>,
 }
 
 impl MeasuredLayout {
@@ -40,7 +41,7 @@ impl MeasuredLayout {
         self.rounds.iter().copied().fold(0.0, f64::max) / self.seconds() - 1.0
     }
 
-    /// The share of the fastest step in which devices do nothing but wait, of all of them.
+    /// The share of that step in which devices do nothing but wait, of all of them.
     pub fn idle(&self) -> f64 {
         1.0 - self.busy.iter().sum::<f64>() / self.busy.len() as f64
     }
@@ -120,7 +121,10 @@ impl MeshBench {
     ) -> Result<Vec<MeasuredLayout>, Error> {
         let mut all: Vec<MeasuredLayout> = Vec::new();
         // All of them, before the first takes its time.
-        layouts.iter().try_for_each(|layout| self.problem.check(layout))?;
+        for layout in layouts {
+            self.problem.check(layout)?;
+            options.link.map_or(Ok(()), |link| link.check(layout, &plan(&self.problem, layout)))?;
+        }
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {
                 let here = Here::all(layout, &devices(layout.devices())?, options.link);
@@ -134,12 +138,13 @@ impl MeshBench {
         Ok(all)
     }
 
-    /// Takes the recipe's steps on a layout, and tells of each when its entries began and ended.
+    /// Takes the recipe's steps on a layout, and tells of each when its entries began and ended; GPUs are waited for at each end.
     ///
     /// # Errors
     /// As [`MeshBench::measure`].
     pub fn trace(&self, layout: &Layout, devices: &[Device], options: &Options) -> Result<Vec<Traced>, Error> {
         let mut team = Team::new(&self.model, &self.problem, layout, devices, self.train.adamw(), options)?;
+        team.wait_at_entries()?;
         let schedule = team.schedule().clone();
         let step = |(windows, rate): &(Vec<Vec<u32>>, f64)| {
             let Stepped { spans, seconds, .. } = team.take(windows.clone(), *rate)?;
@@ -157,6 +162,8 @@ impl MeshBench {
     /// all devices the first device's process alone has.
     pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
         self.problem.check(layout)?;
+        let gpus: Vec<usize> = here.iter().filter(|here| here.device.is_gpu()).map(|here| here.number).collect();
+        let alone = here.len() == layout.devices();
         let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
         let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
         // Seconds that each device of this process computes in each step.
@@ -166,9 +173,7 @@ impl MeshBench {
             let found = crate::train::Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm };
             found.check_finite(number as u64 + 1)?;
             losses.push(stepped.loss);
-            for (device, spans) in stepped.spans.iter().enumerate() {
-                computing[device].push(team.schedule().computing(device, spans) as f32);
-            }
+            note(&mut computing, &team, &stepped);
             // The first takes memory.
             let first = number == 0 && self.batches.len() > 1;
             if !first && fastest.as_ref().is_none_or(|(_, before)| stepped.seconds < before.seconds) {
@@ -176,10 +181,22 @@ impl MeshBench {
             }
         }
         let Some((number, fastest)) = fastest else { return Err(Error::Setting("no step was taken".into())) };
+        let (seconds, mut traced) = (fastest.seconds, (number, fastest));
+        // One more step tells when GPUs are at work. What other processes have is not known here, and all take as many steps.
+        if !alone || !gpus.is_empty() {
+            let any = team.gather(|device| vec![f32::from(u8::from(gpus.contains(&device)))])?;
+            team.wait_at_entries()?;
+            let (windows, rate) = &self.batches[self.batches.len() - 1];
+            let waited = team.take(windows.clone(), *rate)?;
+            note(&mut computing, &team, &waited);
+            if any.iter().flatten().any(|&gpu| gpu > 0.0) {
+                traced = (self.batches.len(), waited);
+            }
+        }
         let computing = team.gather(|device| computing[device].clone())?;
-        let busy = computing.iter().map(|seconds| f64::from(seconds[number]) / fastest.seconds).collect();
+        let (number, Stepped { spans, seconds: whole, .. }) = traced;
+        let busy = computing.iter().map(|seconds| f64::from(seconds[number]) / whole).collect();
         let schedule = team.schedule().clone();
-        let traced = Traced { schedule: schedule.clone(), spans: fastest.spans, seconds: fastest.seconds };
         let [mut within, mut between] = [0; 2];
         for device in 0..layout.devices() {
             let [collectives, sends] = schedule.bytes_sent(device);
@@ -189,12 +206,19 @@ impl MeshBench {
             layout: layout.name.clone(),
             devices: layout.devices(),
             losses,
-            rounds: vec![traced.seconds],
+            rounds: vec![seconds],
             bytes_within: within,
             bytes_between: between,
             busy,
-            fastest: Some(traced),
+            traced: Some(Traced { schedule, spans, seconds: whole }),
         })
+    }
+}
+
+/// Takes note of the seconds that each device of this process computed in a step.
+fn note(computing: &mut [Vec<f32>], team: &Team, stepped: &Stepped) {
+    for (device, spans) in stepped.spans.iter().enumerate() {
+        computing[device].push(team.schedule().computing(device, spans) as f32);
     }
 }
 
@@ -202,7 +226,7 @@ impl MeasuredLayout {
     /// Takes note of another round.
     fn add(&mut self, other: Self) {
         if other.seconds() < self.seconds() {
-            (self.busy, self.fastest) = (other.busy, other.fastest);
+            (self.busy, self.traced) = (other.busy, other.traced);
         }
         self.rounds.extend(other.rounds);
     }

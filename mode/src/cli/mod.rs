@@ -26,9 +26,11 @@ mod generate;
 mod init;
 mod inspect;
 mod mesh;
+mod open;
 mod pipelines;
 mod profile;
 mod progress;
+mod recipe;
 mod report;
 mod run;
 mod shaders;
@@ -40,6 +42,7 @@ mod worker;
 use crate::Error;
 use clap::{Args, Parser, Subcommand};
 use mode_tensor::Device;
+use open::open;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -79,7 +82,7 @@ enum Command {
     Init(init::Arguments),
     /// Train over several devices: run layouts side by side, plan, simulate, show a step
     Mesh(mesh::Arguments),
-    /// Be one of several processes that train together, under mpirun or over gRPC
+    /// Be one of several processes that train together by one recipe, under mpirun or over gRPC; the first device's makes its folder
     Worker(worker::Arguments),
     /// Compare every kernel of a device with its f64 reference
     Check(check::Arguments),
@@ -128,18 +131,13 @@ impl DeviceArguments {
         // This thread is one of the pool's, or each small kernel would wait for another to wake up.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
         pool.build_global().map_err(|e| Error::Setting(format!("--threads: {e}; give fewer")))?;
-        let shaders = shaders::Folder::from_environment()?;
-        let device = Device::choose(self.device.as_deref())?;
-        tell!("device: {}", device.name());
-        if let Some(folder) = shaders {
-            match device.is_gpu() {
-                true => tell!("shaders: {}", folder.summary()),
-                false => tell!("shaders: none from {}, for only a GPU runs any", folder.path().display()),
+        let device = open(self.device.as_deref())?;
+        if !device.is_gpu() {
+            tell!("device: {}", device.name());
+            if let Some(folder) = shaders::Folder::from_environment()? {
+                tell!("shaders: none from {}, for only a GPU runs any", folder.path().display());
             }
-            folder.replace(&device);
         }
-        pipelines::load(&device);
-        tune::load(&device)?;
         Ok(device)
     }
 }

@@ -1,31 +1,23 @@
 //! `mode train` and `mode compose`.
 
 use super::progress::{Progress, flow, stop_after_step};
-use super::{DeviceArguments, profile};
+use super::recipe::RecipeArguments;
+use super::{DeviceArguments, open, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
-use crate::mesh::Wired;
+use crate::mesh::Members;
 use crate::train::{
     DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run_wired,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A recipe to carry out.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The recipe, a TOML file
-    recipe: PathBuf,
-    /// Folder to make, in place of the recipe's
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Replace the run in a folder that exists; what that made is gone once this one begins
-    #[arg(long, conflicts_with = "resume")]
-    force: bool,
-    /// Go on from the last checkpoint of a run that was stopped, to the same bits
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    recipe: RecipeArguments,
     /// Only say what would be trained, and the memory that it would take
     #[arg(long)]
     dry_run: bool,
@@ -35,29 +27,20 @@ pub(crate) struct Arguments {
     /// Time so many steps launch by launch, after the first three; the run's folder gets a profile.json
     #[arg(long, value_name = "STEPS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u64).range(PROFILED))]
     profile: Option<u64>,
-    /// No progress on stderr
-    #[arg(long)]
-    quiet: bool,
-    /// Change a setting of the recipe: key=value or table.key=value
-    #[arg(long)]
-    set: Vec<String>,
     #[command(flatten)]
     device: DeviceArguments,
 }
 
 pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error> {
-    let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-    if let Some(out) = arguments.out {
-        recipe.out = out;
-    }
+    let (recipe, file) = (arguments.recipe.read()?, &arguments.recipe.file);
     if compose != (recipe.method == Method::Compose) {
         let other = if compose { "train" } else { "compose" };
-        return Err(Error::content(&arguments.recipe, format!("that is a recipe for `mode {other}`")));
+        return Err(Error::content(file, format!("that is a recipe for `mode {other}`")));
     }
     let made = recipe.out.join("recipe.toml").canonicalize();
-    if arguments.force && made.is_ok_and(|made| arguments.recipe.canonicalize().is_ok_and(|recipe| recipe == made)) {
+    if arguments.recipe.force && made.is_ok_and(|made| file.canonicalize().is_ok_and(|recipe| recipe == made)) {
         let what = "is itself a file that --force would replace; move it, or choose another --out";
-        return Err(Error::content(&arguments.recipe, what));
+        return Err(Error::content(file, what));
     }
     if recipe.mesh.is_some() {
         let cpu = arguments.device.device.as_deref().is_none_or(|device| device == "cpu");
@@ -69,24 +52,17 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
             (arguments.device.threads.is_some(), "--threads", "mesh.threads says how many each device has"),
         ];
         if let Some((_, flag, why)) = refused.iter().find(|(given, ..)| *given) {
-            return Err(Error::content(
-                &arguments.recipe,
-                format!("has a [mesh], beside which {flag} means nothing: {why}"),
-            ));
+            return Err(Error::content(file, format!("has a [mesh], beside which {flag} means nothing: {why}")));
         }
         // Where the devices' parts are put together.
         arguments.device.device = Some("cpu".into());
     }
     if arguments.dry_run {
-        let found = dry_run(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
+        let found = dry_run(&recipe).map_err(|error| error.in_file(file))?;
         print_dry(&found);
         return Ok(());
     }
-    let existing = match (arguments.force, arguments.resume) {
-        (true, _) => Existing::Replace,
-        (_, true) => Existing::Resume,
-        _ => Existing::Refuse,
-    };
+    let existing = arguments.recipe.existing();
     let mut steps = RunProfile::new(arguments.profile.unwrap_or(0));
     if existing != Existing::Resume {
         steps.check("train.steps", recipe.train.steps)?;
@@ -103,9 +79,9 @@ pub(crate) fn main(mut arguments: Arguments, compose: bool) -> Result<(), Error>
         }
         device.watch_finite();
     }
-    let existing = Folder { existing, quiet: arguments.quiet };
-    let finished =
-        carry_out(&recipe, &device, None, existing, &mut steps).map_err(|error| error.in_file(&arguments.recipe))?;
+    let existing = Folder { existing, quiet: arguments.recipe.quiet };
+    let members = Members::Named(&|name| open(Some(name)));
+    let finished = carry_out(&recipe, &device, members, existing, &mut steps).map_err(|error| error.in_file(file))?;
     print(&finished, recipe.mesh.is_none().then_some(&device));
     if arguments.profile.is_none() {
         return Ok(());
@@ -119,18 +95,18 @@ pub(super) struct Folder {
     pub(super) quiet: bool,
 }
 
-/// Carries out a recipe, on devices of which some are in other processes if it is `wired`, and shows how far it is.
+/// Carries out a recipe, with these devices for its mesh, and shows how far it is.
 pub(super) fn carry_out(
     recipe: &Recipe,
     device: &Device,
-    wired: Option<Wired>,
+    members: Members,
     Folder { existing, quiet }: Folder,
     steps: &mut RunProfile,
 ) -> Result<Finished, Error> {
     stop_after_step();
     let mut progress = Progress::new(quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let finished = run_wired(recipe, device, wired, existing, &mut |event| {
+    let finished = run_wired(recipe, device, members, existing, &mut |event| {
         let alone = steps.hear(device, event);
         match event {
             Event::Begin(_) => {}

@@ -111,20 +111,17 @@ pub(super) fn ignored(path: &Path, why: &str) -> String {
     format!("{} is ignored: {why}; mode tune writes it anew", path.display())
 }
 
-/// Lets a GPU choose by what was found on its adapter earlier, if that still holds; says in one line if it does otherwise than without.
-pub(super) fn load(device: &Device) -> Result<(), Error> {
-    let Some(adapter) = device.adapter() else { return Ok(()) };
-    match found(adapter)? {
+/// Lets a GPU choose by what was found on its adapter earlier, if that still holds; a line for people if it does otherwise than without.
+pub(super) fn load(device: &Device) -> Result<Option<String>, Error> {
+    let Some(adapter) = device.adapter() else { return Ok(None) };
+    Ok(match found(adapter)? {
         Some((path, Ok(cache))) => {
             device.set_tuning(cache.apply(device.tuning()));
-            if let Some(summary) = cache.summary() {
-                tell!("tuning: {summary}, by {}", path.display());
-            }
+            cache.summary().map(|summary| format!("tuning: {summary}, by {}", path.display()))
         }
-        Some((path, Err(why))) => tell!("tuning: {}", ignored(&path, &why)),
-        None => {}
-    }
-    Ok(())
+        Some((path, Err(why))) => Some(format!("tuning: {}", ignored(&path, &why))),
+        None => None,
+    })
 }
 
 /// The numbers that change launches of these kernels.

@@ -8,6 +8,7 @@ mod net;
 #[cfg(any(feature = "mpi", feature = "net"))]
 mod part;
 
+use super::recipe::RecipeArguments;
 use crate::Error;
 use std::path::PathBuf;
 
@@ -15,23 +16,11 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[cfg_attr(not(all(feature = "mpi", feature = "net")), allow(dead_code))]
 pub(crate) struct Arguments {
-    /// The recipe, a TOML file, the same in all processes; the first device's makes its folder
-    recipe: PathBuf,
-    /// Folder to make, in place of the recipe's
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Replace the run in a folder that exists; what that made is gone once this one begins
-    #[arg(long, conflicts_with = "resume")]
-    force: bool,
-    /// Go on from the last checkpoint of a run that was stopped, to the same bits
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    recipe: RecipeArguments,
     /// Take the steps and leave nothing; print what they took, as `mode mesh run` does
     #[arg(long)]
     measure: bool,
-    /// No progress on stderr
-    #[arg(long)]
-    quiet: bool,
     /// The mesh that this process belongs to; under mpirun any word, the first one the backbone's
     #[arg(long, value_name = "NAME")]
     mesh: String,
@@ -62,9 +51,6 @@ pub(crate) struct Arguments {
     /// Seconds without a word after which another device is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     patience: u64,
-    /// Change a setting of the recipe: key=value or table.key=value
-    #[arg(long)]
-    set: Vec<String>,
     /// Print one object of JSON, in the process of the first device
     #[arg(long)]
     json: bool,

@@ -1,6 +1,8 @@
 //! Devices in one process: a queue from each to each, and where it is wanted a link that is slower than memory.
 
+use super::layout::Layout;
 use super::ports::Ports;
+use super::schedule::Schedule;
 use super::transport::{Message, Transport};
 use crate::Error;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,27 @@ pub struct Link {
     pub bytes_per_second: f64,
     /// Seconds that each message is on its way besides; those to several devices are so at once.
     pub latency: f64,
+}
+
+/// Seconds that a device's bytes of a step may take over an emulated link: whoever waits longer has mistaken the unit.
+const MOST_SECONDS: f64 = 600.0;
+
+impl Link {
+    /// An error if it is too slow for what a device of a layout sends in a step.
+    pub(crate) fn check(&self, layout: &Layout, schedule: &Schedule) -> Result<(), Error> {
+        let sent = |device| schedule.bytes_sent(device).iter().sum::<u64>();
+        let bytes = (0..schedule.devices).map(sent).max().unwrap_or(0);
+        let seconds = bytes as f64 / self.bytes_per_second;
+        if seconds <= MOST_SECONDS {
+            return Ok(());
+        }
+        let what = format!(
+            "a device sends {bytes} bytes in a step, {seconds:.0} s at {} bytes a second; give {:.0} or more",
+            self.bytes_per_second,
+            (bytes as f64 / MOST_SECONDS).ceil()
+        );
+        Err(Error::Layout { layout: layout.name.clone(), what })
+    }
 }
 
 struct Parcel {
@@ -97,6 +120,7 @@ impl Transport for Local {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schedule::{Action, Entry};
     use super::*;
 
     fn pair(link: Option<Link>, patience: Duration) -> (Local, Local) {
@@ -120,6 +144,20 @@ mod tests {
         let error = two.receive(0).expect_err("the other is gone").to_string();
         assert!(error.contains("one has ended"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn a_link_that_nobody_waits_for_is_refused_and_the_least_it_names_is_not() -> Result<(), Error> {
+        let action = Action::Send { to: 1, rows: 0..1_000 };
+        let entry = Entry { device: 0, part: 0, action, reads: Vec::new(), writes: Vec::new(), frees: Vec::new() };
+        let schedule = Schedule { devices: 2, width: 200, entries: vec![entry] };
+        let link = |bytes_per_second| Link { bytes_per_second, latency: 0.0 };
+        let layout = Layout::named("1+1", 1)?;
+        let error = link(1.0).check(&layout, &schedule).expect_err("nine days").to_string();
+        let what = "layout 1+1: a device sends 800000 bytes in a step, 800000 s at 1 bytes a second; give 1334 or more";
+        assert_eq!(error, what);
+        assert!(link(1_333.0).check(&layout, &schedule).is_err());
+        link(1_334.0).check(&layout, &schedule)
     }
 
     #[test]

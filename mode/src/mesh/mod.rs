@@ -72,5 +72,5 @@ pub(crate) use team::device_names;
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
 pub use traced::Traced;
-pub(crate) use training::{Places, Training, Wired, devices};
+pub(crate) use training::{Members, Places, Training, Wired, devices};
 pub use transport::{Message, PATIENCE, Transport};

@@ -132,7 +132,8 @@ impl Problem {
         let windows = self.windows / self.parts;
         if !windows.is_multiple_of(*data) {
             return Err(format!(
-                "mesh '{name}': {windows} windows can't be shared out evenly to {data} devices along data"
+                "mesh '{name}': {windows} windows can't be shared out evenly to {data} devices along data; {}",
+                self.sharing(*data)
             ));
         }
         for (count, what) in [(heads, "heads"), (kv_heads, "key and value heads"), (hidden, "hidden elements")] {
@@ -147,6 +148,16 @@ impl Problem {
             return Err(format!("mesh '{name}': fewer words or tokens than its {tensor} devices; give it fewer"));
         }
         Ok(())
+    }
+
+    /// What would let so many devices along data share out each part of a batch.
+    fn sharing(&self, data: usize) -> String {
+        let batch = format!("a train.batch that is a multiple of {} would do", data * self.parts);
+        let fits = |parts: &usize| self.windows.is_multiple_of(parts * data);
+        match (1..self.parts).rev().find(fits) {
+            Some(parts) => format!("{batch}, or train.accumulate = {parts}"),
+            None => batch,
+        }
     }
 
     /// What a tensor axis may be.

@@ -70,6 +70,8 @@ pub(super) struct Rank {
     pub(super) step: Step,
     /// Of the weights that it must not change, once they are noted.
     frozen_sha256: Option<String>,
+    /// Whether a GPU is waited for at each entry's end.
+    pub(super) waits: bool,
 }
 
 /// What one step leaves for its own later entries.
@@ -113,8 +115,21 @@ impl Rank {
             }
         }
         let Seat { number, length, parts, data, offset } = seat;
-        let (step, frozen_sha256) = (Step::default(), None);
-        Ok(Self { number, device, shard, transport, optimizers, length, parts, data, offset, step, frozen_sha256 })
+        let (step, frozen_sha256, waits) = (Step::default(), None, false);
+        Ok(Self {
+            number,
+            device,
+            shard,
+            transport,
+            optimizers,
+            length,
+            parts,
+            data,
+            offset,
+            step,
+            frozen_sha256,
+            waits,
+        })
     }
 
     /// Notes the weights that it must not change.
@@ -164,6 +179,9 @@ impl Rank {
         for (_, entry) in schedule.of(self.number) {
             let began = Instant::now();
             self.entry(entry, batch, &mut found)?;
+            if self.waits {
+                self.device.synchronize()?;
+            }
             spans.push([began, Instant::now()]);
             for slot in &entry.frees {
                 self.step.slots.remove(slot);

@@ -121,6 +121,7 @@ pub struct Stepped {
     /// From the first entry's beginning to the last one's end.
     pub seconds: f64,
     /// For each device when each of its entries began and ended, in seconds from the step's beginning; nothing for one in another process.
+    /// Of a GPU it is when they were launched.
     pub spans: Vec<Vec<[f64; 2]>>,
     /// When the last entry ended.
     pub ended: Instant,
@@ -200,6 +201,17 @@ impl Team {
     /// What its devices carry out.
     pub(crate) fn schedule(&self) -> &Arc<Schedule> {
         &self.schedule
+    }
+
+    /// From now on waits at each entry's end until the GPUs of this process have done it, so that spans tell when entries were over and
+    /// not when they were launched. Nothing is launched meanwhile, so steps take longer: by what a GPU takes from a launch to its
+    /// answer, for each entry. On CPUs an entry is over when it ends, and nothing changes.
+    pub(crate) fn wait_at_entries(&self) -> Result<(), Error> {
+        let wait = |rank: &mut Rank| {
+            rank.waits = true;
+            Ok(())
+        };
+        self.ask(|_| wait).map(drop)
     }
 
     /// The same of windows that are known to fit, or of none where no device of this process reads any.
@@ -317,8 +329,7 @@ impl Member {
         let (jobs, to_do) = channel::<Job>();
         let run = move || {
             // This thread is one of its pool's, so that a device of one core wakes no other.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
-            let pool = pool.map_err(|error| Error::Setting(format!("{threads} threads a device: {error}; give fewer")));
+            let pool = pool(threads).use_current_thread().build().map_err(refused(threads));
             let (_pool, mut rank) = match pool.and_then(|pool| Ok((pool, make()?))) {
                 Ok(made) => made,
                 Err(error) => {
@@ -354,6 +365,25 @@ impl Member {
         let _ = self.jobs.send(Box::new(job));
         found
     }
+}
+
+/// Tries out whether so many devices can have so many threads each, for who would rather know before anything is written.
+///
+/// # Errors
+/// They can't.
+pub(super) fn try_threads(devices: usize, threads: usize) -> Result<(), Error> {
+    // All at once, as they will be.
+    let pools: Result<Vec<_>, _> = (0..devices).map(|_| pool(threads).build()).collect();
+    pools.map(drop).map_err(refused(threads))
+}
+
+/// The threads of a device.
+fn pool(threads: usize) -> rayon::ThreadPoolBuilder {
+    rayon::ThreadPoolBuilder::new().num_threads(threads)
+}
+
+fn refused(threads: usize) -> impl Fn(rayon::ThreadPoolBuildError) -> Error {
+    move |error| Error::Setting(format!("{threads} threads a device: {error}; give fewer"))
 }
 
 impl Drop for Team {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub struct Traced {
     /// What was carried out.
     pub schedule: Arc<Schedule>,
-    /// For each device when each of its entries began and ended; nothing for one in another process.
+    /// For each device when each of its entries began and ended; nothing for one in another process. A GPU was waited for at each end.
     pub spans: Vec<Vec<[f64; 2]>>,
     /// How long all of it took.
     pub seconds: f64,

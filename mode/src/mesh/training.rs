@@ -5,7 +5,7 @@ use super::layout::Layout;
 use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::State;
-use super::team::{Here, Stepped, Team};
+use super::team::{Here, Stepped, Team, try_threads};
 use crate::Error;
 use crate::model::{Gate, Model};
 use mode_autograd::{AdamW, AdamWSettings, Param};
@@ -25,10 +25,22 @@ impl Wired {
     ///
     /// # Errors
     /// A device that there isn't, or another number of them.
-    pub(crate) fn local(layout: Layout, names: &[String], threads: usize) -> Result<Self, Error> {
-        let here = Here::all(&layout, &devices(names, layout.devices())?, None);
+    pub(crate) fn local(layout: Layout, names: &[String], threads: usize, open: &Open) -> Result<Self, Error> {
+        let here = Here::all(&layout, &devices(names, layout.devices(), open)?, None);
         Ok(Self { layout, here, others: Vec::new(), threads })
     }
+}
+
+/// Opens a device by its name.
+pub(crate) type Open<'a> = dyn Fn(&str) -> Result<Device, Error> + 'a;
+
+/// How a run comes by the devices of its mesh.
+pub(crate) enum Members<'a> {
+    /// Those that the recipe names, if it has a mesh, are opened so.
+    Named(&'a Open<'a>),
+    /// They are open.
+    #[cfg_attr(not(any(feature = "mpi", feature = "net")), allow(dead_code))]
+    Wired(Wired),
 }
 
 /// The devices that a run will be on, which can share it out, before anything is cut for them.
@@ -41,9 +53,10 @@ impl Places {
     /// Those of a layout, for this problem.
     ///
     /// # Errors
-    /// A layout that can't share it out.
+    /// A layout that can't share it out, or threads that can't be had.
     pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
         problem.check(&wired.layout)?;
+        try_threads(wired.here.len(), wired.threads)?;
         Ok(Self { wired, problem })
     }
 
@@ -54,9 +67,9 @@ impl Places {
         cpus.map(|here| footprint(&self.problem, layout, here.number, weight_bytes).bytes()).sum()
     }
 
-    /// Which meshes there are, in words.
+    /// The layout's name, and which meshes it has, in words.
     pub(crate) fn summary(&self) -> String {
-        self.wired.layout.summary()
+        format!("{}: {}", self.wired.layout.name, self.wired.layout.summary())
     }
 }
 
@@ -70,14 +83,14 @@ pub(crate) struct Training {
 ///
 /// # Errors
 /// A device that there isn't, or another number of them.
-pub(crate) fn devices(names: &[String], count: usize) -> Result<Vec<Device>, Error> {
+pub(crate) fn devices(names: &[String], count: usize, open: &Open) -> Result<Vec<Device>, Error> {
     if names.len() != 1 && names.len() != count {
         let found = names.len();
         return Err(Error::Setting(format!(
             "{count} devices are wanted and {found} named; name each in mesh.devices, or one for all of them"
         )));
     }
-    (0..count).map(|device| Ok(Device::choose(Some(&names[device % names.len()]))?)).collect()
+    (0..count).map(|device| open(&names[device % names.len()])).collect()
 }
 
 impl Training {

@@ -21,6 +21,9 @@ pub struct Finished {
     pub method: String,
     /// The folder made.
     pub out: PathBuf,
+    /// The layout's name and its meshes, of a run on several devices: those that it ended on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
     /// What was trained, in words.
     pub trained: String,
     /// What was not, in words; empty if there is nothing.

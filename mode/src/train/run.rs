@@ -9,7 +9,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed, out};
 use crate::data::Mixture;
-use crate::mesh::{Layout, Places, Wired};
+use crate::mesh::{Layout, Members, Places, Wired};
 use crate::model::{Held, Model, Trained};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -48,22 +48,23 @@ pub enum Existing {
 /// # Errors
 /// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
 pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
-    run_wired(recipe, device, None, existing, listener)
+    let open = |name: &str| Ok(Device::choose(Some(name))?);
+    run_wired(recipe, device, Members::Named(&open), existing, listener)
 }
 
-/// The same; if `wired`, on devices of which some are in other processes, in place of those that the recipe names.
+/// The same, with these devices for its mesh, of which some may be in other processes.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn run_wired(
     recipe: &Recipe,
     device: &Device,
-    wired: Option<Wired>,
+    members: Members,
     existing: Existing,
     listener: &mut Listener,
 ) -> Result<Finished, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    if wired.is_none() {
+    if matches!(members, Members::Named(_)) {
         recipe.refuse_private()?;
     }
     out::check(recipe, existing)?;
@@ -79,17 +80,18 @@ pub(crate) fn run_wired(
     let private: Vec<Named> = recipe.experts()?.into_iter().filter(|expert| expert.private).collect();
     let held = Held { expert: &|name| !private.iter().any(|expert| expert.name == name), ..Held::ALL };
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
-    let wired = match (wired, &recipe.mesh) {
-        (None, Some(mesh)) => {
+    let wired = match (members, &recipe.mesh) {
+        (Members::Wired(wired), _) => Some(wired),
+        (Members::Named(open), Some(mesh)) => {
             let layout = Layout::read(&mesh.layout, &model.expert_names())?;
-            Some(Wired::local(layout, &mesh.devices, mesh.threads)?)
+            Some(Wired::local(layout, &mesh.devices, mesh.threads, open)?)
         }
-        (wired, _) => wired,
+        (Members::Named(_), None) => None,
     };
     let places = wired.map(|wired| Places::new(wired, recipe.problem(&model)?)).transpose()?;
     require_memory(&model, &recipe.train, places.as_ref())?;
     if let Some(places) = &places {
-        let _ = listener(Event::Say(&format!("layout: {}", places.summary())));
+        let _ = listener(Event::Say(&format!("layout {}", places.summary())));
     }
 
     out::make(recipe, existing, || {
@@ -171,6 +173,7 @@ struct Run<'a, 'l> {
 impl Run<'_, '_> {
     fn train(&mut self, mixture: Option<Mixture>) -> Result<Finished, Error> {
         let recipe = self.recipe;
+        let layout = self.places.as_ref().map(Places::summary);
         let frozen_before = frozen::hash(self.model)?;
         // What files are told apart by is what they hold; what must not change is what stands on the device.
         let stands = if self.model.mixed && self.halve()? { frozen::hash(self.model)? } else { frozen_before.clone() };
@@ -203,6 +206,7 @@ impl Run<'_, '_> {
         Ok(Finished {
             method: kebab(recipe.method).into(),
             out: recipe.out.clone(),
+            layout,
             trained,
             frozen,
             params_total: params_trained + frozen::count(self.model, false),

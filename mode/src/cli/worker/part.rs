@@ -6,9 +6,9 @@ use crate::bench::{MeshBench, RunProfile};
 use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
-use crate::mesh::{Hello, Here, Layout, Wired};
+use crate::mesh::{Hello, Here, Layout, Members, Wired};
 use crate::model::Held;
-use crate::train::{Existing, Named, Recipe, check_out, serve};
+use crate::train::{Named, Recipe, check_out, serve};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
@@ -17,15 +17,6 @@ pub(super) struct Part {
     experts: Vec<Named>,
     pub(super) layout: Layout,
     pub(super) hello: Hello,
-}
-
-/// What is done with a folder that is there.
-fn existing(arguments: &Arguments) -> Existing {
-    match (arguments.force, arguments.resume) {
-        (true, _) => Existing::Replace,
-        (_, true) => Existing::Resume,
-        _ => Existing::Refuse,
-    }
 }
 
 impl Part {
@@ -37,11 +28,8 @@ impl Part {
         if arguments.mesh.is_empty() {
             return Err(Error::Setting("--mesh is empty; give this process's mesh a name".into()));
         }
-        let mut recipe = Recipe::read(&arguments.recipe, &arguments.set)?;
-        if let Some(out) = &arguments.out {
-            recipe.out = out.clone();
-        }
-        let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe))?;
+        let recipe = arguments.recipe.read()?;
+        let experts = recipe.experts().map_err(|error| error.in_file(&arguments.recipe.file))?;
         let text = arguments.layout.as_deref().or(recipe.mesh.as_ref().map(|mesh| mesh.layout.as_str()));
         let names: Vec<String> = experts.iter().map(|expert| expert.name.clone()).collect();
         let layout = layout(&names, text)?;
@@ -49,7 +37,7 @@ impl Part {
         let mut begins_with = recipe.weights_sha256()?;
         begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
         // Whose folder goes on has to be everybody's or nobody's, where more than one has one.
-        begins_with.extend((arguments.resume && !private.is_empty()).then(|| "--resume".to_string()));
+        begins_with.extend((arguments.recipe.resume && !private.is_empty()).then(|| "--resume".to_string()));
         let hello = Hello::new(&recipe, &begins_with, &layout, &private)?;
         Ok(Self { recipe, experts, layout, hello })
     }
@@ -61,7 +49,8 @@ impl Part {
         let owns = |(expert, mesh): (&Named, &usize)| expert.private && here.contains(&self.layout.meshes[*mesh].first);
         let leaves = here.contains(&0) || self.experts.iter().zip(&self.layout.experts).any(owns);
         match leaves && !arguments.measure {
-            true => check_out(&self.recipe, existing(arguments)).map_err(|error| error.in_file(&arguments.recipe)),
+            true => check_out(&self.recipe, arguments.recipe.existing())
+                .map_err(|error| error.in_file(&arguments.recipe.file)),
             false => Ok(()),
         }
     }
@@ -107,7 +96,7 @@ impl Part {
     pub(super) fn run(self, arguments: &Arguments, here: Vec<Here>, others: Vec<usize>) -> Result<(), Error> {
         let numbers: Vec<usize> = here.iter().map(|here| here.number).collect();
         let (leads, who, threads) = (numbers.contains(&0), self.who(&numbers), arguments.threads as usize);
-        let in_file = |error: Error| error.in_file(&arguments.recipe);
+        let in_file = |error: Error| error.in_file(&arguments.recipe.file);
         if !leads {
             tell!("{who}: stepping");
         }
@@ -123,16 +112,16 @@ impl Part {
             }
             return Ok(());
         }
-        let existing = existing(arguments);
+        let existing = arguments.recipe.existing();
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
             let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;
             tell!("{who}: done after {steps} steps");
             return Ok(());
         }
-        let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.quiet });
-        let finished =
-            carry_out(&self.recipe, &device, Some(wired), folder, &mut RunProfile::new(0)).map_err(in_file)?;
+        let members = Members::Wired(wired);
+        let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.recipe.quiet });
+        let finished = carry_out(&self.recipe, &device, members, folder, &mut RunProfile::new(0)).map_err(in_file)?;
         if arguments.json {
             return print_json(&finished);
         }
@@ -142,7 +131,7 @@ impl Part {
 
     /// A device of this process.
     pub(super) fn device(arguments: &Arguments) -> Result<Device, Error> {
-        Ok(Device::choose(Some(&arguments.device))?)
+        crate::cli::open(Some(&arguments.device))
     }
 
     /// What a line calls this process.
