@@ -16,9 +16,14 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
+        Self::with(1)
+    }
+
+    /// The same with so many heads for keys and values.
+    fn with(kv_heads: usize) -> Self {
         let recipes = Recipes::new();
         recipes.vary();
-        recipes.pretrain();
+        recipes.pretrain_with(kv_heads);
         Self { recipes }
     }
 
@@ -52,7 +57,7 @@ fn train(recipe: &Path, more: &[&str]) -> String {
 
 #[test]
 fn a_run_on_a_mesh_leaves_what_one_device_leaves() {
-    let story = Story::new();
+    let story = Story::with(2);
     train(&story.recipe("alone", None), &[]);
     assert!(record(&story.out("alone")).get("layout").is_none());
     let (wanted, weights) = (losses(&story.out("alone")), |name: &str| {

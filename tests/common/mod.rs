@@ -149,9 +149,14 @@ impl Recipes {
     }
 
     pub fn pretrain(&self) {
+        self.pretrain_with(1);
+    }
+
+    /// A base model of two heads, with so many for keys and values.
+    pub fn pretrain_with(&self, kv_heads: usize) {
         let model = format!(
             "method = 'pretrain'\n[model]\ntokenizer = '{}'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\n\
-             kv_heads = 1\npositions = 32",
+             kv_heads = {kv_heads}\npositions = 32",
             text(&self.path("tokenizer.json"))
         );
         self.run("train", "base", &model);

@@ -25,12 +25,7 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Self {
         let recipes = Recipes::new();
-        let model = format!(
-            "method = 'pretrain'\n[model]\ntokenizer = '{}'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\n\
-             kv_heads = 2\npositions = 32",
-            text(&recipes.path("tokenizer.json"))
-        );
-        recipes.run("train", "base", &model);
+        recipes.pretrain_with(2);
         for name in ["code", "math"] {
             let expert = format!("[expert]\nname = '{name}'\ndomain = '{name}'\nblocks = 2\nlayers_per_block = 1");
             recipes.run("train", name, &format!("method = 'expert'\n{expert}"));

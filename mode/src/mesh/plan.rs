@@ -317,12 +317,12 @@ impl Step<'_> {
         for mesh in meshes.clone() {
             let mut sets = Vec::new();
             for set in Set::ALL {
-                let placement = if set == Set::Partial { Placement::Partial } else { Placement::Replicate };
+                let placement = if set == Set::Sharded { Placement::Replicate } else { Placement::Partial };
                 let mut found = self.planner.compute_one(mesh, Work::Gradients(set), &[], placement);
                 let size = |device| self.problem.trained(self.planner.layout, device, set);
                 let sizes: Vec<usize> = (0..self.planner.layout.devices()).map(size).collect();
                 for axis in [Axis::Tensor, Axis::Data] {
-                    let summed = axis == Axis::Data || set == Set::Partial;
+                    let summed = axis == Axis::Data || set != Set::Sharded;
                     if summed && self.planner.mesh(mesh).devices().any(|device| sizes[device] > 0) {
                         let reduce = Collective::AllReduce;
                         let sizes = |device: usize| sizes[device];

@@ -365,7 +365,12 @@ impl Rank {
             Work::Gradients(set) => {
                 let gradients = self.step.gradients.get_or_insert_default();
                 let gathered = self.optimizers.get(&set).map(|optimizer| optimizer.gather(gradients)).transpose()?;
-                Ok(vec![gathered.unwrap_or_default()])
+                let gathered = gathered.unwrap_or_default();
+                // All find the same, as far as unlike devices do: the first one's counts for all, so that weights stay the same to the bit.
+                if set == Set::Replicated && self.shard.position > 0 {
+                    gathered.iter().try_for_each(|gradient| fill(gradient, 0.0))?;
+                }
+                Ok(vec![gathered])
             }
             Work::Measure => one(self.measure(entry)?),
             // `entry` has told these apart.

@@ -38,7 +38,7 @@ pub struct Place {
 pub enum Set {
     /// Parts of matrices: each device has the gradient of its own.
     Sharded,
-    /// What all devices have and find the same gradient of: the norms of the stream.
+    /// What all devices have and find the same gradient of, of which the first one's is taken: the norms of the stream.
     Replicated,
     /// What all devices have and find a term of the gradient of: gates, norms of heads.
     Partial,

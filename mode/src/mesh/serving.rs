@@ -5,7 +5,7 @@ use super::orders::Order;
 use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::{Batch, Rank, State};
-use super::team::{Team, Wanted};
+use super::team::{Team, Wanted, try_threads};
 use super::training::Wired;
 use crate::Error;
 use crate::model::Model;
@@ -38,7 +38,7 @@ impl Serving {
     /// The devices of this process with their parts of a model; parameters of experts of these numbers stay here.
     ///
     /// # Errors
-    /// A layout that can't share out the problem, or what a device reports.
+    /// A layout that can't share out the problem, threads that can't be had, or what a device reports.
     pub(crate) fn new(
         Wired { layout, here, threads, .. }: Wired,
         problem: Problem,
@@ -47,6 +47,7 @@ impl Serving {
         private: &[usize],
     ) -> Result<Self, Error> {
         problem.check(&layout)?;
+        try_threads(here.len(), threads)?;
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
