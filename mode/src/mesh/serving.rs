@@ -162,8 +162,9 @@ impl Team {
         let take = |number: usize| {
             let own = own.iter().find(|(device, _)| *device == number).map(|(_, states)| states.clone());
             move |rank: &mut Rank| {
-                let mut states = rank.states_of(0)?;
-                states.extend(own.unwrap_or_default());
+                // What stays here comes first: nobody else has a say in it.
+                let mut states = own.unwrap_or_default();
+                states.extend(rank.states_of(0)?);
                 rank.take_over(&states, steps)
             }
         };
