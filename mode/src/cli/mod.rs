@@ -21,12 +21,15 @@ mod devices;
 mod eval;
 mod expert;
 mod export;
+#[cfg(feature = "net")]
+mod far;
 mod fetch;
 mod generate;
 mod init;
 mod inspect;
 mod mesh;
 mod open;
+mod peers;
 mod pipelines;
 mod profile;
 mod progress;

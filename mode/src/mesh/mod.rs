@@ -7,6 +7,10 @@
 //! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
 //! simulator prices it. The model's own maths know nothing of all this.
 
+#[cfg(any(test, feature = "net"))]
+mod answering;
+#[cfg(any(test, feature = "net"))]
+mod asking;
 mod collective;
 mod cost;
 pub mod fig4;
@@ -33,6 +37,8 @@ mod priced;
 #[cfg(test)]
 mod privacy;
 mod problem;
+#[cfg(any(test, feature = "net"))]
+mod question;
 mod rank;
 pub mod scale;
 mod schedule;
@@ -49,6 +55,10 @@ mod training;
 mod transport;
 mod vocabulary;
 
+#[cfg(feature = "net")]
+pub(crate) use answering::answer;
+#[cfg(feature = "net")]
+pub(crate) use asking::Asking;
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
 #[cfg(any(feature = "mpi", feature = "net"))]
@@ -62,6 +72,8 @@ pub use plan::plan;
 pub use priced::{Assumed, Priced};
 pub use problem::{Problem, Recompute};
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
+#[cfg(feature = "net")]
+pub(crate) use question::said;
 pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use serving::{Asked, Serving};

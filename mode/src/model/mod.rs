@@ -19,6 +19,7 @@ mod context;
 mod decoder;
 mod expert;
 mod family;
+mod far;
 mod feed_forward;
 mod folder;
 mod gate;
@@ -30,6 +31,8 @@ mod layer;
 mod lora;
 mod merge;
 mod norm;
+#[cfg(any(test, feature = "net"))]
+mod owned;
 mod projection;
 mod rope;
 mod sets;
@@ -48,8 +51,10 @@ pub use decoder::{Model, Output, Trained};
 pub(crate) use expert::{BASE_CONFIG, PRIVATE, save as save_expert};
 pub use expert::{Expert, ExpertInfo, make_private};
 pub use family::Family;
+#[cfg(any(test, feature = "net"))]
+pub(crate) use far::{Far, Rows};
 pub use feed_forward::FeedForward;
-pub(crate) use folder::{base_of, open_held, save_composed};
+pub(crate) use folder::{base_of, open_held, open_on_held, save_composed};
 pub use folder::{open, open_on, open_with_experts};
 pub use gate::{Gate, GateRule};
 pub use gguf::open_tokenizer;
@@ -60,6 +65,8 @@ pub use init::{ExpertInit, Random};
 pub use layer::{Half, Layer};
 pub use merge::merge_lora;
 pub use norm::Norm;
+#[cfg(any(test, feature = "net"))]
+pub(crate) use owned::{Owned, Part};
 pub use projection::Projection;
 pub use rope::{Rope, Scaling};
 pub use sets::{ExpertSet, Group};
