@@ -7,11 +7,17 @@ use crate::Error;
 use crate::generate::{Request, Sampling, Settings, generate_batch};
 use crate::model::{Model, Owned};
 use crate::train::evaluate;
-use mode_tensor::Device;
 use std::sync::Arc;
 use std::time::Duration;
 
 const WIDTH: usize = 16;
+
+/// The model's expert in its owner's process.
+fn owned() -> Owned {
+    let Model { backbone, mut experts, .. } = model(false);
+    let device = backbone.device().clone();
+    Owned::new(experts.remove(0), backbone.config, &device).expect("an expert")
+}
 
 /// What `ask` finds out from a model whose expert is elsewhere, what crossed either way, and how many questions were asked.
 fn asked<T>(ask: impl FnOnce(&Model) -> T) -> (T, [Log; 2], Result<u64, Error>) {
@@ -22,9 +28,7 @@ fn asked<T>(ask: impl FnOnce(&Model) -> T) -> (T, [Log; 2], Result<u64, Error>) 
     let (caller, mut owner) = (ends.next().expect("an end"), ends.next().expect("an end"));
     let (result, answered) = std::thread::scope(|scope| {
         let answered = scope.spawn(move || {
-            let Model { backbone, mut experts, .. } = model(false);
-            let mut owned = Owned::new(experts.remove(0), backbone.config, &Device::cpu()).expect("an expert");
-            answer(&mut owned, &mut owner)
+            answer(&mut owned(), &mut owner)
         });
         let mut model = model(true);
         model.experts[0].reach(Asking::new("the owner".into(), Box::new(caller)));
@@ -97,8 +101,7 @@ fn what_an_expert_elsewhere_can_t_give_is_told() {
 #[test]
 fn what_an_owner_can_t_be_asked_is_refused() {
     use crate::model::Part;
-    let Model { backbone, mut experts, .. } = model(false);
-    let mut owned = Owned::new(experts.remove(0), backbone.config, &Device::cpu()).expect("an expert");
+    let mut owned = owned();
     let x = vec![0.5; 2 * WIDTH];
     let part = |sequence, past, tokens, capacity| Part { sequence, past, tokens, capacity };
     for (block, parts, says) in [
