@@ -2,9 +2,9 @@
 //! who is told when a process is gone.
 #![cfg(all(feature = "net", target_os = "linux"))]
 
-mod common;
 #[path = "common/certificates.rs"]
 mod certificates;
+mod common;
 #[path = "common/workers.rs"]
 mod workers;
 
@@ -127,12 +127,14 @@ fn answers_are_those_of_one_process() {
         owner.says("waiting at ");
     }
     // Experts of stage 1, one of them as the half that others get.
-    let public = ["expert", "private", text(&scene.path("math")), "--public", text(&scene.path("half"))].map(String::from);
+    let public =
+        ["expert", "private", text(&scene.path("math")), "--public", text(&scene.path("half"))].map(String::from);
     assert!(process(&scene.elsewhere).args(public).status().expect("the program").success());
     std::fs::rename(scene.path("math"), scene.elsewhere.join("stage-1")).expect("moved");
     let (_owner, at) = scene.owner("stage-1");
     let reach = scene.reach("caller", "owner", &at);
-    let with = |expert: &str| ["--expert", "code", "--expert", expert, "--prompt", "w1", "--max-new", "20"].map(String::from);
+    let with =
+        |expert: &str| ["--expert", "code", "--expert", expert, "--prompt", "w1", "--max-new", "20"].map(String::from);
     let find = |expert: &str, reach: &[String]| {
         scene.finds("generate", "base", &with(expert).each_ref().map(String::as_str), reach)
     };
@@ -192,7 +194,8 @@ fn what_can_t_be_asked_for_is_told() {
     eval(&[], &[]).fails(2, "where `mode expert serve` answers for them, give --connect math=HOST:PORT");
     eval(&["--grad-norms"], &reach).fails(2, "through which no gradients go");
     let named = |name: &str| reach.iter().map(|word| word.replace("math=", name)).collect::<Vec<_>>();
-    eval(&["--without", "math"], &named("meth=")).fails(2, "--peer meth: there is no such expert; did you mean 'code'?");
+    eval(&["--without", "math"], &named("meth="))
+        .fails(2, "--peer meth: there is no such expert; did you mean 'code'?");
     scene.start("eval", "whole", &EVAL, &named("meth=")).fails(2, "did you mean 'math'?");
     scene.start("eval", "whole", &EVAL, &named("")).fails(2, "write NAME=");
     scene.start("eval", "base", &EVAL, &reach).fails(2, "there is none");

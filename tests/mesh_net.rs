@@ -1,9 +1,9 @@
 //! `mode worker` over gRPC: the same losses as in one process; who is refused; who is told when a process is gone.
 #![cfg(all(feature = "net", target_os = "linux"))]
 
-mod common;
 #[path = "common/certificates.rs"]
 mod certificates;
+mod common;
 #[path = "common/workers.rs"]
 mod workers;
 

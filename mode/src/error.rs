@@ -105,10 +105,14 @@ pub enum Error {
         what: String,
     },
     /// An expert in another process that is asked for what its layers give, and can't be.
-    #[error("expert '{0}' is in another process, to which there is no way; give --connect {0}=HOST:PORT, or leave it out by --without {0}")]
+    #[error(
+        "expert '{0}' is in another process, to which there is no way; give --connect {0}=HOST:PORT, or leave it out by --without {0}"
+    )]
     NoWay(String),
     /// The same where gradients are recorded.
-    #[error("expert '{0}' is in another process, through which no gradients go; leave --grad-norms out, and train with `mode worker`")]
+    #[error(
+        "expert '{0}' is in another process, through which no gradients go; leave --grad-norms out, and train with `mode worker`"
+    )]
     NoGradient(String),
     /// A run's loss stopped being a number.
     #[error("the loss, its gradient or a trained weight is {loss} at step {step}; lower learning_rate, or set clip")]

@@ -86,6 +86,10 @@ pub(crate) fn number_of(kind: &str, known: &[String], name: &str, flag: &str) ->
 impl Calls {
     /// The names of those that are called.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+        #[cfg(not(feature = "net"))]
+        if !self.connect.is_empty() {
+            return Err(without_grpc());
+        }
         self.connect.iter().map(|text| named(text, "--connect").map(|(name, _)| name.to_string())).collect()
     }
 
@@ -96,12 +100,13 @@ impl Calls {
             let (name, rest) = named(text, flag)?;
             Ok((number_of(kind, known, name, flag)?, rest.to_string()))
         };
-        let certificates = self.own.peers.iter().map(|text| numbered(text, "--peer")).collect::<Result<Vec<_>, Error>>()?;
+        let certificates =
+            self.own.peers.iter().map(|text| numbered(text, "--peer")).collect::<Result<Vec<_>, Error>>()?;
         let meant = self.connect.iter().map(|text| numbered(text, "--connect")).collect::<Result<Vec<_>, Error>>()?;
         let mut all = Vec::new();
         for (i, (number, address)) in meant.iter().enumerate() {
             let (text, name) = (&self.connect[i], &known[*number]);
-            if meant[..i].iter().any(|(other, _)| other == number) {
+            if meant.iter().filter(|(other, _)| other == number).count() > 1 {
                 let what = format!("--connect {text}: {kind} '{name}' is reached twice; give it one process");
                 return Err(Error::Setting(what));
             }

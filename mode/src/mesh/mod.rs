@@ -71,9 +71,9 @@ pub use placement::Placement;
 pub use plan::plan;
 pub use priced::{Assumed, Priced};
 pub use problem::{Problem, Recompute};
-pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 #[cfg(feature = "net")]
 pub(crate) use question::said;
+pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use serving::{Asked, Serving};

@@ -90,7 +90,11 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
     for (number, way) in local(device_names(&layout), None, Duration::from_secs(20)).into_iter().enumerate() {
         let device = Device::cpu();
         match OWNERS.contains(&number) {
-            true => owner.push(Here { number, device, transport: Box::new(Recorded { way, log: log.clone(), outside: &[0] }) }),
+            true => owner.push(Here {
+                number,
+                device,
+                transport: Box::new(Recorded { way, log: log.clone(), outside: &[0] }),
+            }),
             false => main.push(Here { number, device, transport: Box::new(way) }),
         }
     }

@@ -7,9 +7,9 @@ use mode_tensor::{Tensor, TensorError, copy_rows};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 #[cfg(any(test, feature = "net"))]
 use std::sync::Weak;
-use std::sync::Arc;
 
 /// Keys and values of one window's tokens, for all layers.
 pub struct Cache {

@@ -110,7 +110,8 @@ impl Owned {
         for part in parts {
             self.begin(block, part)?;
         }
-        let kept = |part: &Part| self.kept.get(&part.sequence).map(|kept| Span { cache: &kept.cache, tokens: part.tokens });
+        let kept =
+            |part: &Part| self.kept.get(&part.sequence).map(|kept| Span { cache: &kept.cache, tokens: part.tokens });
         let spans: Vec<Span> = parts.iter().filter_map(kept).collect();
         let f = self.stack(block, x, rows, &spans)?;
         for part in parts {

@@ -27,9 +27,7 @@ fn asked<T>(ask: impl FnOnce(&Model) -> T) -> (T, [Log; 2], Result<u64, Error>) 
     let mut ends = ends.map(|((way, log), outside)| Recorded { way, log: log.clone(), outside });
     let (caller, mut owner) = (ends.next().expect("an end"), ends.next().expect("an end"));
     let (result, answered) = std::thread::scope(|scope| {
-        let answered = scope.spawn(move || {
-            answer(&mut owned(), &mut owner)
-        });
+        let answered = scope.spawn(move || answer(&mut owned(), &mut owner));
         let mut model = model(true);
         model.experts[0].reach(Asking::new("the owner".into(), Box::new(caller)));
         let result = ask(&model);
