@@ -11,7 +11,6 @@ mod part;
 use super::peers::Calls;
 use super::recipe::RecipeArguments;
 use crate::Error;
-use std::path::PathBuf;
 
 /// Be one of several processes that train together, under mpirun or over gRPC.
 #[derive(clap::Args)]

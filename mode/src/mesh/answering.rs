@@ -13,7 +13,7 @@ const CALLER: usize = 0;
 ///
 /// # Errors
 /// A caller that is gone, silent or asks for what can't be, or what the device reports.
-pub(crate) fn answer(owned: &mut Owned, transport: &mut dyn Transport) -> Result<u64, Error> {
+pub fn answer(owned: &mut Owned, transport: &mut dyn Transport) -> Result<u64, Error> {
     let answered = answer_all(owned, transport);
     owned.forget_all();
     answered

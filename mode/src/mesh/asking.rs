@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 const OWNER: usize = 1;
 
 /// The way, and what is on it.
-pub(crate) struct Asking {
+pub struct Asking {
     /// What errors call the owner.
     owner: String,
     state: Mutex<State>,
@@ -30,7 +30,7 @@ struct State {
 
 impl Asking {
     /// To the owner at the other end of `transport`.
-    pub(crate) fn new(owner: String, transport: Box<dyn Transport + Send>) -> Self {
+    pub fn new(owner: String, transport: Box<dyn Transport + Send>) -> Self {
         let state = State { transport, next: 0, open: VecDeque::new(), sequences: Vec::new() };
         Self { owner, state: Mutex::new(state) }
     }

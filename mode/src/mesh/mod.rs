@@ -6,10 +6,10 @@
 //!
 //! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
 //! simulator prices it. The model's own maths know nothing of all this.
+//!
+//! A model whose expert is in another process asks its owner over the same transports: [`Asking`] and [`answer()`].
 
-#[cfg(any(test, feature = "net"))]
 mod answering;
-#[cfg(any(test, feature = "net"))]
 mod asking;
 mod collective;
 mod cost;
@@ -37,7 +37,6 @@ mod priced;
 #[cfg(test)]
 mod privacy;
 mod problem;
-#[cfg(any(test, feature = "net"))]
 mod question;
 mod rank;
 pub mod scale;
@@ -55,10 +54,8 @@ mod training;
 mod transport;
 mod vocabulary;
 
-#[cfg(feature = "net")]
-pub(crate) use answering::answer;
-#[cfg(feature = "net")]
-pub(crate) use asking::Asking;
+pub use answering::answer;
+pub use asking::Asking;
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
 #[cfg(any(feature = "mpi", feature = "net"))]

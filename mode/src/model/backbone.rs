@@ -78,7 +78,6 @@ pub(crate) fn base_sha256(folder: &Path) -> Result<String, Error> {
 }
 
 /// The configuration of a model, of which its weights need not be there.
-#[cfg(any(test, feature = "net"))]
 pub(crate) fn config(base: &Path) -> Result<Config, Error> {
     if is_gguf(base) { Gguf::open(base).map(|(_, config)| config) } else { config_of(base) }
 }

@@ -7,9 +7,7 @@ use mode_tensor::{Tensor, TensorError, copy_rows};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
-#[cfg(any(test, feature = "net"))]
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// Keys and values of one window's tokens, for all layers.
 pub struct Cache {
@@ -52,13 +50,11 @@ impl Cache {
     }
 
     /// Takes it for one that holds so many tokens of those that were put in.
-    #[cfg(any(test, feature = "net"))]
     pub(crate) fn go_on_from(&self, past: usize) {
         self.past.set(past);
     }
 
     /// What is alive as long as it is, and is of no other.
-    #[cfg(any(test, feature = "net"))]
     pub(crate) fn life(&self) -> Weak<()> {
         Arc::downgrade(&self.life)
     }

@@ -238,7 +238,7 @@ impl Expert {
     ///
     /// # Errors
     /// Blocks that do not divide the backbone.
-    pub(crate) fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
+    pub fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
         check_blocks(config, info.blocks, info.layers_per_block)
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::Setting(format!("expert {}: {what}", info.name)))?;
@@ -254,8 +254,7 @@ impl Expert {
     }
 
     /// Gives one whose weights are in another process a way to them.
-    #[cfg(any(test, feature = "net"))]
-    pub(crate) fn reach(&mut self, far: impl Far + 'static) {
+    pub fn reach(&mut self, far: impl Far + 'static) {
         self.far = Some(Box::new(far));
     }
 

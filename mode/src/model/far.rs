@@ -13,7 +13,7 @@ use mode_tensor::Tensor;
 
 /// What the rows of x are.
 #[derive(Clone, Copy)]
-pub(crate) enum Rows<'a> {
+pub enum Rows<'a> {
     /// Windows of so many tokens.
     Windows(usize),
     /// New tokens of sequences, which follow those that each one's cache holds.
@@ -21,7 +21,7 @@ pub(crate) enum Rows<'a> {
 }
 
 /// A way to the layers of an expert that is elsewhere.
-pub(crate) trait Far: Send + Sync {
+pub trait Far: Send + Sync {
     /// Asks for f(x) of a block, and does not wait.
     ///
     /// # Errors

@@ -31,7 +31,6 @@ mod layer;
 mod lora;
 mod merge;
 mod norm;
-#[cfg(any(test, feature = "net"))]
 mod owned;
 mod projection;
 mod rope;
@@ -51,8 +50,7 @@ pub use decoder::{Model, Output, Trained};
 pub(crate) use expert::{BASE_CONFIG, PRIVATE, save as save_expert};
 pub use expert::{Expert, ExpertInfo, make_private};
 pub use family::Family;
-#[cfg(any(test, feature = "net"))]
-pub(crate) use far::{Far, Rows};
+pub use far::{Far, Rows};
 pub use feed_forward::FeedForward;
 pub(crate) use folder::{base_of, open_held, open_on_held, save_composed};
 pub use folder::{open, open_on, open_with_experts};
@@ -65,8 +63,7 @@ pub use init::{ExpertInit, Random};
 pub use layer::{Half, Layer};
 pub use merge::merge_lora;
 pub use norm::Norm;
-#[cfg(any(test, feature = "net"))]
-pub(crate) use owned::{Owned, Part};
+pub use owned::{Owned, Part};
 pub use projection::Projection;
 pub use rope::{Rope, Scaling};
 pub use sets::{ExpertSet, Group};

@@ -15,19 +15,19 @@ use std::path::Path;
 
 /// New tokens of a sequence that another process numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
+pub struct Part {
     /// The sequence's number.
-    pub(crate) sequence: usize,
+    pub sequence: usize,
     /// Tokens before.
-    pub(crate) past: usize,
+    pub past: usize,
     /// New tokens.
-    pub(crate) tokens: usize,
+    pub tokens: usize,
     /// Tokens that it has at the most.
-    pub(crate) capacity: usize,
+    pub capacity: usize,
 }
 
 /// An expert's layers on a device, and what they have kept.
-pub(crate) struct Owned {
+pub struct Owned {
     expert: Expert,
     config: Config,
     rotations: Vec<Rotation>,
@@ -47,7 +47,7 @@ impl Owned {
     ///
     /// # Errors
     /// A folder that is missing, broken or without layers, or another base.
-    pub(crate) fn open(folder: &Path, base: &Path, device: &Device) -> Result<Self, Error> {
+    pub fn open(folder: &Path, base: &Path, device: &Device) -> Result<Self, Error> {
         let config = backbone::config(base)?;
         let expert = Expert::open(folder, &config, device, "")?;
         if backbone::weight_bytes(base).is_ok() {
@@ -56,29 +56,32 @@ impl Owned {
         Self::new(expert, config, device)
     }
 
-    /// An expert that is open.
-    pub(crate) fn new(expert: Expert, config: Config, device: &Device) -> Result<Self, Error> {
+    /// An expert that is open on this device.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn new(expert: Expert, config: Config, device: &Device) -> Result<Self, Error> {
         let rotations = backbone::rotations(&config, device)?;
         Ok(Self { expert, config, rotations, device: device.clone(), kept: BTreeMap::new() })
     }
 
     /// What its folder says.
-    pub(crate) fn info(&self) -> &ExpertInfo {
+    pub fn info(&self) -> &ExpertInfo {
         &self.expert.info
     }
 
     /// The base's configuration.
-    pub(crate) fn config(&self) -> &Config {
+    pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// Lets go of a sequence.
-    pub(crate) fn forget(&mut self, sequence: usize) {
+    pub fn forget(&mut self, sequence: usize) {
         self.kept.remove(&sequence);
     }
 
     /// Lets go of all.
-    pub(crate) fn forget_all(&mut self) {
+    pub fn forget_all(&mut self) {
         self.kept.clear();
     }
 
@@ -86,7 +89,7 @@ impl Owned {
     ///
     /// # Errors
     /// What can't be asked for, or what the device reports.
-    pub(crate) fn windows(&self, block: usize, x: &[f32], length: usize) -> Result<Vec<f32>, Error> {
+    pub fn windows(&self, block: usize, x: &[f32], length: usize) -> Result<Vec<f32>, Error> {
         let rows = self.rows(block, x)?;
         if length == 0 || length > self.positions() || !rows.is_multiple_of(length) {
             return Err(asked(format!("{rows} tokens in windows of {length}")));
@@ -98,7 +101,7 @@ impl Owned {
     ///
     /// # Errors
     /// What can't be asked for, or what the device reports.
-    pub(crate) fn parts(&mut self, block: usize, x: &[f32], parts: &[Part]) -> Result<Vec<f32>, Error> {
+    pub fn parts(&mut self, block: usize, x: &[f32], parts: &[Part]) -> Result<Vec<f32>, Error> {
         let rows = self.rows(block, x)?;
         let tokens = parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.tokens));
         if tokens != Some(rows) {

@@ -74,7 +74,7 @@ fn nothing_crosses_but_activations_and_their_places() {
         // Beside x there are five numbers, one for each sequence that is over, and four for each with new tokens.
         let [_, _, _, over, parts] = *question[..5].as_array().expect("a question");
         let x = question.len() - 5 - over as usize - 4 * parts as usize;
-        assert!(x > 0 && x % WIDTH == 0 && answer.len() == x + 1, "{x} {}", answer.len());
+        assert!(x > 0 && x.is_multiple_of(WIDTH) && answer.len() == x + 1, "{x} {}", answer.len());
         assert!(over <= 3.0 && parts <= 3.0, "what is over is forgotten");
     }
     assert!(questions.iter().any(|question| question[3] > 0.0));
