@@ -1,10 +1,13 @@
 //! `mode worker` over gRPC: the same losses as in one process; who is refused; who is told when a process is gone.
 #![cfg(all(feature = "net", target_os = "linux"))]
 
+#[path = "common/certificates.rs"]
+mod certificates;
 mod common;
 #[path = "common/workers.rs"]
 mod workers;
 
+use certificates::certificates;
 use common::text;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -15,11 +18,7 @@ use workers::{ENDLESS, Running, Scene, losses, process, signal};
 /// A scene in which the main process, two workers and a stranger have certificates.
 fn scene() -> Scene {
     let scene = Scene::new();
-    for name in ["main", "one", "two", "stranger"] {
-        let made = rcgen::generate_simple_self_signed(vec!["mode".into()]).expect("a certificate");
-        std::fs::write(scene.recipes.path(&format!("{name}.pem")), made.cert.pem()).expect("a file");
-        std::fs::write(scene.recipes.path(&format!("{name}.key")), made.signing_key.serialize_pem()).expect("a file");
-    }
+    certificates(scene.home(), &["main", "one", "two", "stranger"]);
     scene
 }
 
@@ -244,11 +243,11 @@ fn processes_start_in_any_order() {
     let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &free)];
     // A main process that gives up takes no worker with it.
     main_process(&scene, "1+1+1", &reach, &["--patience", "2"]).fails(2, "mesh 'experts-2'");
-    one.says("has gone before the first step");
+    one.says("has gone before it began");
     one.says("waiting at ");
     let mut main = main_process(&scene, "1+1+1", &reach, &["--json"]);
     main.says("waiting for mesh 'experts-2'");
-    main_process(&scene, "1+1+1", &reach, &[]).fails(2, "has a main process already");
+    main_process(&scene, "1+1+1", &reach, &[]).fails(2, "has a caller already");
     // Longer than the first worker's patience, which is for those who have begun.
     std::thread::sleep(Duration::from_millis(1_500));
     let certificate = text(&scene.recipes.path("main.pem")).to_string();

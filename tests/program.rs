@@ -287,4 +287,15 @@ fn what_this_program_was_built_without_is_told() {
             refused(&[&["worker", "recipe.toml", "--mesh", "experts"][..], more].concat(), &says);
         }
     }
+    if !cfg!(feature = "net") {
+        let says = "--features net`";
+        refused(&[&["expert", "serve", "law", "--base", "base"][..], &grpc[..8]].concat(), says);
+        let model = common::data("tiny-random-mode/composed");
+        let folder = tempfile::tempdir().expect("a folder");
+        let ids = folder.path().join("ids.json");
+        std::fs::write(&ids, "[1]").expect("a file");
+        let prompt =
+            ["generate", "--model", common::text(&model), "--ids", common::text(&ids), "--connect", "code=x:1"];
+        refused(&[&prompt[..], &grpc[2..8]].concat(), says);
+    }
 }

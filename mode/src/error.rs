@@ -96,6 +96,24 @@ pub enum Error {
         /// For how long.
         seconds: f32,
     },
+    /// An expert's owner, whose process was asked for what its layers give.
+    #[error("{owner} {what}; see that its `mode expert serve` runs, and ask again")]
+    Owner {
+        /// Which.
+        owner: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An expert in another process that is asked for what its layers give, and can't be.
+    #[error(
+        "expert '{0}' is in another process, to which there is no way; give --connect {0}=HOST:PORT, or leave it out by --without {0}"
+    )]
+    NoWay(String),
+    /// The same where gradients are recorded.
+    #[error(
+        "expert '{0}' is in another process, through which no gradients go; leave --grad-norms out, and train with `mode worker`"
+    )]
+    NoGradient(String),
     /// A run's loss stopped being a number.
     #[error("the loss, its gradient or a trained weight is {loss} at step {step}; lower learning_rate, or set clip")]
     NotFinite {
@@ -198,6 +216,7 @@ impl Error {
             Self::NotFinite { .. }
             | Self::Peer { .. }
             | Self::Silent { .. }
+            | Self::Owner { .. }
             | Self::NotFiniteHalf { .. }
             | Self::NoScale { .. }
             | Self::FirstNotFinite { .. }

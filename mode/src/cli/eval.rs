@@ -1,9 +1,10 @@
 //! `mode eval`.
 
 use super::data::is_tokens;
+use super::peers::Calls;
 use super::{DeviceArguments, print_json};
 use crate::data::{Tokenizer, Tokens};
-use crate::model::{Model, base_of, open_on, open_tokenizer, open_with_experts, tokenizer_file};
+use crate::model::{Held, Model, base_of, open_held, open_on_held, open_tokenizer, tokenizer_file};
 use crate::train::{Evaluation, evaluate, gate_rule, same_tokenizer};
 use crate::{Error, files};
 use serde_json::Value;
@@ -51,20 +52,36 @@ pub(crate) struct ModelArguments {
     /// An expert that stays out, by name; the others share its weight. Several times for several
     #[arg(long)]
     without: Vec<String>,
+    #[command(flatten)]
+    calls: Calls,
 }
 
 impl ModelArguments {
     /// Opens the model on the device.
     pub(crate) fn open(&self, device: &mode_tensor::Device) -> Result<Model, Error> {
-        let model = match self.expert.as_slice() {
-            [] => open_on(&self.model, self.base.as_deref(), device)?,
-            experts => open_with_experts(&self.model, experts, gate_rule(), device)?,
+        let called = self.calls.names()?;
+        let here = |name: &str| !called.iter().chain(&self.without).any(|other| other == name);
+        let held = Held { backbone: true, expert: &here };
+        let mut model = match self.expert.as_slice() {
+            [] => open_on_held(&self.model, self.base.as_deref(), device, held)?,
+            experts => open_held(&self.model, experts, gate_rule(), device, held)?,
         };
-        if self.without.is_empty() {
-            return Ok(model);
+        if !self.without.is_empty() {
+            let rest = model.without(&self.without)?;
+            model = model.keep(rest);
         }
-        let rest = model.without(&self.without)?;
-        Ok(model.keep(rest))
+        self.reach(&mut model)?;
+        Ok(model)
+    }
+
+    #[cfg(feature = "net")]
+    fn reach(&self, model: &mut Model) -> Result<(), Error> {
+        super::far::reach(model, &self.calls)
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn reach(&self, _: &mut Model) -> Result<(), Error> {
+        Ok(())
     }
 
     /// A file of tokens, which the model's own tokenizer must have made.

@@ -1,4 +1,6 @@
-//! `mode expert list|show|verify|switch|private`.
+//! `mode expert list|show|verify|switch|private|serve`.
+
+mod serve;
 
 use super::inspect::show;
 use super::{DeviceArguments, print_json};
@@ -29,6 +31,8 @@ enum Command {
     Switch(Switch),
     /// Keep an expert's weights to yourself: mark it, and make the folder that others compose with
     Private(Private),
+    /// Answer for an expert whose weights stay here: callers have everything else
+    Serve(serve::Serve),
 }
 
 #[derive(clap::Args)]
@@ -96,6 +100,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Verify(arguments) => verify(&arguments),
         Command::Switch(arguments) => switch(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Private(Private { folder, public }) => {
             let ExpertInfo { name, .. } = make_private(&folder, &public)?;
             say!("private  {name}: its layers stay in {}", folder.display());

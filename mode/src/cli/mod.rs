@@ -21,12 +21,15 @@ mod devices;
 mod eval;
 mod expert;
 mod export;
+#[cfg(feature = "net")]
+mod far;
 mod fetch;
 mod generate;
 mod init;
 mod inspect;
 mod mesh;
 mod open;
+mod peers;
 mod pipelines;
 mod profile;
 mod progress;
@@ -68,7 +71,7 @@ enum Command {
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
-    /// Experts in their folders: list, show, verify, switch
+    /// Experts in their folders: list, show, verify, switch; private ones: mark, serve
     Expert(expert::Arguments),
     /// One page on several runs, or on demos of several seeds
     Report(report::Arguments),

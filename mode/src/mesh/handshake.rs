@@ -1,31 +1,25 @@
-//! What processes tell each other before the first step: who does not have the same can't train together.
+//! What processes tell each other before the first step or question: who does not have the same can't train or answer together.
 
 use super::layout::Layout;
+#[cfg(feature = "net")]
+use crate::model::{Config, ExpertInfo};
 use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 
-/// Digits of a hash that people are shown.
+/// Digits of a hash that people are shown, and those that it has.
 const SHOWN: usize = 12;
+const DIGITS: usize = 64;
 
-/// What must be the same in all processes.
+/// What must be the same in all processes, each with its name, in the order in which they are compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    /// The program's version.
-    pub(crate) version: String,
-    /// The hash of the recipe, but for where it is saved and how often, and of the weights that it begins with.
-    pub(crate) recipe: String,
-    /// The layout, in words.
-    pub(crate) layout: String,
-    /// The names of experts whose weights stay with their owners.
-    pub(crate) private: String,
-}
+pub(crate) struct Hello(pub(super) Vec<(String, String)>);
 
 impl Hello {
-    /// What this process has; `weights` are hashes of the files that the recipe reads them from.
+    /// What a process has that trains; `weights` are hashes of the files that the recipe reads them from.
     ///
     /// # Errors
     /// None that a recipe which was read could lead to.
-    pub(crate) fn new(
+    pub(crate) fn of_run(
         recipe: &impl Serialize,
         weights: &[String],
         layout: &Layout,
@@ -36,27 +30,43 @@ impl Hello {
         if let Some(table) = value.as_object_mut() {
             table.retain(|key, _| !["out", "checkpoint", "mesh"].contains(&key.as_str()));
         }
-        Ok(Self {
-            version: env!("CARGO_PKG_VERSION").into(),
-            recipe: files::sha256_of((value.to_string() + &weights.concat()).as_bytes()),
-            layout: layout.summary(),
-            private: if private.is_empty() { "none".into() } else { private.join(", ") },
-        })
+        let recipe = files::sha256_of((value.to_string() + &weights.concat()).as_bytes());
+        let private = if private.is_empty() { "none".into() } else { private.join(", ") };
+        Ok(Self::of([
+            ("set of private experts", private),
+            ("recipe, other weights or another --measure", recipe),
+            ("layout", layout.summary()),
+        ]))
+    }
+
+    /// What a process has that asks an expert's owner, or is the owner's.
+    #[cfg(feature = "net")]
+    pub(crate) fn of_expert(info: &ExpertInfo, config: &Config) -> Self {
+        let ExpertInfo { name, base_sha256, blocks, layers_per_block, .. } = info;
+        Self::of([
+            ("expert", name.clone()),
+            ("base", base_sha256.clone()),
+            ("configuration of the base", files::sha256_of(config.maths().to_string().as_bytes())),
+            ("shape of the expert", format!("{blocks} x {layers_per_block} layers")),
+        ])
+    }
+
+    /// This program's version, and what else must be the same.
+    fn of<const N: usize>(facts: [(&str, String); N]) -> Self {
+        let version = ("version of the program", env!("CARGO_PKG_VERSION").to_string());
+        Self(std::iter::once(version).chain(facts).map(|(what, which)| (what.into(), which)).collect())
     }
 
     /// The first thing that another process has otherwise, in words.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
-        let short = |hash: &str| hash.chars().take(SHOWN).collect::<String>();
-        let all = [
-            ("version of the program", self.version.clone(), other.version.clone()),
-            ("set of private experts", self.private.clone(), other.private.clone()),
-            ("recipe, other weights or another --measure", short(&self.recipe), short(&other.recipe)),
-            ("layout", self.layout.clone(), other.layout.clone()),
-        ];
-        let different = all.into_iter().find(|(_, here, there)| here != there);
-        different.map(|(what, here, there)| {
-            format!("has another {what} ({there}; here {here}); start all processes with the same one")
-        })
+        let there = |what: &str| other.0.iter().find(|(known, _)| known == what).map_or("none", |(_, which)| which);
+        let (what, here) = self.0.iter().find(|(what, here)| there(what) != here)?;
+        let short = |which: &str| {
+            let is_hash = which.len() == DIGITS && which.chars().all(|c| c.is_ascii_hexdigit());
+            which.chars().take(if is_hash { SHOWN } else { usize::MAX }).collect::<String>()
+        };
+        let (there, here) = (short(there(what)), short(here));
+        Some(format!("has another {what} ({there}; here {here}); start all processes with the same one"))
     }
 }
 
@@ -66,22 +76,21 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let hello = |[version, recipe, layout, private]: [&str; 4]| Hello {
-            version: version.into(),
-            recipe: recipe.into(),
-            layout: layout.into(),
-            private: private.into(),
-        };
-        let one = hello(["1", "abc", "all 1x1", "none"]);
+        let whats = ["version of the program", "set of private experts", "recipe", "layout"];
+        let hello = |all: [&str; 4]| Hello(whats.into_iter().zip(all).map(|(a, b)| (a.into(), b.into())).collect());
+        let (long, other) = ("ab".repeat(32), "cd".repeat(32));
+        let one = hello(["1", "none", &long, "all 1x1"]);
         assert_eq!(one.difference(&one), None);
         for (other, what) in [
-            (["2", "abc", "all 1x1", "none"], "another version of the program (2; here 1)"),
-            (["1", "def", "all 1x1", "none"], "another recipe, other weights or another --measure (def; here abc)"),
-            (["1", "abc", "all 1x2", "none"], "another layout (all 1x2; here all 1x1)"),
-            (["1", "def", "all 1x1", "math"], "another set of private experts (math; here none)"),
+            (["2", "none", &long, "all 1x1"], "another version of the program (2; here 1)"),
+            (["1", "none", &other, "all 1x2"], "another recipe (cdcdcdcdcdcd; here abababababab)"),
+            (["1", "none", &long, "all 1x2"], "another layout (all 1x2; here all 1x1)"),
+            (["1", "math", &other, "all 1x1"], "another set of private experts (math; here none)"),
         ] {
             let told = one.difference(&hello(other)).expect("a difference");
             assert!(told.contains(what), "{told}");
         }
+        let told = one.difference(&Hello(one.0[..1].to_vec())).expect("a difference");
+        assert!(told.contains("recipe (none"), "{told}");
     }
 }

@@ -6,7 +6,11 @@
 //!
 //! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
 //! simulator prices it. The model's own maths know nothing of all this.
+//!
+//! A model whose expert is in another process asks its owner over the same transports: [`Asking`] and [`answer()`].
 
+mod answering;
+mod asking;
 mod collective;
 mod cost;
 pub mod fig4;
@@ -33,6 +37,7 @@ mod priced;
 #[cfg(test)]
 mod privacy;
 mod problem;
+mod question;
 mod rank;
 pub mod scale;
 mod schedule;
@@ -49,6 +54,8 @@ mod training;
 mod transport;
 mod vocabulary;
 
+pub use answering::answer;
+pub use asking::Asking;
 pub use cost::{Attention, Cost, costs};
 pub use footprint::{Footprint, footprint};
 #[cfg(any(feature = "mpi", feature = "net"))]
@@ -61,6 +68,8 @@ pub use placement::Placement;
 pub use plan::plan;
 pub use priced::{Assumed, Priced};
 pub use problem::{Problem, Recompute};
+#[cfg(feature = "net")]
+pub(crate) use question::said;
 pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
 pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]

@@ -77,6 +77,25 @@ pub(crate) fn base_sha256(folder: &Path) -> Result<String, Error> {
     }
 }
 
+/// The configuration of a model, of which its weights need not be there.
+pub(crate) fn config(base: &Path) -> Result<Config, Error> {
+    if is_gguf(base) { Gguf::open(base).map(|(_, config)| config) } else { config_of(base) }
+}
+
+/// That of a Hugging Face folder.
+fn config_of(folder: &Path) -> Result<Config, Error> {
+    if !folder.is_dir() {
+        let what = if folder.exists() { "is a file; a model is" } else { "no such folder; a model is" };
+        let what = format!("{what} a .gguf file, or a folder with config.json and model.safetensors");
+        return Err(Error::content(folder, what));
+    }
+    let config = folder.join("config.json");
+    if !config.exists() {
+        return Err(Error::content(folder, "holds no model: config.json is missing; give a model's folder"));
+    }
+    Config::read(&config)
+}
+
 impl Backbone {
     /// Reads a Hugging Face folder, or a GGUF file, onto a device.
     ///
@@ -87,16 +106,7 @@ impl Backbone {
             let (file, config) = Gguf::open(folder)?;
             return Self::from_source(config, &file, folder, device);
         }
-        if !folder.is_dir() {
-            let what = if folder.exists() { "is a file; a model is" } else { "no such folder; a model is" };
-            let what = format!("{what} a .gguf file, or a folder with config.json and model.safetensors");
-            return Err(Error::content(folder, what));
-        }
-        let config = folder.join("config.json");
-        if !config.exists() {
-            return Err(Error::content(folder, "holds no model: config.json is missing; give a model's folder"));
-        }
-        let config = Config::read(&config)?;
+        let config = config_of(folder)?;
         let files = weight_files(folder)?;
         if !files[0].exists() {
             let what =

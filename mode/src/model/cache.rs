@@ -7,11 +7,14 @@ use mode_tensor::{Tensor, TensorError, copy_rows};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::{Arc, Weak};
 
 /// Keys and values of one window's tokens, for all layers.
 pub struct Cache {
     capacity: usize,
     past: Cell<usize>,
+    /// Ends with it, which others who keep something for it see.
+    life: Arc<()>,
     /// By the name of the layer's input norm.
     layers: RefCell<HashMap<String, [Tensor; 2]>>,
 }
@@ -28,7 +31,7 @@ pub struct Span<'a> {
 impl Cache {
     /// An empty cache for `capacity` tokens; memory is taken when a layer first needs it.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, past: Cell::new(0), layers: RefCell::default() }
+        Self { capacity, past: Cell::new(0), life: Arc::default(), layers: RefCell::default() }
     }
 
     /// Tokens that it can hold.
@@ -44,6 +47,16 @@ impl Cache {
     /// Counts tokens whose keys and values all layers have put in.
     pub(crate) fn advance(&self, tokens: usize) {
         self.past.set(self.past() + tokens);
+    }
+
+    /// Takes it for one that holds so many tokens of those that were put in.
+    pub(crate) fn go_on_from(&self, past: usize) {
+        self.past.set(past);
+    }
+
+    /// What is alive as long as it is, and is of no other.
+    pub(crate) fn life(&self) -> Weak<()> {
+        Arc::downgrade(&self.life)
     }
 
     /// Puts a layer's new keys and values `[tokens, kv_heads * head width]` behind those of the tokens before, and returns all of them,

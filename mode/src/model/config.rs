@@ -3,7 +3,7 @@
 use super::family::{Family, Keys};
 use super::rope::Rope;
 use crate::{Error, files};
-use mode_tensor::Activation;
+use mode_tensor::{Activation, Rotation};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -259,6 +259,11 @@ impl Config {
         let outside = (self.width as u64).saturating_mul(tables.saturating_add(learned) as u64);
         let layers = self.layer_parameters().saturating_mul(self.layers as u64);
         layers.saturating_add(outside).saturating_add(self.norm_parameters())
+    }
+
+    /// Tokens of the longest window: its positions, as far as there are rotary angles for them.
+    pub(crate) fn positions_with(&self, rotations: &[Rotation]) -> usize {
+        rotations.iter().map(Rotation::length).fold(self.positions, usize::min)
     }
 
     /// What of it the model's function depends on, as Hugging Face would write it.

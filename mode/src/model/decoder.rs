@@ -5,6 +5,7 @@ use super::backbone::Backbone;
 use super::cache::{Cache, Span};
 use super::context::Context;
 use super::expert::{Expert, check_blocks};
+use super::far::{ask, branches};
 use super::gate::Gate;
 use super::layer::Layer;
 use super::sets::{Group, StageOneGates};
@@ -159,8 +160,7 @@ impl Model {
 
     /// Tokens of the longest window: the configuration's positions, as far as there are rotary angles for them.
     pub fn positions(&self) -> usize {
-        let own = self.backbone.config.positions;
-        self.backbone.rotations.iter().map(mode_tensor::Rotation::length).fold(own, usize::min)
+        self.backbone.config.positions_with(&self.backbone.rotations)
     }
 
     /// An error if a window is longer than [`Model::positions`].
@@ -222,11 +222,11 @@ impl Model {
             return stack(context, backbone, x, None);
         }
         let slots = Tensor::slots(x.value().device(), group.experts.len() + 1, x.value().shape())?;
-        let stacks = std::iter::once(backbone).chain(group.experts.iter().map(|expert| expert.blocks[i].as_slice()));
-        let branches = stacks.zip(&slots).map(|(layers, slot)| stack(context, layers, x, Some(slot)));
-        let branches = branches.collect::<Result<Vec<_>, _>>()?;
+        ask(context, i, x, &group.experts)?;
+        let mut all = vec![stack(context, backbone, x, Some(&slots[0]))?];
+        all.extend(branches(context, i, x, &group.experts, &slots[1..])?);
         x.value().device().at(|| format!("the gate of block {i}"));
-        let gated = group.gates[i].merge(context, x, &branches)?;
+        let gated = group.gates[i].merge(context, x, &all)?;
         gates.push(gated.p);
         Ok(gated.y)
     }
@@ -253,11 +253,10 @@ impl Model {
                 let x = Var::constant(rows(x.value(), first, count)?);
                 let slots = Tensor::slots(y.device(), group.experts.len() + 1, x.value().shape())?;
                 copy_block(f.value(), first, &slots[0], 0, count)?;
-                let mut branches = vec![Var::constant(slots[0].clone())];
-                for (expert, slot) in group.experts.iter().zip(&slots[1..]) {
-                    branches.push(stack(&context, &expert.blocks[i], &x, Some(slot))?);
-                }
-                copy_rows(group.gates[i].merge(&context, &x, &branches)?.y.value(), &y, first)?;
+                ask(&context, i, &x, &group.experts)?;
+                let mut all = vec![Var::constant(slots[0].clone())];
+                all.extend(branches(&context, i, &x, &group.experts, &slots[1..])?);
+                copy_rows(group.gates[i].merge(&context, &x, &all)?.y.value(), &y, first)?;
             }
             first += count;
         }
@@ -356,7 +355,7 @@ impl Model {
 }
 
 /// Layers one after the other; the last writes to `slot`, if one is given.
-fn stack(context: &Context, layers: &[Layer], x: &Var, slot: Option<&Tensor>) -> Result<Var, Error> {
+pub(super) fn stack(context: &Context, layers: &[Layer], x: &Var, slot: Option<&Tensor>) -> Result<Var, Error> {
     let mut y = x.clone();
     for (i, layer) in layers.iter().enumerate() {
         y = layer.forward(context, &y, slot.filter(|_| i + 1 == layers.len()))?;

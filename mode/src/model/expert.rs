@@ -3,6 +3,7 @@
 use super::Backbone;
 use super::config::Config;
 use super::family::Names;
+use super::far::Far;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
@@ -140,6 +141,8 @@ pub struct Expert {
     names: &'static Names,
     /// Whether its weights are in another process, and what is here has its shape alone.
     elsewhere: bool,
+    /// The way to them, if there is one.
+    pub(super) far: Option<Box<dyn Far>>,
 }
 
 impl Expert {
@@ -203,8 +206,14 @@ impl Expert {
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::content(&folder.join(INFO), what))?;
         let path = folder.join(WEIGHTS);
-        let without =
-            || Error::content(folder, "holds no layers: they stayed with their owner, whose `mode worker` has them");
+        let without = || {
+            let what = format!(
+                "holds no layers: they stayed with their owner, whose `mode worker` trains with them; where `mode expert serve` answers \
+                 for them, give --connect {}=HOST:PORT",
+                info.name
+            );
+            Error::content(folder, what)
+        };
         if !path.exists() && info.is_private() {
             return Err(without());
         }
@@ -229,7 +238,7 @@ impl Expert {
     ///
     /// # Errors
     /// Blocks that do not divide the backbone.
-    pub(crate) fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
+    pub fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
         check_blocks(config, info.blocks, info.layers_per_block)
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::Setting(format!("expert {}: {what}", info.name)))?;
@@ -242,6 +251,11 @@ impl Expert {
     /// True if its weights are in another process.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.elsewhere
+    }
+
+    /// Gives one whose weights are in another process a way to them.
+    pub fn reach(&mut self, far: impl Far + 'static) {
+        self.far = Some(Box::new(far));
     }
 
     /// A part of this expert, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
@@ -288,7 +302,7 @@ impl Expert {
                 .collect::<Result<Vec<_>, _>>()
         };
         let blocks = (0..info.blocks).map(&mut block).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names, elsewhere: false })
+        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names, elsewhere: false, far: None })
     }
 
     /// All its parameters.

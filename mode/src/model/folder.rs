@@ -3,7 +3,7 @@
 use super::adapter;
 use super::backbone::{Backbone, base_sha256};
 use super::decoder::Model;
-use super::expert::{self, Expert, FORMAT, check_name, other_format};
+use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
 use super::gguf::is_gguf;
 use super::held::Held;
@@ -88,8 +88,16 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
 /// # Errors
 /// As [`open`].
 pub fn open_on(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Model, Error> {
+    open_on_held(folder, base, device, Held::ALL)
+}
+
+/// The same, of a composed model with the experts that are held alone.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_on_held(folder: &Path, base: Option<&Path>, device: &Device, held: Held) -> Result<Model, Error> {
     if folder.join(COMPOSED).exists() {
-        return open_composed(folder, base, device);
+        return open_composed(folder, base, device, held);
     }
     if folder.join(adapter::CONFIG).exists() {
         let info = adapter::read_info(folder)?;
@@ -140,7 +148,7 @@ pub(crate) fn open_held(
     Ok(model)
 }
 
-fn open_composed(folder: &Path, base: Option<&Path>, device: &Device) -> Result<Model, Error> {
+fn open_composed(folder: &Path, base: Option<&Path>, device: &Device, held: Held) -> Result<Model, Error> {
     let path = folder.join(COMPOSED);
     let info: ComposedInfo = files::read_json(&path)?;
     if info.format != FORMAT {
@@ -162,7 +170,11 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device) -> Result<
     let mut experts = Vec::new();
     for name in &info.experts {
         let part = folder.join("experts").join(name);
-        let expert = Expert::open(&part, &backbone.config, device, &format!("experts.{name}."))?;
+        let prefix = format!("experts.{name}.");
+        let expert = match (held.expert)(name) {
+            true => Expert::open(&part, &backbone.config, device, &prefix)?,
+            false => Expert::elsewhere(&backbone.config, ExpertInfo::read(&part)?, &prefix)?,
+        };
         if expert.info.name != *name {
             let what = format!(
                 "its expert.json is of '{}'; a composed model's folders carry their experts' names",
@@ -191,7 +203,7 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device) -> Result<
     Ok(model)
 }
 
-fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {
+pub(super) fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<(), Error> {
     let found = base_sha256(base)?;
     if found == wanted {
         return Ok(());

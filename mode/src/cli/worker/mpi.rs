@@ -42,7 +42,7 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
             return Err(Error::Setting(format!("{name} {what}")));
         }
     }
-    let transport = world.transport(names, Duration::from_secs(arguments.patience));
+    let transport = world.transport(names, Duration::from_secs(arguments.calls.own.patience));
     let here = vec![Here { number, device: Part::device(arguments)?, transport: Box::new(transport) }];
     let others = (0..part.layout.devices()).filter(|&other| other != number).collect();
     part.run(arguments, here, others)

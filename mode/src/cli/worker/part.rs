@@ -38,7 +38,7 @@ impl Part {
         begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
         // Whose folder goes on has to be everybody's or nobody's, where more than one has one.
         begins_with.extend((arguments.recipe.resume && !private.is_empty()).then(|| "--resume".to_string()));
-        let hello = Hello::new(&recipe, &begins_with, &layout, &private)?;
+        let hello = Hello::of_run(&recipe, &begins_with, &layout, &private)?;
         Ok(Self { recipe, experts, layout, hello })
     }
 

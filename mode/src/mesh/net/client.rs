@@ -2,13 +2,13 @@
 
 use super::session::{Joined, Session, Setting, root, runtime};
 use super::wire::Routed;
-use super::{Begin, GREET, Greeting, MOST_PACKET, PATH, PING, PONG, Packet, WINDOW, What};
+use super::{Begin, Fact, GREET, Greeting, MOST_PACKET, PATH, PING, PONG, Packet, WINDOW, What};
 use crate::Error;
-use crate::mesh::Hello;
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// A process that waits.
 pub(crate) struct Peer {
-    /// The mesh that it hosts.
-    pub(crate) mesh: String,
+    /// What it is: "mesh 'experts-1'" or "expert 'law'".
+    pub(crate) name: String,
     /// Where.
     pub(crate) address: String,
     /// The certificate that it has to show.
@@ -46,7 +46,7 @@ pub(crate) struct Peer {
 pub(crate) fn connect(peers: &[Peer], setting: Setting) -> Result<(Session, Vec<(usize, Routed)>), Error> {
     let runtime = runtime()?;
     let call = |peer: &Peer| {
-        let wrong = |what: String| Error::Setting(format!("mesh '{}' at {} {what}", peer.mesh, peer.address));
+        let wrong = |what: String| Error::Setting(format!("{} at {} {what}", peer.name, peer.address));
         runtime.block_on(peer.join(&setting)).map_err(wrong)
     };
     let joined = peers.iter().map(call).collect::<Result<Vec<_>, _>>()?;
@@ -54,7 +54,7 @@ pub(crate) fn connect(peers: &[Peer], setting: Setting) -> Result<(Session, Vec<
         // One that is gone by now is found to be so by who reads from it.
         let _ = way.send(What::Begin(Begin {}).into());
     }
-    Ok(Session::new(runtime, setting, joined, None))
+    Ok(Session::new(Arc::new(runtime), &setting, joined, None))
 }
 
 impl Peer {
@@ -63,10 +63,8 @@ impl Peer {
         let stream = self.reach(setting).await?;
         let mut grpc = Grpc::new(channel(stream).await?).max_decoding_message_size(MOST_PACKET);
         let (way, to_send) = unbounded_channel();
-        let hello = setting.hello.clone();
-        let mesh = self.mesh.clone();
-        let Hello { version, recipe, layout, private } = hello;
-        let greeting = Greeting { version, recipe, layout, mesh, private };
+        let fact = |(what, which): &(String, String)| Fact { what: what.clone(), which: which.clone() };
+        let greeting = Greeting { facts: setting.hello.0.iter().map(fact).collect(), name: self.name.clone() };
         way.send(What::Greeting(greeting).into()).map_err(|error| error.to_string())?;
         let greet = async {
             grpc.ready().await.map_err(|error| strange(&error))?;
@@ -99,7 +97,7 @@ impl Peer {
                 return Err(format!("can't be reached: {error}; start its process, and see --connect"));
             }
             if !std::mem::replace(&mut told, true) {
-                (setting.say)(&format!("waiting for mesh '{}' at {}", self.mesh, self.address));
+                (setting.say)(&format!("waiting for {} at {}", self.name, self.address));
             }
             tokio::time::sleep(PAUSE).await;
         };

@@ -1,8 +1,8 @@
-//! A process that waits for the main process to call.
+//! A process that waits for others to call: a mesh's for the main one, an expert's owner for one after the other.
 
-use super::session::{Joined, Session, Setting, runtime};
+use super::session::{Accepts, Joined, Session, Setting, runtime};
 use super::wire::Routed;
-use super::{GREET, Greeting, MOST_PACKET, PATH, PING, PONG, Packet, WINDOW, What};
+use super::{Fact, GREET, Greeting, MOST_PACKET, PATH, PING, PONG, Packet, WINDOW, What};
 use crate::Error;
 use crate::mesh::Hello;
 use hyper::body::Incoming;
@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Sender, channel, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
@@ -24,43 +25,81 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Waits at an address until the process with this certificate has called and has the same as this one, which hosts mesh `mesh`. Others are
+/// Waits at an address until the process with this certificate has called and has the same as this one, which is `name`. Others are
 /// refused, and people are told.
 ///
 /// # Errors
 /// An address where nobody can wait.
 pub(crate) fn listen(
     address: &str,
-    mesh: &str,
+    name: &str,
     peer: &CertificateDer<'static>,
     setting: Setting,
 ) -> Result<(Session, Vec<(usize, Routed)>), Error> {
-    let wrong = |what: String| Error::Setting(format!("--listen {address}: {what}"));
-    let acceptor = TlsAcceptor::from(setting.identity.server(peer).map_err(|error| wrong(error.to_string()))?);
-    let runtime = runtime()?;
-    let listener = runtime.block_on(TcpListener::bind(address));
-    let listener =
-        listener.map_err(|error| wrong(format!("{error}; give an address of this machine and a free port")))?;
-    let at = listener.local_addr().map_err(|error| wrong(error.to_string()))?;
-    let behind: Vec<usize> = (0..setting.names.len()).filter(|device| !setting.here.contains(device)).collect();
-    let desk = Arc::new(Desk {
-        mesh: mesh.into(),
-        hello: setting.hello.clone(),
-        say: setting.say.clone(),
-        open: Mutex::new(None),
-    });
-    let (alive, last) = channel(1);
-    let accepts = runtime.spawn(accept(listener, acceptor, desk.clone(), alive));
-    loop {
-        let (join, joined) = oneshot::channel();
-        *desk.open() = Some((join, behind.clone()));
-        (setting.say)(&format!("mesh '{mesh}': waiting at {at}"));
-        let mut joined = runtime.block_on(joined).map_err(|_| wrong("nobody accepts connections any more".into()))?;
-        // As long as it waits for others, its pings are enough.
-        if let Ok(Some(Packet { what: Some(What::Begin(_)) })) = runtime.block_on(joined.packets.message()) {
-            return Ok(Session::new(runtime, setting, vec![joined], Some((accepts, last))));
+    let door = Door::open(address, name, peer, setting)?;
+    let joined = door.next_caller()?;
+    let Door { runtime, setting, accepts, .. } = door;
+    Ok(Session::new(runtime, &setting, vec![joined], Some(accepts)))
+}
+
+/// An address where one process after the other calls.
+pub(crate) struct Door {
+    runtime: Arc<Runtime>,
+    setting: Setting,
+    at: SocketAddr,
+    desk: Arc<Desk>,
+    accepts: Accepts,
+}
+
+impl Door {
+    /// Accepts connections of the process with this certificate.
+    ///
+    /// # Errors
+    /// An address where nobody can wait.
+    pub(crate) fn open(
+        address: &str,
+        name: &str,
+        peer: &CertificateDer<'static>,
+        setting: Setting,
+    ) -> Result<Self, Error> {
+        let wrong = |what: String| Error::Setting(format!("--listen {address}: {what}"));
+        let acceptor = TlsAcceptor::from(setting.identity.server(peer).map_err(|error| wrong(error.to_string()))?);
+        let runtime = runtime()?;
+        let listener = runtime.block_on(TcpListener::bind(address));
+        let listener =
+            listener.map_err(|error| wrong(format!("{error}; give an address of this machine and a free port")))?;
+        let at = listener.local_addr().map_err(|error| wrong(error.to_string()))?;
+        let (hello, say, open) = (setting.hello.clone(), setting.say.clone(), Mutex::new(None));
+        let desk = Arc::new(Desk { name: name.into(), hello, say, open });
+        let (alive, last) = channel(1);
+        let accepts = runtime.spawn(accept(listener, acceptor, desk.clone(), alive));
+        Ok(Self { runtime: Arc::new(runtime), setting, at, desk, accepts: (accepts, last) })
+    }
+
+    /// Waits for the next caller that has the same as this process.
+    ///
+    /// # Errors
+    /// A thread for connections that has ended.
+    pub(crate) fn next(&self) -> Result<(Session, Vec<(usize, Routed)>), Error> {
+        Ok(Session::new(self.runtime.clone(), &self.setting, vec![self.next_caller()?], None))
+    }
+
+    fn next_caller(&self) -> Result<Joined, Error> {
+        let Setting { names, here, say, .. } = &self.setting;
+        let behind: Vec<usize> = (0..names.len()).filter(|device| !here.contains(device)).collect();
+        let name = &self.desk.name;
+        loop {
+            let (join, joined) = oneshot::channel();
+            *self.desk.open() = Some((join, behind.clone()));
+            say(&format!("{name}: waiting at {}", self.at));
+            let nobody = |_| Error::Setting(format!("{name}: nobody accepts connections any more; start it again"));
+            let mut joined = self.runtime.block_on(joined).map_err(nobody)?;
+            // As long as it waits for others, its pings are enough.
+            if let Ok(Some(Packet { what: Some(What::Begin(_)) })) = self.runtime.block_on(joined.packets.message()) {
+                return Ok(joined);
+            }
+            say(&format!("{name}: the caller has gone before it began"));
         }
-        (setting.say)(&format!("mesh '{mesh}': the main process has gone before the first step"));
     }
 }
 
@@ -80,7 +119,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, desk: Arc<Desk>, a
 
 /// One connection, from the first byte to the last.
 async fn serve(stream: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, desk: Arc<Desk>, _alive: Sender<()>) {
-    let refuse = |what: &str| (desk.say)(&format!("mesh '{}': refused {from}, {what}", desk.mesh));
+    let refuse = |what: &str| (desk.say)(&format!("{}: refused {from}, {what}", desk.name));
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(GREET, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -113,7 +152,7 @@ async fn serve(stream: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, desk:
 
 /// What a caller is compared with, and where the one that is taken goes.
 struct Desk {
-    mesh: String,
+    name: String,
     hello: Hello,
     say: super::Say,
     open: Mutex<Open>,
@@ -137,7 +176,7 @@ struct Called {
 impl Called {
     /// Tells people, and gives what tells the caller.
     fn refuse(&mut self, what: &str) {
-        (self.desk.say)(&format!("mesh '{}': refused {}, {what}", self.desk.mesh, self.from));
+        (self.desk.say)(&format!("{}: refused {}, {what}", self.desk.name, self.from));
     }
 
     async fn join(mut self, mut packets: Streaming<Packet>) -> Result<Response<Packets>, Status> {
@@ -146,20 +185,21 @@ impl Called {
             self.refuse("which does not greet");
             return Err(Status::invalid_argument("takes no call without a greeting"));
         };
-        let Greeting { version, recipe, layout, mesh, private } = greeting;
-        let there = Hello { version, recipe, layout, private };
+        let Greeting { facts, name } = greeting;
+        let there = Hello(facts.into_iter().map(|Fact { what, which }| (what, which)).collect());
         if let Some(what) = self.desk.hello.difference(&there) {
             self.refuse(&format!("which {what}"));
             // The caller reads it from the other side.
             return Err(Status::failed_precondition(there.difference(&self.desk.hello).unwrap_or_default()));
         }
-        if mesh != self.desk.mesh {
-            self.refuse(&format!("which takes this for mesh '{mesh}'"));
-            return Err(Status::failed_precondition(format!("is mesh '{}'; see --connect", self.desk.mesh)));
+        if name != self.desk.name {
+            self.refuse(&format!("which takes this for {name}"));
+            return Err(Status::failed_precondition(format!("is {}; see --connect", self.desk.name)));
         }
         let Some((join, behind)) = self.desk.open().take() else {
-            self.refuse("for another main process is there");
-            return Err(Status::failed_precondition("has a main process already; start one worker for each"));
+            self.refuse("for another caller is there");
+            let what = "has a caller already; start one process for each, or call when that has ended";
+            return Err(Status::failed_precondition(what));
         };
         let (way, to_send) = unbounded_channel();
         if join.send(Joined { behind, way, packets }).is_err() {

@@ -1,6 +1,8 @@
 //! Meshes in processes of their own, over gRPC and TLS: the main process hosts the backbone's mesh, and every other whose process does
 //! not wait elsewhere; it joins each of those that do by one call, `/mode.Mesh/Join`, whose two streams carry [`Packet`]s both ways.
 //!
+//! The owner of an expert that answers others waits and is called in the same way, and is device 1 of two.
+//!
 //! The caller's first packet is a [`Greeting`], which the other side compares with what it has itself, the second a [`Begin`], when all
 //! others are there. Then come pieces of messages, and of each device the word that it has ended. What one worker's device sends another's goes through the main process. Inside a process
 //! devices reach each other, and what arrives from elsewhere, by the queues of `local.rs`; `wire.rs` has the ends of those elsewhere.
@@ -9,13 +11,15 @@
 //! a broken one, and with it all devices behind it are gone; what is gone is passed on, so that nobody waits for it.
 
 mod client;
+mod line;
 mod listen;
 mod session;
 mod tls;
 mod wire;
 
 pub(crate) use client::{Peer, connect};
-pub(crate) use listen::listen;
+pub(crate) use line::Line;
+pub(crate) use listen::{Door, listen};
 pub(crate) use session::{Say, Session, Setting};
 pub(crate) use tls::{Identity, read_certificate};
 pub(crate) use wire::Routed;
@@ -69,16 +73,20 @@ enum What {
 /// What the caller has, and whom it means to call.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Greeting {
-    #[prost(string, tag = "1")]
-    version: String,
+    #[prost(message, repeated, tag = "1")]
+    facts: Vec<Fact>,
+    /// "mesh 'experts-1'" or "expert 'law'".
     #[prost(string, tag = "2")]
-    recipe: String,
-    #[prost(string, tag = "3")]
-    layout: String,
-    #[prost(string, tag = "4")]
-    mesh: String,
-    #[prost(string, tag = "5")]
-    private: String,
+    name: String,
+}
+
+/// One of the things that both sides must have alike.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Fact {
+    #[prost(string, tag = "1")]
+    what: String,
+    #[prost(string, tag = "2")]
+    which: String,
 }
 
 /// What the caller says once it has reached all others.

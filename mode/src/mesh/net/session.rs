@@ -41,25 +41,27 @@ pub(super) struct Joined {
 
 /// Connections that bring devices elsewhere, which go on in threads of their own.
 pub(crate) struct Session {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     readers: Vec<JoinHandle<()>>,
-    /// Where connections are accepted: who does, and what tells that the last has ended.
-    accepts: Option<(JoinHandle<()>, Receiver<()>)>,
+    accepts: Option<Accepts>,
 }
+
+/// Where connections are accepted: who does, and what tells that the last has ended.
+pub(super) type Accepts = (JoinHandle<()>, Receiver<()>);
 
 impl Session {
     /// Starts to read what comes, and gives the transports of this process's devices.
     pub(super) fn new(
-        runtime: Runtime,
-        setting: Setting,
+        runtime: Arc<Runtime>,
+        setting: &Setting,
         joined: Vec<Joined>,
-        accepts: Option<(JoinHandle<()>, Receiver<()>)>,
+        accepts: Option<Accepts>,
     ) -> (Self, Vec<(usize, Routed)>) {
         let mut ways = vec![None; setting.names.len()];
         for Joined { behind, way, .. } in &joined {
             behind.iter().for_each(|&device| ways[device] = Some(way.clone()));
         }
-        let (wire, transports) = Wire::new(setting.names, &setting.here, ways, setting.patience);
+        let (wire, transports) = Wire::new(setting.names.clone(), &setting.here, ways, setting.patience);
         // A way that is kept here would keep its stream from ending.
         let read = |Joined { behind, packets, .. }: Joined| runtime.spawn(read(wire.clone(), behind, packets));
         let readers = joined.into_iter().map(read).collect();
@@ -80,7 +82,10 @@ impl Session {
         };
         // Who can't be told any more is not waited for.
         let _ = runtime.block_on(async { tokio::time::timeout(FLUSH, end).await });
-        runtime.shutdown_background();
+        // Where others are waited for it goes on.
+        if let Some(runtime) = Arc::into_inner(runtime) {
+            runtime.shutdown_background();
+        }
     }
 }
 
