@@ -137,9 +137,10 @@ fn list(arguments: List) -> Result<(), Error> {
         tell!("no expert in {}", folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", "));
     }
     for (folder, info) in experts {
+        let private = if info.is_private() { "private  " } else { "" };
         let ExpertInfo { name, domain, blocks, layers_per_block, base_sha256, .. } = info;
         let size = format!("{blocks} x {layers_per_block} layers");
-        say!("{name:16} {domain:16} {size:16} base {base_sha256:.12}..  {}", folder.display());
+        say!("{name:16} {domain:16} {size:16} base {base_sha256:.12}..  {private}{}", folder.display());
     }
     Ok(())
 }

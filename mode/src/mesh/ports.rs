@@ -72,7 +72,7 @@ mod tests {
         assert_eq!([ports.pass(0, 2, 1.0, 2.0), ports.pass(1, 0, 1.0, 2.0)], [5.0, 3.0]);
         // A collective waits for the last of its ports, and others wait for it.
         assert_eq!(ports.pass_among(&[0, 1], 1.0, 1.0), 6.0);
-        assert_eq!([ports.pass(3, 1, 0.0, 1.0), ports.pass(3, 2, 0.0, 1.0)], [7.0, 8.0]);
+        assert_eq!([ports.pass(3, 1, 5.0, 1.0), ports.pass(3, 2, 5.0, 1.0)], [7.0, 8.0]);
     }
 
     #[test]

@@ -327,6 +327,9 @@ pub fn make_private(folder: &Path, public: &Path) -> Result<ExpertInfo, Error> {
     if tensors.names().all(gate) {
         return Err(Error::content(folder, "holds no layers: it is what others get of a private expert already"));
     }
+    if public.exists() {
+        return Err(Error::content(public, "exists already; choose another folder as --public"));
+    }
     info.more.insert(PRIVATE.into(), true.into());
     folders::make(public, |made| {
         Gate::write_all(&gates, &made.join(WEIGHTS))?;
