@@ -34,7 +34,7 @@ impl Hello {
         let private = if private.is_empty() { "none".into() } else { private.join(", ") };
         Ok(Self::of([
             ("set of private experts", private),
-            ("recipe, other weights or another --measure", recipe),
+            ("recipe, other weights, another --measure or --resume", recipe),
             ("layout", layout.summary()),
         ]))
     }

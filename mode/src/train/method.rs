@@ -153,12 +153,16 @@ fn card(recipe: &Recipe, base: &Path, expert: &ExpertSettings) -> String {
     let base = base.file_name().map_or_else(|| "base".into(), |name| name.to_string_lossy());
     let ExpertSettings { name, domain, blocks, layers_per_block, .. } = expert;
     let (steps, batch, length) = (recipe.train.steps, recipe.train.batch, recipe.train.length);
+    let private = match expert.private {
+        true => "It is private: its layers are with its owner, who lets others use them by `mode expert serve`.\n\n",
+        false => "",
+    };
     let sources = sources.join("\n");
     format!(
         "---\nlibrary_name: mode\nbase_model: {base}\ntags: [modular-domain-expert, {domain}]\n---\n\n# Expert {name}\n\n\
          A Modular Domain Expert (arXiv 2410.10181) for {domain}: {blocks} blocks of {layers_per_block} layers, with the gates \
          that were trained beside it. It fits the base model whose hash is in `expert.json`.\n\n    mode generate --model \
-         BASE --expert {name} --prompt TEXT\n\nTrained for {steps} steps of {batch} windows of {length} tokens on\n\n\
+         BASE --expert {name} --prompt TEXT\n\n{private}Trained for {steps} steps of {batch} windows of {length} tokens on\n\n\
          {sources}\n\n`recipe.toml` makes it again; `mode compose` joins it with others.\n"
     )
 }

@@ -46,13 +46,18 @@ impl Part {
     /// experts are where they may be.
     pub(super) fn check(&self, arguments: &Arguments, here: &[usize]) -> Result<(), Error> {
         self.check_private(here)?;
-        let owns = |(expert, mesh): (&Named, &usize)| expert.private && here.contains(&self.layout.meshes[*mesh].first);
-        let leaves = here.contains(&0) || self.experts.iter().zip(&self.layout.experts).any(owns);
+        let leaves = here.contains(&0) || self.owns(here);
         match leaves && !arguments.measure {
             true => check_out(&self.recipe, arguments.recipe.existing())
                 .map_err(|error| error.in_file(&arguments.recipe.file)),
             false => Ok(()),
         }
+    }
+
+    /// Whether a private expert is in this process.
+    fn owns(&self, here: &[usize]) -> bool {
+        let homes = self.experts.iter().zip(&self.layout.experts).filter(|(expert, _)| expert.private);
+        homes.map(|(_, &mesh)| self.layout.meshes[mesh].first).any(|first| here.contains(&first))
     }
 
     /// An error unless each private expert is by itself in one process, which is not the backbone's, by the devices of this one.
@@ -113,10 +118,12 @@ impl Part {
             return Ok(());
         }
         let existing = arguments.recipe.existing();
+        let owns = self.owns(&numbers);
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
             let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;
-            tell!("{who}: done after {steps} steps");
+            let written = if owns { format!("; written {}", self.recipe.out.display()) } else { String::new() };
+            tell!("{who}: done after {steps} steps{written}");
             return Ok(());
         }
         let members = Members::Wired(wired);
