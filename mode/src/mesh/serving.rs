@@ -5,7 +5,7 @@ use super::orders::Order;
 use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::{Batch, Rank, State};
-use super::team::{Team, Wanted, try_threads};
+use super::team::{Team, Wanted, check_threads};
 use super::training::Wired;
 use crate::Error;
 use crate::model::Model;
@@ -47,7 +47,7 @@ impl Serving {
         private: &[usize],
     ) -> Result<Self, Error> {
         problem.check(&layout)?;
-        try_threads(here.len(), threads)?;
+        check_threads(here.len(), threads)?;
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());

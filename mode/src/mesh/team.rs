@@ -367,14 +367,20 @@ impl Member {
     }
 }
 
-/// Tries out whether so many devices can have so many threads each, for who would rather know before anything is written.
+/// Threads that the devices of a process have at the most, all together: systems refuse more in ways of their own, and late.
+const MOST_THREADS: usize = 1_024;
+
+/// Whether so many devices can have so many threads each, for who would rather know before anything is written.
 ///
 /// # Errors
 /// They can't.
-pub(super) fn try_threads(devices: usize, threads: usize) -> Result<(), Error> {
-    // All at once, as they will be.
-    let pools: Result<Vec<_>, _> = (0..devices).map(|_| pool(threads).build()).collect();
-    pools.map(drop).map_err(refused(threads))
+pub(super) fn check_threads(devices: usize, threads: usize) -> Result<(), Error> {
+    match devices.saturating_mul(threads) {
+        all if all <= MOST_THREADS => Ok(()),
+        all => Err(Error::Setting(format!(
+            "{threads} threads a device are {all} in this process, of {MOST_THREADS} at the most; give fewer"
+        ))),
+    }
 }
 
 /// The threads of a device.

@@ -5,7 +5,7 @@ use super::layout::Layout;
 use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::State;
-use super::team::{Here, Stepped, Team, try_threads};
+use super::team::{Here, Stepped, Team, check_threads};
 use crate::Error;
 use crate::model::{Gate, Model};
 use mode_autograd::{AdamW, AdamWSettings, Param};
@@ -56,7 +56,7 @@ impl Places {
     /// A layout that can't share it out, or threads that can't be had.
     pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
         problem.check(&wired.layout)?;
-        try_threads(wired.here.len(), wired.threads)?;
+        check_threads(wired.here.len(), wired.threads)?;
         Ok(Self { wired, problem })
     }
 
