@@ -23,7 +23,7 @@ pub(crate) struct Own {
     /// The only certificate that the other process may show; who calls says whose: NAME=FILE, once for each
     #[arg(long = "peer", value_name = "FILE")]
     peers: Vec<String>,
-    /// Seconds without a word after which another process is given up
+    /// Seconds without a word after which another process is given up; a mesh's that waits for the main one takes twice as many
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) patience: u64,
 }

@@ -28,7 +28,10 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             let peer = arguments.calls.own.caller()?;
             let here: Vec<usize> = devices(own).collect();
             part.check(&arguments, &here)?;
-            listen(address, &called(&arguments.mesh), &peer, setting(here))?
+            // Who waits for the main process waits for whomever that waits for: it is to give up first, and to say on whom.
+            let mut setting = setting(here);
+            setting.patience *= 2;
+            listen(address, &called(&arguments.mesh), &peer, setting)?
         }
         None => {
             if own > 0 {
