@@ -158,10 +158,9 @@ impl MeshBench {
         self.model.backbone.weight_bytes()
     }
 
-    /// Takes the recipe's steps on the devices of this process, beside others in which the layout's other devices do. What is found of
+    /// Takes the recipe's steps on the devices of this process, of a layout that is known to share out the problem, beside others in which the layout's other devices do. What is found of
     /// all devices the first device's process alone has.
     pub(crate) fn round(&self, layout: &Layout, here: Vec<Here>, threads: usize) -> Result<MeasuredLayout, Error> {
-        self.problem.check(layout)?;
         let gpus: Vec<usize> = here.iter().filter(|here| here.device.is_gpu()).map(|here| here.number).collect();
         let alone = here.len() == layout.devices();
         let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;

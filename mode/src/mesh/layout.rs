@@ -244,6 +244,12 @@ impl Layout {
         &self.meshes[self.number_of(device)]
     }
 
+    /// Whether one of some devices is of a mesh of this number.
+    #[cfg(any(feature = "mpi", feature = "net"))]
+    pub(crate) fn is_among(&self, mesh: usize, devices: &[usize]) -> bool {
+        devices.iter().any(|device| self.meshes[mesh].devices().contains(device))
+    }
+
     /// The numbers of the experts on a mesh.
     pub fn experts_on(&self, mesh: usize) -> impl Iterator<Item = usize> {
         self.experts.iter().enumerate().filter(move |(_, home)| **home == mesh).map(|(expert, _)| expert)

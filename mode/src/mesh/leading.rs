@@ -28,7 +28,7 @@ impl Team {
 
     /// Orders what is done with a batch: words go to the backbone's devices and to no others.
     pub(super) fn order_batch(&self, batch: &Batch, order: fn(Batch) -> Order) -> Result<(), Error> {
-        let (readers, others) = self.others.iter().partition(|device| self.home.contains(device));
+        let (readers, others) = self.others.iter().partition(|&&device| self.parts.layout.number_of(device) == 0);
         self.order_to(readers, order(batch.clone()))?;
         self.order_to(others, order(Batch { windows: Arc::default(), ..*batch }))
     }

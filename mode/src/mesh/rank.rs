@@ -33,7 +33,7 @@ pub(super) struct Found {
 }
 
 /// What devices measure of a step, as it is summed over them.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Sums {
     /// The square of the gradient's norm, before clipping.
     pub(super) squares: f32,

@@ -2,7 +2,6 @@
 //! are collected here alone, and what crosses are activations, their gradients, and of each step the square of the gradient's norm.
 
 use super::orders::Order;
-use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::{Batch, Rank, State};
 use super::team::{Team, Wanted, check_threads};
@@ -28,7 +27,6 @@ pub(crate) enum Asked {
 /// Devices of this process that do what the first one orders, which is in another.
 pub(crate) struct Serving {
     team: Team,
-    parts: Parts,
     /// Names of the parameters that stay here.
     private: Arc<HashSet<String>>,
     steps: u64,
@@ -52,7 +50,7 @@ impl Serving {
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
         let private = Arc::new(params.map(|param| param.name().to_string()).collect());
-        Ok(Self { team, parts: Parts { layout, problem }, private, steps: 0 })
+        Ok(Self { team, private, steps: 0 })
     }
 
     /// Has the devices do what is ordered, until something is asked of the process.
@@ -90,7 +88,7 @@ impl Serving {
     /// # Errors
     /// What a device reports.
     pub(crate) fn collect(&self, optimizer: &AdamW) -> Result<(), Error> {
-        self.parts.collect(self.own()?, optimizer)
+        self.team.parts.collect(self.own()?, optimizer)
     }
 
     /// Sends the first device all that does not stay here.
@@ -109,7 +107,7 @@ impl Serving {
     pub(crate) fn take_over(&self, optimizer: Option<&AdamW>) -> Result<(), Error> {
         let mut own = self.own()?;
         if let Some(optimizer) = optimizer {
-            self.parts.fill(&mut own, optimizer)?;
+            self.team.parts.fill(&mut own, optimizer)?;
         }
         self.team.take_from_first(own, self.steps)
     }
@@ -142,7 +140,7 @@ impl Team {
 
     /// A score that was ordered.
     fn follow_score(&self, batch: Batch) -> Result<(), Error> {
-        self.carry_out(&self.scoring, &batch).map(drop)
+        self.carry_out(self.scoring(), &batch).map(drop)
     }
 
     /// Sends the first device what each of this process's has of what is wanted.

@@ -5,6 +5,7 @@ use super::layout::Layout;
 use super::local::{Link, Local, local};
 use super::mesh::{Axis, share};
 use super::orders::Order;
+use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::{Batch, Found, Rank, Seat, State, Sums};
 use super::schedule::Schedule;
@@ -14,9 +15,8 @@ use crate::Error;
 use crate::model::Model;
 use mode_autograd::AdamWSettings;
 use mode_tensor::Device;
-use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,15 +89,12 @@ impl Here {
 /// ```
 pub struct Team {
     pub(super) members: Vec<Member>,
+    pub(super) parts: Parts,
     pub(super) schedule: Arc<Schedule>,
-    /// What devices do where nothing is trained.
-    pub(super) scoring: Arc<Schedule>,
-    /// How many windows a step takes, and how many tokens each predicts.
-    windows: [usize; 2],
+    /// What devices do where nothing is trained, once that is asked for.
+    scoring: OnceLock<Arc<Schedule>>,
     /// The first device of each other process, which hears what that is to do.
     pub(super) others: Vec<usize>,
-    /// The devices that read windows.
-    pub(super) home: Range<usize>,
 }
 
 /// Which parameters are meant, by their names.
@@ -157,7 +154,6 @@ impl Team {
         settings: AdamWSettings,
         threads: usize,
     ) -> Result<Self, Error> {
-        let (schedule, scoring) = (super::plan(problem, layout), super::plan::plan_score(problem, layout));
         let mut members = Vec::new();
         for Here { number, device, transport } in here {
             let shard = Shard::new(model, problem, layout, number, &device)?;
@@ -167,12 +163,16 @@ impl Team {
         }
         Ok(Self {
             members,
-            schedule: Arc::new(schedule),
-            scoring: Arc::new(scoring),
-            windows: [problem.windows, problem.length],
+            parts: Parts { layout: layout.clone(), problem: problem.clone() },
+            schedule: Arc::new(super::plan(problem, layout)),
+            scoring: OnceLock::new(),
             others: Vec::new(),
-            home: layout.meshes[0].devices(),
         })
+    }
+
+    pub(super) fn scoring(&self) -> &Arc<Schedule> {
+        let Parts { layout, problem } = &self.parts;
+        self.scoring.get_or_init(|| Arc::new(super::plan::plan_score(problem, layout)))
     }
 
     /// Has the first device of this process do something.
@@ -189,7 +189,7 @@ impl Team {
     /// # Errors
     /// Other windows than the problem's, or what went wrong on the first device where something did.
     pub fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
-        let [count, length] = self.windows;
+        let Problem { windows: count, length, .. } = self.parts.problem;
         if windows.len() != count || windows.iter().any(|window| window.len() != length + 1) {
             return Err(Error::Setting(format!(
                 "a step takes {count} windows of {length} predicted tokens and one more"
@@ -245,7 +245,7 @@ impl Team {
     /// # Errors
     /// As [`Team::step`].
     pub(crate) fn score(&mut self, windows: &[Vec<u32>]) -> Result<f64, Error> {
-        let [count, length] = self.windows;
+        let Problem { windows: count, length, .. } = self.parts.problem;
         if windows.is_empty() || windows.iter().any(|window| window.len() != length + 1) {
             return Err(Error::Setting(format!("a score takes windows of {length} predicted tokens and one more")));
         }
@@ -254,7 +254,7 @@ impl Team {
             let filled = some.iter().chain(std::iter::repeat(&some[0])).take(count).cloned().collect();
             let batch = Batch { windows: Arc::new(filled), rate: 0.0, counted: some.len() };
             self.order_batch(&batch, Order::Score)?;
-            let sums = self.carry_out(&self.scoring, &batch)?[0].sums;
+            let sums = self.carry_out(self.scoring(), &batch)?[0].sums;
             (nll, tokens) = (nll + f64::from(sums.nll), tokens + f64::from(sums.tokens));
         }
         match nll / tokens {
@@ -329,7 +329,8 @@ impl Member {
         let (jobs, to_do) = channel::<Job>();
         let run = move || {
             // This thread is one of its pool's, so that a device of one core wakes no other.
-            let pool = pool(threads).use_current_thread().build().map_err(refused(threads));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
+            let pool = pool.map_err(|error| Error::Setting(format!("{threads} threads a device: {error}; give fewer")));
             let (_pool, mut rank) = match pool.and_then(|pool| Ok((pool, make()?))) {
                 Ok(made) => made,
                 Err(error) => {
@@ -381,15 +382,6 @@ pub(super) fn check_threads(devices: usize, threads: usize) -> Result<(), Error>
             "{threads} threads a device are {all} in this process, of {MOST_THREADS} at the most; give fewer"
         ))),
     }
-}
-
-/// The threads of a device.
-fn pool(threads: usize) -> rayon::ThreadPoolBuilder {
-    rayon::ThreadPoolBuilder::new().num_threads(threads)
-}
-
-fn refused(threads: usize) -> impl Fn(rayon::ThreadPoolBuildError) -> Error {
-    move |error| Error::Setting(format!("{threads} threads a device: {error}; give fewer"))
 }
 
 impl Drop for Team {

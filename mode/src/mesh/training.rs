@@ -2,7 +2,6 @@
 
 use super::footprint::footprint;
 use super::layout::Layout;
-use super::parts::Parts;
 use super::problem::Problem;
 use super::rank::State;
 use super::team::{Here, Stepped, Team, check_threads};
@@ -76,7 +75,6 @@ impl Places {
 /// The devices of a run.
 pub(crate) struct Training {
     team: Team,
-    parts: Parts,
 }
 
 /// The devices that settings name, for a layout of so many.
@@ -106,13 +104,12 @@ impl Training {
     ) -> Result<Self, Error> {
         let team = Team::of(model, &problem, &layout, here, settings, threads)?.leading(others);
         team.note_frozen()?;
-        let training = Self { team, parts: Parts { layout, problem } };
         if optimizer.steps() > 0 {
-            let mut given = training.team.give(None)?;
-            training.parts.fill(&mut given, optimizer)?;
-            training.team.take_over(given, optimizer.steps())?;
+            let mut given = team.give(None)?;
+            team.parts.fill(&mut given, optimizer)?;
+            team.take_over(given, optimizer.steps())?;
         }
-        Ok(training)
+        Ok(Self { team })
     }
 
     /// One step.
@@ -137,7 +134,7 @@ impl Training {
     /// # Errors
     /// What a device reports.
     pub(crate) fn collect(&self, optimizer: &AdamW, saved: Option<u64>) -> Result<(), Error> {
-        self.parts.collect(self.team.give(saved)?, optimizer)
+        self.team.parts.collect(self.team.give(saved)?, optimizer)
     }
 
     /// Sees that what is frozen is as it was, and has owners of private experts write what they have trained, beside these gates.

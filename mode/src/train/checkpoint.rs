@@ -12,7 +12,7 @@ use super::trainer::Trainer;
 use crate::data::MixtureState;
 use crate::model::{Config, Model};
 use crate::{Error, files};
-use mode_autograd::Param;
+use mode_autograd::{AdamW, Param};
 use mode_tensor::{Device, SafeTensors, Tensor, write_safetensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,12 +100,7 @@ impl Checkpoints {
             data: trainer.data.state(),
             loss_scale: trainer.optimizer.loss_scale().map(SavedScale::from),
         };
-        let mut tensors = BTreeMap::new();
-        for (param, m, v) in trainer.optimizer.states() {
-            for (name, tensor) in named(param, m, v) {
-                tensors.insert(name, tensor);
-            }
-        }
+        let mut tensors = tensors(&trainer.optimizer);
         let losses = Tensor::from_slice(&Device::cpu(), &trainer.losses, &[trainer.losses.len()])?;
         tensors.insert("losses".into(), losses);
         let path = place(&self.folder, header.step, &tensors, NOTE, &header)?;
@@ -116,14 +111,10 @@ impl Checkpoints {
     /// Removes all but the last `keep` (one at least) and the one of the lowest validation loss.
     fn prune(&self, keep: usize) -> Result<(), Error> {
         let entries = entries(&self.folder)?;
-        let old = &entries[..entries.len().saturating_sub(keep.max(1))];
         let loss = |entry: &Entry| read_header(&entry.path).ok().and_then(|header| header.validation_loss);
         let best =
             entries.iter().filter_map(|entry| loss(entry).map(|loss| (loss, entry))).min_by(|a, b| a.0.total_cmp(&b.0));
-        for entry in old.iter().filter(|entry| best.is_none_or(|(_, best)| best != *entry)) {
-            std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
-        }
-        Ok(())
+        prune(&entries, keep.max(1), best.map(|(_, entry)| entry))
     }
 
     /// Puts `trainer` where the last whole checkpoint was made; its step, or 0 if there is none. Those that are damaged are set
@@ -206,8 +197,32 @@ pub(super) fn place(
     Ok(path)
 }
 
+/// Removes all but the last `keep` checkpoints and the one that is `spared`.
+pub(super) fn prune(entries: &[Entry], keep: usize, spared: Option<&Entry>) -> Result<(), Error> {
+    let old = &entries[..entries.len().saturating_sub(keep)];
+    for entry in old.iter().filter(|entry| spared.is_none_or(|spared| spared != *entry)) {
+        std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
+    }
+    Ok(())
+}
+
+/// What an optimizer trains and its moments, under their names in a checkpoint.
+pub(super) fn tensors(optimizer: &AdamW) -> BTreeMap<String, Tensor> {
+    optimizer.states().flat_map(|(param, m, v)| named(param, m, v)).collect()
+}
+
+/// Takes them back from a checkpoint.
+pub(super) fn restore_states(optimizer: &AdamW, tensors: &SafeTensors) -> Result<(), Error> {
+    for (param, m, v) in optimizer.states() {
+        for (name, tensor) in named(param, m, v) {
+            tensor.write(&tensors.read(&name, tensor.shape())?)?;
+        }
+    }
+    Ok(())
+}
+
 /// A parameter and its moments, under their names in a checkpoint.
-pub(super) fn named(param: &Param, m: &Tensor, v: &Tensor) -> [(String, Tensor); 3] {
+fn named(param: &Param, m: &Tensor, v: &Tensor) -> [(String, Tensor); 3] {
     let name = param.name();
     [(weight_name(name), param.value()), (format!("m.{name}"), m.clone()), (format!("v.{name}"), v.clone())]
 }
@@ -292,11 +307,7 @@ fn header(path: &Path, tensors: &SafeTensors) -> Result<Header, Error> {
 fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Result<(), Error> {
     let losses = tensors.read("losses", &[header.step as usize])?;
     trainer.data.restore(&header.data)?;
-    for (param, m, v) in trainer.optimizer.states() {
-        for (name, tensor) in named(param, m, v) {
-            tensor.write(&tensors.read(&name, tensor.shape())?)?;
-        }
-    }
+    restore_states(&trainer.optimizer, tensors)?;
     trainer.optimizer.resume(header.step);
     if let Some(saved) = &header.loss_scale {
         trainer.optimizer.set_loss_scale(saved.into());

@@ -177,11 +177,19 @@ impl Recipe {
         }
     }
 
+    /// The names of those of its experts that are private.
+    ///
+    /// # Errors
+    /// As [`Recipe::experts`].
+    pub(crate) fn private(&self) -> Result<Vec<String>, Error> {
+        Ok(self.experts()?.into_iter().filter(|expert| expert.private).map(|expert| expert.name).collect())
+    }
+
     /// An error if one of its experts is private: then its owner's process has it, and not this one.
     pub(crate) fn refuse_private(&self) -> Result<(), Error> {
-        match self.experts()?.into_iter().find(|expert| expert.private) {
+        match self.private()?.first() {
             None => Ok(()),
-            Some(Named { name, .. }) => Err(Error::Setting(format!(
+            Some(name) => Err(Error::Setting(format!(
                 "expert '{name}' is private: its weights stay with its owner, and here they would be beside the backbone; start `mode \
                  worker` for its mesh and for the backbone's"
             ))),
@@ -203,9 +211,11 @@ impl Recipe {
     /// A file that can't be read.
     #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn weights_sha256(&self) -> Result<Vec<String>, Error> {
-        let open = |folder: &&PathBuf| ExpertInfo::read(folder).is_ok_and(|info| !info.is_private());
-        let experts = self.compose.iter().flat_map(|compose| &compose.experts).filter(open);
-        let experts = experts.map(|folder| files::sha256(&folder.join("expert.safetensors")));
+        let named = self.experts()?;
+        let experts = self.compose.iter().flat_map(|compose| &compose.experts).zip(&named);
+        let experts = experts
+            .filter(|(_, expert)| !expert.private)
+            .map(|(folder, _)| files::sha256(&folder.join("expert.safetensors")));
         self.base.iter().map(|base| base_sha256(base)).chain(experts).collect()
     }
 

@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoints;
 use super::data::RunData;
 use super::metrics::Metrics;
-use super::recipe::{Named, Recipe, Task, kebab};
+use super::recipe::{Recipe, Task, kebab};
 use super::record::{Finished, RECIPE, RECORD};
 use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
@@ -64,9 +64,10 @@ pub(crate) fn run_wired(
     listener: &mut Listener,
 ) -> Result<Finished, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    if matches!(members, Members::Named(_)) {
-        recipe.refuse_private()?;
-    }
+    let private = match &members {
+        Members::Named(_) => recipe.refuse_private().map(|()| Vec::new())?,
+        Members::Wired(_) => recipe.private()?,
+    };
     out::check(recipe, existing)?;
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
@@ -77,8 +78,7 @@ pub(crate) fn run_wired(
     {
         let _ = listener(Event::Warn(line));
     }
-    let private: Vec<Named> = recipe.experts()?.into_iter().filter(|expert| expert.private).collect();
-    let held = Held { expert: &|name| !private.iter().any(|expert| expert.name == name), ..Held::ALL };
+    let held = Held { expert: &|name| !private.iter().any(|other| other == name), ..Held::ALL };
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
     let wired = match (members, &recipe.mesh) {
         (Members::Wired(wired), _) => Some(wired),

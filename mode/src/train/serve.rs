@@ -1,12 +1,13 @@
 //! A run's process without the first device: its devices do what that orders. Experts that are private to it are opened, saved and written
 //! here alone: its folder gets checkpoints of the steps of which the first device's process has some, and in the end the experts.
 
-use super::checkpoint::{self, entries, named, open, place};
+use super::checkpoint::{self, entries, open, place};
 use super::method;
 use super::out;
 use super::recipe::{Recipe, Task};
 use super::record::RECIPE;
 use super::run::{Existing, open_model};
+use super::trainer::check_finite;
 use crate::Error;
 use crate::mesh::{Asked, Serving, Wired};
 use crate::model::{Gate, Held, Model, base_sha256, save_expert};
@@ -14,7 +15,6 @@ use mode_autograd::AdamW;
 use mode_tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// The header's entry of a private checkpoint for what is no tensor.
 const NOTE: &str = "mode-private";
@@ -35,18 +35,18 @@ struct Note {
 /// Bad input, what a device reports, or a first device that ends before the last step.
 pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<u64, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let on_it = |&expert: &usize| {
-        let devices = wired.layout.meshes[wired.layout.experts[expert]].devices();
-        wired.here.iter().any(|here| devices.contains(&here.number))
-    };
+    let (layout, here) = (&wired.layout, wired.here.iter().map(|here| here.number).collect::<Vec<_>>());
     let experts = recipe.experts()?;
-    let mine: Vec<usize> = (0..experts.len()).filter(on_it).collect();
+    let mine: Vec<usize> =
+        (0..experts.len()).filter(|&expert| layout.is_among(layout.experts[expert], &here)).collect();
     let private: Vec<usize> = mine.iter().copied().filter(|&expert| experts[expert].private).collect();
     if !private.is_empty() {
         out::check(recipe, existing)?;
     }
-    let backbone = wired.here.iter().any(|here| wired.layout.meshes[0].devices().contains(&here.number));
-    let held = Held { backbone, expert: &|name| mine.iter().any(|&expert| experts[expert].name == name) };
+    let held = Held {
+        backbone: layout.is_among(0, &here),
+        expert: &|name| mine.iter().any(|&expert| experts[expert].name == name),
+    };
     let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
     let serving = Serving::new(wired, recipe.problem(&model)?, recipe.train.adamw(), &model, &private)?;
     let steps = match private.is_empty() {
@@ -122,29 +122,16 @@ impl<'a> Owner<'a> {
     fn save(&self, serving: &Serving, step: u64) -> Result<(), Error> {
         let Some(optimizer) = &self.optimizer else { return Ok(()) };
         self.collect(serving, optimizer, step)?;
-        let mut tensors = BTreeMap::new();
-        for (param, m, v) in optimizer.states() {
-            tensors.extend(named(param, m, v));
-        }
+        let tensors = checkpoint::tensors(optimizer);
         let note = Note { step, recipe: self.note.recipe.clone(), base_sha256: self.note.base_sha256.clone() };
         let folder = checkpoint::folder(&self.recipe.out);
         place(&folder, step, &tensors, NOTE, &note)?;
-        let all = entries(&folder)?;
-        let kept = self.recipe.checkpoint.keep.max(1) + 1;
-        for old in &all[..all.len().saturating_sub(kept)] {
-            std::fs::remove_file(&old.path).map_err(Error::file(&old.path))?;
-        }
-        Ok(())
+        checkpoint::prune(&entries(&folder)?, self.recipe.checkpoint.keep.max(1) + 1, None)
     }
 
     fn collect(&self, serving: &Serving, optimizer: &AdamW, step: u64) -> Result<(), Error> {
         serving.collect(optimizer)?;
-        for (param, ..) in optimizer.states() {
-            if let Some(value) = param.value().to_vec()?.into_iter().find(|value| !value.is_finite()) {
-                return Err(Error::NotFinite { step, loss: value });
-            }
-        }
-        Ok(())
+        check_finite(optimizer, step)
     }
 
     /// What it had trained after this step.
@@ -166,12 +153,7 @@ impl<'a> Owner<'a> {
         if let Some((key, was, is)) = checkpoint::difference("", &note.recipe, &self.note.recipe) {
             return Err(wrong(&format!("{key} was {was} and is {is}; resume with the same recipe")));
         }
-        for (param, m, v) in optimizer.states() {
-            for (name, tensor) in named(param, m, v) {
-                tensor.write(&tensors.read(&name, tensor.shape())?)?;
-            }
-        }
-        Ok(())
+        checkpoint::restore_states(optimizer, &tensors)
     }
 
     /// Writes its experts: that of stage 1 with its gates, those of stage 2 as a composed model has them.

@@ -232,11 +232,16 @@ impl<'a> Trainer<'a> {
 
     /// An error if a trained weight is no number: a loss is that before its step, so what the last step did shows only here.
     pub(crate) fn check_finite(&self) -> Result<(), Error> {
-        for (param, ..) in self.optimizer.states() {
-            if let Some(value) = param.value().to_vec()?.into_iter().find(|value| !value.is_finite()) {
-                return Err(Error::NotFinite { step: self.steps(), loss: value });
-            }
-        }
-        Ok(())
+        check_finite(&self.optimizer, self.steps())
     }
+}
+
+/// An error if one of an optimizer's weights is no number after so many steps.
+pub(super) fn check_finite(optimizer: &AdamW, step: u64) -> Result<(), Error> {
+    for (param, ..) in optimizer.states() {
+        if let Some(value) = param.value().to_vec()?.into_iter().find(|value| !value.is_finite()) {
+            return Err(Error::NotFinite { step, loss: value });
+        }
+    }
+    Ok(())
 }

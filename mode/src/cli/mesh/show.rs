@@ -38,10 +38,10 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     let bench = MeshBench::new(&recipe).map_err(|error| error.in_file(&arguments.recipe))?;
     let places = arguments.places.places(&recipe, &arguments.recipe)?;
     let layout = Layout::read(&places.layout, bench.experts())?;
-    bench.problem().check(&layout)?;
     let (traced, how) = match &arguments.hardware {
         Some(file) => {
             let hardware = Hardware::read(file)?;
+            bench.problem().check(&layout)?;
             let traced = Priced::new(bench.problem(), &layout, Assumed::default()).simulate(&hardware);
             (traced, format!("simulated on {}", hardware.name))
         }

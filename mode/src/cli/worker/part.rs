@@ -56,8 +56,8 @@ impl Part {
 
     /// Whether a private expert is in this process.
     fn owns(&self, here: &[usize]) -> bool {
-        let homes = self.experts.iter().zip(&self.layout.experts).filter(|(expert, _)| expert.private);
-        homes.map(|(_, &mesh)| self.layout.meshes[mesh].first).any(|first| here.contains(&first))
+        let mut homes = self.experts.iter().zip(&self.layout.experts).filter(|(expert, _)| expert.private);
+        homes.any(|(_, &mesh)| self.layout.is_among(mesh, here))
     }
 
     /// An error unless each private expert is by itself in one process, which is not the backbone's, by the devices of this one.
@@ -89,8 +89,8 @@ impl Part {
     fn opens(&self, numbers: &[usize], name: &str) -> bool {
         let number = self.experts.iter().position(|expert| expert.name == name);
         number.is_some_and(|number| {
-            let mut devices = self.layout.meshes[self.layout.experts[number]].devices();
-            devices.any(|device| numbers.contains(&device)) || numbers.contains(&0) && !self.experts[number].private
+            let is_here = self.layout.is_among(self.layout.experts[number], numbers);
+            is_here || numbers.contains(&0) && !self.experts[number].private
         })
     }
 
@@ -106,9 +106,10 @@ impl Part {
             tell!("{who}: stepping");
         }
         if arguments.measure {
-            let backbone = numbers.iter().any(|number| self.layout.meshes[0].devices().contains(number));
+            let backbone = self.layout.is_among(0, &numbers);
             let held = Held { backbone, expert: &|name| self.opens(&numbers, name) };
             let bench = MeshBench::open(&self.recipe, held).map_err(in_file)?;
+            bench.problem().check(&self.layout)?;
             let measured = bench.round(&self.layout, here, threads)?;
             match leads {
                 false => tell!("{who}: done after {} steps", measured.losses.len()),
