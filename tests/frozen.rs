@@ -2,7 +2,8 @@
 
 use mode::Error;
 use mode::model::{
-    Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, add_lora, open, open_with_experts,
+    Adapted, Backbone, Expert, ExpertInfo, ExpertInit, Gate, GateRule, Model, Random, Trained, add_lora, open,
+    open_with_experts,
 };
 use mode::train::{Existing, evaluate};
 use mode_autograd::{AdamW, AdamWSettings, AutogradError, Param, Tape, Var, linear};
@@ -169,7 +170,7 @@ fn a_fresh_lora_is_its_base_to_the_bit() {
     let device = Device::cpu();
     let open_base = || open(&data("tiny-random-llama"), &device).expect("the model");
     let (base, mut adapted) = (open_base(), open_base());
-    add_lora(&mut adapted.backbone, 4, 8.0, &mut Random::new(1)).expect("a LoRA");
+    add_lora(&mut adapted.backbone, 4, 8.0, Adapted::Attention, &mut Random::new(1)).expect("a LoRA");
     let logits = |model: &Model| {
         let output = model.forward(&Tape::new(), &Ids::new(&device, &IDS).expect("ids"), 9).expect("a forward");
         model.logits(&Tape::new(), &output.hidden).expect("logits").value().to_vec().expect("readable")

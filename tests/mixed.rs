@@ -1,6 +1,6 @@
 //! Mixed precision: the loss of f32's curve, less memory, and steps that overflow as if they had never been.
 
-use mode::model::{Model, Random, Trained, add_lora, open};
+use mode::model::{Adapted, Model, Random, Trained, add_lora, open};
 use mode::train::{Recipe, one_step};
 use mode_autograd::loss_scale::START;
 use mode_autograd::{AdamW, AdamWSettings, LossScale};
@@ -21,7 +21,7 @@ const RATE: f64 = 1e-3;
 
 fn lora(folder: &Path, device: &Device) -> Model {
     let mut model = open(folder, device).expect("a model");
-    add_lora(&mut model.backbone, 4, 8.0, &mut Random::new(3)).expect("factors");
+    add_lora(&mut model.backbone, 4, 8.0, Adapted::Attention, &mut Random::new(3)).expect("factors");
     model.set_trained(Trained::Lora);
     model
 }

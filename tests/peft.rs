@@ -146,25 +146,34 @@ fn adapters_made_here_give_what_they_give_in_peft() {
     let there = Command::new(&python).args(["-c", "import peft, torch, transformers"]).output();
     let recipes = Recipes::new();
     recipes.pretrain();
-    recipes.run("train", "lora", "method = 'lora'\n[lora]\nrank = 2\nalpha = 4");
-    let (adapter, base) = (recipes.path("lora"), recipes.path("base"));
-    let config: Value =
-        serde_json::from_slice(&std::fs::read(adapter.join("adapter_config.json")).expect("a file")).expect("JSON");
-    assert_eq!(config["target_modules"], serde_json::json!(["q_proj", "k_proj", "v_proj", "o_proj"]));
     let file = recipes.path("ids.json");
     std::fs::write(&file, "[1, 5, 9, 200, 33, 7, 250, 4]").expect("a file");
-    let here = loss(&["--model", text(&adapter), "--ids", text(&file)]);
+    let base = recipes.path("base");
     let plain = loss(&["--model", text(&base), "--ids", text(&file)]);
-    assert!((here - plain).abs() > 1e-4, "four steps must have changed something: {here} and {plain}");
-    if !there.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("MODE_REQUIRE_PEFT").is_none(), "{python} has no peft");
-        return;
+    let is_there = there.is_ok_and(|output| output.status.success());
+    assert!(is_there || std::env::var_os("MODE_REQUIRE_PEFT").is_none(), "{python} has no peft");
+    let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens"];
+    for (adapted, count) in [("attention", 4), ("feed-forward", 7), ("embedding", 8)] {
+        recipes.run("train", adapted, &format!("method = 'lora'\n[lora]\nrank = 2\nalpha = 4\nadapted = '{adapted}'"));
+        let adapter = recipes.path(adapted);
+        let config = std::fs::read(adapter.join("adapter_config.json")).expect("a file");
+        let config: Value = serde_json::from_slice(&config).expect("JSON");
+        assert_eq!(config["target_modules"], serde_json::json!(targets[..count]));
+        let here = loss(&["--model", text(&adapter), "--ids", text(&file)]);
+        assert!((here - plain).abs() > 1e-4, "{adapted}: four steps must have changed something: {here} and {plain}");
+        let merged = recipes.path(&format!("{adapted}-merged"));
+        let merge = ["export", text(&adapter), "--merge", "--out", text(&merged)];
+        let output = common::mode().args(merge).output().expect("the program");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let folded = loss(&["--model", text(&merged), "--ids", text(&file)]);
+        assert!((folded - here).abs() < 1e-4, "{adapted}: {folded} folded into its base, {here} beside it");
+        if is_there {
+            let script = data("peft/make.py");
+            let arguments = [text(&script), "--check", text(&adapter), text(&base), text(&file)];
+            let output = Command::new(&python).args(arguments).output().expect("python");
+            let said = String::from_utf8_lossy(&output.stdout);
+            let found: f64 = said.trim().lines().last().expect("a line").parse().expect("a number");
+            assert!((found - here).abs() < 1e-4, "{adapted}: {found} in PEFT, {here} here");
+        }
     }
-    let script = data("peft/make.py");
-    let output =
-        Command::new(&python).args([text(&script), "--check", text(&adapter), text(&base), text(&file)]).output();
-    let output = output.expect("python");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let found: f64 = said.trim().lines().last().expect("a line").parse().expect("a number");
-    assert!((found - here).abs() < 1e-4, "{found} in PEFT, {here} here");
 }

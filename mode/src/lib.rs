@@ -41,6 +41,7 @@ pub mod cli;
 pub mod data;
 pub mod demo;
 mod error;
+pub mod experiments;
 mod files;
 mod folders;
 pub mod generate;

@@ -19,6 +19,7 @@ mod data;
 mod demo;
 mod devices;
 mod eval;
+mod experiment;
 mod expert;
 mod export;
 #[cfg(feature = "net")]
@@ -71,6 +72,8 @@ enum Command {
     Generate(generate::Arguments),
     /// What a model, an expert, a checkpoint or a run holds, and where gates open on a text
     Inspect(inspect::Arguments),
+    /// The paper's experiments, each at a scale: tables, figures, verdicts
+    Experiment(experiment::Arguments),
     /// Experts in their folders: list, show, verify, switch; private ones: mark, serve
     Expert(expert::Arguments),
     /// One page on several runs, or on demos of several seeds
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Tune(arguments) => tune::main(arguments),
         Command::Devices(arguments) => devices::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Experiment(arguments) => experiment::main(arguments),
         Command::Expert(arguments) => expert::main(arguments),
         Command::Report(arguments) => report::main(arguments),
         Command::Data(arguments) => data::main(arguments),

@@ -11,6 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::{DataError, dedup};
 
+/// Of a hundred documents, those for testing.
+const TEST: u64 = 10;
+
+/// The first of a hundred documents that is for training.
+const TRAIN: u64 = 15;
+
 /// What a document may be used for. The three never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
@@ -25,13 +31,20 @@ pub enum Split {
 impl Split {
     /// The split that a key belongs to; a function of the key's bytes and of nothing else.
     pub(crate) fn of(key: &[u8]) -> Self {
+        Self::with_test(key, TEST)
+    }
+
+    /// The same with so many of a hundred documents for testing; the fewer of two shares are among the more.
+    fn with_test(key: &[u8], test: u64) -> Self {
         // The order uses the hash's first bytes; the split uses the last ones, so that any
         // stretch of the ordered documents has all three splits in it.
         let hash = Sha256::digest(key);
         let tail = hash[24..].iter().fold(0u64, |n, &byte| (n << 8) | u64::from(byte));
-        match tail % 100 {
-            0..10 => Self::Test,
-            10..15 => Self::Validation,
+        let (place, added) = (tail % 100, test.saturating_sub(TEST));
+        match place {
+            0..TEST => Self::Test,
+            TEST..TRAIN => Self::Validation,
+            _ if place < TRAIN + added => Self::Test,
             _ => Self::Train,
         }
     }
@@ -102,6 +115,13 @@ impl Corpus {
     /// The texts of one split, in order.
     pub fn texts(&self, split: Split) -> impl Iterator<Item = &str> {
         self.documents.iter().filter(move |d| d.split == split).map(|d| d.text.as_str())
+    }
+
+    /// Puts a fifth of the documents in place of a tenth aside for testing: a small corpus has little to test on.
+    pub(crate) fn test_on_a_fifth(&mut self) {
+        for document in &mut self.documents {
+            document.split = Split::with_test(document.text.as_bytes(), 2 * TEST);
+        }
     }
 
     /// Checks that there are `min` bytes of text or more.

@@ -33,7 +33,7 @@ pub fn distinct(texts: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// The hashes of all runs of eight words; of the whole text if it is shorter than that.
-fn shingles(text: &str) -> HashSet<u64> {
+pub(crate) fn shingles(text: &str) -> HashSet<u64> {
     let words: Vec<u64> =
         text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(hash).collect();
     if words.is_empty() {

@@ -21,6 +21,7 @@ mod tokenizer;
 mod tokens;
 
 pub use corpus::{Corpus, Document, Split};
+pub(crate) use dedup::shingles;
 pub use error::DataError;
 pub use math::{ANSWER_MARK, SOLUTION_MARK, word_problems};
 pub(crate) use mixture::shifted;

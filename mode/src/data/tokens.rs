@@ -65,6 +65,16 @@ impl Tokens {
         Ok(self.ids.chunks_exact(len).take(limit).map(<[u32]>::to_vec).collect())
     }
 
+    /// Windows of `len` spread evenly over the tokens, `least` tokens in all if there are so many.
+    ///
+    /// # Errors
+    /// [`DataError::TooShort`] if there is not even one window.
+    pub fn spread(&self, len: usize, least: usize) -> Result<Vec<Vec<u32>>, DataError> {
+        let all = self.windows(len, usize::MAX)?;
+        let count = least.div_ceil(len).min(all.len());
+        Ok((0..count).map(|i| all[i * all.len() / count].clone()).collect())
+    }
+
     /// Checks that there is at least one window of `len` ids, and that `len` is not 0.
     pub(crate) fn require_window(&self, len: usize) -> Result<(), DataError> {
         if len > 0 && self.ids.len() >= len {

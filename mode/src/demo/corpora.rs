@@ -60,9 +60,9 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
         let tokens = encode(Split::Train)?;
         let window = demo.settings.length + 1;
         tokens.require_window(window)?;
-        let test = spread(&encode(Split::Test)?, window, demo.settings.test_tokens)?;
+        let test = encode(Split::Test)?.spread(window, demo.settings.test_tokens)?;
         enough(&test, demo.settings.test_tokens, domain, "test")?;
-        let validation = spread(&encode(Split::Validation)?, window, VALIDATION)?;
+        let validation = encode(Split::Validation)?.spread(window, VALIDATION)?;
         enough(&validation, VALIDATION, domain, "validation")?;
         texts.hashes.push(corpus.sha256());
         texts.bytes.push(corpus.bytes());
@@ -115,13 +115,6 @@ fn enough(windows: &[Vec<u32>], wanted: usize, domain: &str, split: &str) -> Res
     }
     let what = format!("{domain}: {tokens} tokens of {split} text, and {wanted} are wanted");
     Err(Error::Setting(format!("{what}; give more text with --{domain}")))
-}
-
-/// Windows of `length` spread evenly over the tokens, `least` tokens in all if there are so many.
-fn spread(tokens: &Tokens, length: usize, least: usize) -> Result<Vec<Vec<u32>>, Error> {
-    let all = tokens.windows(length, usize::MAX)?;
-    let count = least.div_ceil(length).min(all.len());
-    Ok((0..count).map(|i| all[i * all.len() / count].clone()).collect())
 }
 
 fn json(windows: &[Vec<u32>]) -> Result<String, Error> {

@@ -3,6 +3,7 @@
 use super::corpora::{tokenizer_file, tokens_file};
 use super::tuned::Tuned;
 use super::{Demo, Settings};
+use crate::model::Adapted;
 use crate::train::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
     TrainSettings, Unfrozen,
@@ -115,7 +116,11 @@ impl Plan {
         let lora = name.starts_with("lora");
         let method = if lora { Method::Lora } else { Method::Full };
         Recipe {
-            lora: lora.then_some(LoraSettings { rank: s.rank, alpha: 2.0 * s.rank as f64 }),
+            lora: lora.then_some(LoraSettings {
+                rank: s.rank,
+                alpha: 2.0 * s.rank as f64,
+                adapted: Adapted::Attention,
+            }),
             ..self.recipe(method, name, rate, steps, &[(1, 0.5), (2, 0.5)])
         }
     }

@@ -1,4 +1,4 @@
-//! LoRAs on the projections of a whole model, the attention's as a rule, written as PEFT writes them (`adapter_config.json`,
+//! LoRAs on the projections of a whole model, the attention's as a rule, and on its embedding, written as PEFT writes them (`adapter_config.json`,
 //! `adapter_model.safetensors`), with the base model's hash added.
 
 use super::backbone::Backbone;
@@ -6,9 +6,9 @@ use super::family::Family;
 use super::init::{Random, Start};
 use super::layer::Layer;
 use super::lora::Lora;
-use super::projection::Projection;
 use super::weights::{self, Maker, Weights};
 use crate::{Error, files, memory};
+use mode_autograd::Param;
 use mode_tensor::{Device, SafeTensors};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -17,6 +17,9 @@ use std::path::Path;
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// PEFT's names of an embedding's factors.
+pub(crate) const EMBEDDING_A: &str = "lora_embedding_A";
+const EMBEDDING_B: &str = "lora_embedding_B";
 /// What PEFT puts before the model's own names.
 const PREFIX: &str = "base_model.model.";
 
@@ -63,32 +66,72 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     }
 }
 
-/// Puts fresh factors of `rank` beside every attention projection of `backbone`.
+/// What a LoRA stands beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adapted {
+    /// The attention's projections.
+    #[default]
+    Attention,
+    /// These and the feed-forward's.
+    FeedForward,
+    /// These and the embedding, as far as tokens are looked up in it.
+    Embedding,
+}
+
+impl Adapted {
+    /// Recipes of before there was another say nothing of it.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As PEFT names its targets.
+    fn targets(self, family: &Family) -> Vec<String> {
+        let names = &family.names;
+        let mut all: Vec<&str> = names.inputs.iter().chain([&names.output]).copied().collect();
+        if self != Self::Attention {
+            all.extend([names.gate, names.up, names.down].into_iter().filter(|name| !name.is_empty()));
+        }
+        if self == Self::Embedding {
+            all.push(names.embedding);
+        }
+        let last = |name: &str| name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default().to_string();
+        all.into_iter().map(last).collect()
+    }
+}
+
+/// Puts fresh factors of `rank` beside what is `adapted` of `backbone`.
 ///
 /// # Errors
 /// A rank of zero, or what the device reports.
-pub fn add_lora(backbone: &mut Backbone, rank: usize, alpha: f64, random: &mut Random) -> Result<(), Error> {
+pub fn add_lora(
+    backbone: &mut Backbone,
+    rank: usize,
+    alpha: f64,
+    adapted: Adapted,
+    random: &mut Random,
+) -> Result<(), Error> {
     if rank == 0 {
         return Err(Error::Setting("lora.rank is 0; 8 is usual".into()));
     }
-    let weights = backbone.layers.iter().flat_map(|layer| layer.attention.projections());
-    let widths: usize = weights.flat_map(|projection| projection.weight.value().shape().to_vec()).sum();
+    let targets = adapted.targets(backbone.config.family);
+    let meant = backbone.layers.iter().flat_map(Layer::projections).filter(|p| is_target(module(&p.weight), &targets));
+    let weights = meant.map(|projection| &projection.weight).chain(embedding_of(backbone, &targets));
+    let widths: usize = weights.flat_map(|weight| weight.value().shape().to_vec()).sum();
     let numbers = (widths as u64).saturating_mul(rank as u64);
     memory::require(backbone.device(), numbers, &format!("a LoRA of rank {rank}"))?;
-    let targets = attention_targets(backbone.config.family);
     let device = backbone.device().clone();
     attach(backbone, &device, rank, alpha, &targets, Weights::Random(random))
 }
 
-/// The attention's projections, as PEFT names its targets.
-fn attention_targets(family: &Family) -> Vec<String> {
-    let names = family.names.inputs.iter().chain([&family.names.output]);
-    names.map(|name| name.trim_start_matches("self_attn.").to_string()).collect()
+/// The embedding, if the targets mean it.
+fn embedding_of<'a>(backbone: &'a Backbone, targets: &[String]) -> Option<&'a Param> {
+    Some(&backbone.embedding).filter(|embedding| is_target(module(embedding), targets))
 }
 
-/// The module that a projection is, in PEFT's words.
-fn module(projection: &Projection) -> &str {
-    let name = projection.weight.name();
+/// The module that a matrix is of, in PEFT's words.
+fn module(weight: &Param) -> &str {
+    let name = weight.name();
     name.strip_suffix(".weight").unwrap_or(name)
 }
 
@@ -109,13 +152,20 @@ fn attach(
     weights: Weights,
 ) -> Result<(), Error> {
     let mut maker = Maker { device, weights };
+    let factor = (alpha / rank as f64) as f32;
+    if let Some(embedding) = embedding_of(backbone, targets) {
+        let (at, shape) = (module(embedding).to_string(), embedding.value().shape().to_vec());
+        let a = maker.param(&format!("{at}.{EMBEDDING_A}"), &[shape[0], rank], Start::Constant(0.0))?;
+        let b = maker.param(&format!("{at}.{EMBEDDING_B}"), &[shape[1], rank], Start::Normal(1.0))?;
+        backbone.embedding_lora = Some(Lora { a, b, factor });
+    }
     let projections = backbone.layers.iter_mut().flat_map(Layer::projections_mut);
-    for projection in projections.filter(|projection| is_target(module(projection), targets)) {
-        let (at, shape) = (module(projection).to_string(), projection.weight.value().shape().to_vec());
+    for projection in projections.filter(|projection| is_target(module(&projection.weight), targets)) {
+        let (at, shape) = (module(&projection.weight).to_string(), projection.weight.value().shape().to_vec());
         let start = Start::Normal((shape[1] as f64).powf(-0.5));
         let a = maker.param(&format!("{at}.lora_A.weight"), &[rank, shape[1]], start)?;
         let b = maker.param(&format!("{at}.lora_B.weight"), &[shape[0], rank], Start::Constant(0.0))?;
-        projection.lora = Some(Lora { a, b, factor: (alpha / rank as f64) as f32 });
+        projection.lora = Some(Lora { a, b, factor });
     }
     Ok(())
 }
@@ -178,10 +228,13 @@ pub(crate) fn read_info(folder: &Path) -> Result<LoraInfo, Error> {
 /// Puts the factors of an adapter's folder beside the projections of its base model.
 pub(crate) fn load(backbone: &mut Backbone, folder: &Path, info: &LoraInfo) -> Result<(), Error> {
     let config = folder.join(CONFIG);
-    let modules: Vec<&str> = backbone.layers.iter().flat_map(Layer::projections).map(module).collect();
+    let projections = backbone.layers.iter().flat_map(Layer::projections).map(|projection| &projection.weight);
+    let modules: Vec<&str> = projections.chain([&backbone.embedding]).map(module).collect();
     let means_none = |target: &&String| !modules.iter().any(|module| is_target(module, std::slice::from_ref(target)));
     if let Some(target) = info.target_modules.iter().find(means_none) {
-        let what = format!("target_modules has {target}, which is no projection of the base model's layers");
+        let what = format!(
+            "target_modules has {target}, which is neither a projection of the base model's layers nor its embedding"
+        );
         return Err(Error::content(&config, what + "; only those can be adapted"));
     }
     // fan_in_fan_out says how the base stores its matrices, which its family knows.
@@ -199,14 +252,12 @@ pub(crate) fn load(backbone: &mut Backbone, folder: &Path, info: &LoraInfo) -> R
     attach(backbone, &device, info.r, info.lora_alpha, &info.target_modules, weights)
 }
 
-/// Writes an adapter's folder, which exists.
+/// Writes the folder, which exists, of an adapter beside the base model of a path and a hash.
 pub(crate) fn save(
     backbone: &Backbone,
     folder: &Path,
-    base: &str,
-    sha256: &str,
-    rank: usize,
-    alpha: f64,
+    (base, sha256): (&str, &str),
+    (rank, alpha, adapted): (usize, f64, Adapted),
 ) -> Result<(), Error> {
     let names = &backbone.config.family.names;
     let info = LoraInfo {
@@ -215,7 +266,7 @@ pub(crate) fn save(
         base_sha256: Some(sha256.into()),
         r: rank,
         lora_alpha: alpha,
-        target_modules: attention_targets(backbone.config.family),
+        target_modules: adapted.targets(backbone.config.family),
         task_type: Some("CAUSAL_LM".into()),
         more: Map::from_iter([
             ("bias".into(), "none".into()),
@@ -224,7 +275,6 @@ pub(crate) fn save(
             ("lora_dropout".into(), 0.0.into()),
         ]),
     };
-    let params = backbone.layers.iter().flat_map(Layer::lora_params);
-    weights::write(&folder.join(WEIGHTS), params, |name| format!("{PREFIX}{name}"), names)?;
+    weights::write(&folder.join(WEIGHTS), backbone.lora_params(), |name| format!("{PREFIX}{name}"), names)?;
     files::write_json(&folder.join(CONFIG), &info)
 }

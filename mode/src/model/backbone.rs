@@ -4,6 +4,7 @@ use super::config::Config;
 use super::gguf::{Gguf, is_gguf};
 use super::init::{Random, Start, stream_start};
 use super::layer::Layer;
+use super::lora::Lora;
 use super::norm::Norm;
 use super::rope::Rope;
 use super::weights::{self, Cutting, Maker, Rule, Source, Weights};
@@ -19,6 +20,8 @@ pub struct Backbone {
     /// Its shape and parts.
     pub config: Config,
     pub(crate) embedding: Param,
+    /// What a LoRA adds to its rows.
+    pub(crate) embedding_lora: Option<Lora>,
     /// Learned positions `[positions, width]`, where there are no rotary ones.
     pub(crate) positions: Option<Param>,
     /// Its layers, first to last.
@@ -172,6 +175,7 @@ impl Backbone {
             |name: String, rows: usize| maker.param(&format!("{name}.weight"), &[rows, d], Start::Normal(0.02));
         Ok(Self {
             embedding: table(body(names.embedding), vocabulary)?,
+            embedding_lora: None,
             positions: match config.ropes.is_empty() {
                 true => Some(table(body(names.positions), config.positions)?),
                 false => None,
@@ -214,6 +218,12 @@ impl Backbone {
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let outer = std::iter::once(&self.embedding).chain(&self.positions).chain(self.norm.params()).chain(&self.head);
         self.layers.iter().flat_map(Layer::params).chain(outer)
+    }
+
+    /// The factors of its LoRAs.
+    pub(crate) fn lora_params(&self) -> impl Iterator<Item = &Param> {
+        let embedding = self.embedding_lora.iter().flat_map(Lora::params);
+        self.layers.iter().flat_map(Layer::lora_params).chain(embedding)
     }
 
     /// Writes a Hugging Face folder, which exists: configuration and weights.

@@ -196,6 +196,9 @@ impl Model {
         let (backbone, tape) = (&self.backbone, context.tape);
         backbone.device().at(|| "the embedding".into());
         let mut x = embedding(ids, &tape.param(&backbone.embedding), backbone.config.padding)?;
+        if let Some(lora) = &backbone.embedding_lora {
+            x = lora.add_rows(context, ids, &x)?;
+        }
         if backbone.config.embedding_factor != 1.0 {
             x = scale(&x, backbone.config.embedding_factor as f32)?;
         }
@@ -302,7 +305,7 @@ impl Model {
 
     /// All parameters: the backbone's, its LoRAs', the experts', the gates'; but those of experts whose weights are in other processes.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
-        let lora = self.backbone.layers.iter().flat_map(Layer::lora_params);
+        let lora = self.backbone.lora_params();
         let experts = self.experts.iter().filter(|expert| !expert.is_elsewhere()).flat_map(Expert::params);
         self.backbone.params().chain(lora).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
     }
@@ -314,7 +317,7 @@ impl Model {
 
     /// True if there are LoRAs beside the backbone's projections.
     pub fn has_lora(&self) -> bool {
-        self.backbone.layers.iter().any(|layer| layer.lora_params().next().is_some())
+        self.backbone.lora_params().next().is_some()
     }
 
     /// What sets this model apart from its base, and is trained as a rule: experts and gates, a LoRA, or all of a plain one.
@@ -344,7 +347,7 @@ impl Model {
         match trained {
             Trained::Nothing => {}
             Trained::Backbone => self.backbone.params().for_each(train),
-            Trained::Lora => self.backbone.layers.iter().flat_map(Layer::lora_params).for_each(train),
+            Trained::Lora => self.backbone.lora_params().for_each(train),
             Trained::Gates => self.gates.iter().flat_map(Gate::params).for_each(train),
             Trained::Experts => {
                 self.experts.iter().flat_map(Expert::params).for_each(train);

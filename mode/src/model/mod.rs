@@ -39,7 +39,7 @@ mod switch;
 mod weights;
 
 pub(crate) use adapter::save as save_adapter;
-pub use adapter::{LoraInfo, add_lora};
+pub use adapter::{Adapted, LoraInfo, add_lora};
 pub use attention::Attention;
 pub use backbone::Backbone;
 pub(crate) use backbone::{base_sha256, rotations, weight_bytes};

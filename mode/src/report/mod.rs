@@ -24,6 +24,8 @@ pub use data::{
     ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, RunRow, Sample,
     SeedRow, Verdict,
 };
+pub(crate) use page::{Section as PageSection, around, environment};
+pub(crate) use text::escape;
 
 /// Why a report or a plot could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -4,13 +4,13 @@ use super::data::Report;
 use super::text::escape;
 
 /// One section of the page.
-pub(super) struct Section {
+pub(crate) struct Section {
     /// Its anchor.
-    pub(super) id: &'static str,
+    pub(crate) id: &'static str,
     /// Its heading.
-    pub(super) title: &'static str,
+    pub(crate) title: &'static str,
     /// Its HTML, ready to print.
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 const STYLE: &str = include_str!("style.css");
@@ -19,21 +19,29 @@ const HOW_TO_READ: &str = "Every accuracy is the share of next tokens guessed ri
     English shows what is kept of the old skill, Code and Math what is gained. \
     Their mean ranks the methods, as in the paper (arXiv 2410.10181).";
 
-/// The whole page.
+/// The whole page of a report.
 pub(super) fn page(report: &Report, sections: &[Section]) -> String {
-    let title = escape(&report.title);
+    let mut lead: String = report.summary.iter().map(|sentence| paragraph(" class=\"lead\"", sentence)).collect();
+    if !(report.rows.is_empty() && report.seeds.is_empty()) {
+        lead.push_str(&paragraph("", HOW_TO_READ));
+    }
+    around(&report.title, &lead, sections)
+}
+
+fn paragraph(attributes: &str, sentence: &str) -> String {
+    format!("<p{attributes}>{}</p>\n", escape(sentence))
+}
+
+/// A page of a heading, what stands below it as HTML, and sections.
+pub(crate) fn around(title: &str, lead: &str, sections: &[Section]) -> String {
+    let title = escape(title);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n"
     );
-    for sentence in &report.summary {
-        out.push_str(&format!("<p class=\"lead\">{}</p>\n", escape(sentence)));
-    }
-    if !(report.rows.is_empty() && report.seeds.is_empty()) {
-        out.push_str(&format!("<p>{HOW_TO_READ}</p>\n"));
-    }
+    out.push_str(lead);
     out.push_str("<nav aria-label=\"Contents\"><ul>\n");
     for Section { id, title, .. } in sections {
         out.push_str(&format!("<li><a href=\"#{id}\">{title}</a></li>\n"));
@@ -47,7 +55,7 @@ pub(super) fn page(report: &Report, sections: &[Section]) -> String {
 }
 
 /// Where and with what the figures were made.
-pub(super) fn environment(pairs: &[(String, String)]) -> Option<Section> {
+pub(crate) fn environment(pairs: &[(String, String)]) -> Option<Section> {
     if pairs.is_empty() {
         return None;
     }

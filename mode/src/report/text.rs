@@ -6,7 +6,7 @@ pub(super) const NONE: &str = "–";
 /// `text` made safe for HTML, in elements and in quoted attributes.
 ///
 /// Control characters, which an untrained byte-level model happily writes, become the replacement character.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -23,6 +23,9 @@ pub struct Evaluation {
     /// Mean gate weight by block and branch, the backbone first; with experts only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gate_means: Vec<Vec<f64>>,
+    /// Positions predicted right, by window.
+    #[serde(skip)]
+    pub hits: Vec<u32>,
     /// L2 norm of the gradient of `mean_nll` by parameter, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grad_l2: Option<BTreeMap<String, f64>>,
@@ -71,7 +74,8 @@ impl Evaluation {
 #[derive(Default)]
 struct Sums {
     nll: f64,
-    hits: f64,
+    /// By window.
+    hits: Vec<u32>,
     gates: Vec<Vec<f64>>,
     gradients: BTreeMap<String, Vec<f64>>,
 }
@@ -95,9 +99,10 @@ impl Sums {
         let norm = |g: Vec<f64>| g.iter().map(|v| v * v).sum::<f64>().sqrt();
         Evaluation {
             mean_nll: mean(self.nll),
-            next_token_accuracy: mean(self.hits),
+            next_token_accuracy: mean(self.hits.iter().map(|&hits| f64::from(hits)).sum()),
             tokens: total,
             gate_means: self.gates.into_iter().map(|block| block.into_iter().map(mean).collect()).collect(),
+            hits: self.hits,
             grad_l2: grad_norms.then(|| self.gradients.into_iter().map(|(name, g)| (name, norm(g))).collect()),
         }
     }
@@ -118,7 +123,9 @@ impl Sums {
         };
         let sum = |values: Vec<f32>| values.into_iter().map(f64::from).sum::<f64>();
         self.nll += sum(loss.nll.to_vec()?);
-        self.hits += sum(loss.hit.to_vec()?);
+        // A hit is 1, a miss 0.
+        let hits = loss.hit.to_vec()?;
+        self.hits.extend(hits.chunks(length).map(|window| window.iter().sum::<f32>() as u32));
         for (sums, gate) in self.gates.iter_mut().zip(&output.gates) {
             let branches = sums.len();
             for (i, weight) in gate.to_vec()?.into_iter().enumerate() {

@@ -28,7 +28,7 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held)
         Task::Full { base } => Ok((plain(base, device)?, Trained::Backbone)),
         Task::Lora { base, lora } => {
             let mut model = plain(base, device)?;
-            add_lora(&mut model.backbone, lora.rank, lora.alpha, &mut random)?;
+            add_lora(&mut model.backbone, lora.rank, lora.alpha, lora.adapted, &mut random)?;
             Ok((model, Trained::Lora))
         }
         Task::Expert { base, expert: settings } => {
@@ -108,7 +108,7 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         }
         Task::Lora { base, lora } => {
             let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
-            save_adapter(&model.backbone, out, &text, &base_sha256(base)?, lora.rank, lora.alpha)
+            save_adapter(&model.backbone, out, (&text, &base_sha256(base)?), (lora.rank, lora.alpha, lora.adapted))
         }
         Task::Expert { base, expert } => {
             save_expert(&model.experts[0], out, &model.gates)?;

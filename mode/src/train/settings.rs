@@ -1,7 +1,7 @@
 //! The tables of a recipe: `[train]`, `[checkpoint]`, `[[data]]`, and those of single methods, with their defaults.
 
 use super::Schedule;
-use crate::model::{Config, ExpertInit, GateRule};
+use crate::model::{Adapted, Config, ExpertInit, GateRule};
 use mode_autograd::{AdamWSettings, Decayed};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -189,6 +189,9 @@ pub struct LoraSettings {
     pub rank: usize,
     /// Factor of their product, times the rank.
     pub alpha: f64,
+    /// What they stand beside.
+    #[serde(default, skip_serializing_if = "Adapted::is_default")]
+    pub adapted: Adapted,
 }
 
 /// What stage 2 trains.

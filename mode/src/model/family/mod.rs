@@ -15,6 +15,7 @@ mod qwen3;
 #[cfg(test)]
 mod tests;
 
+use super::adapter::EMBEDDING_A;
 use super::config::Config;
 pub(crate) use keys::Keys;
 use serde_json::Value;
@@ -70,9 +71,9 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// True if files hold the matrix of this name as `[in, out]`.
+    /// True if files hold the matrix of this name as `[in, out]`; of an embedding's LoRA, A as `[rank, vocabulary]`.
     pub(crate) fn is_transposed(&self, name: &str) -> bool {
-        self.transposed.iter().any(|end| name.ends_with(end))
+        name.ends_with(EMBEDDING_A) || self.transposed.iter().any(|end| name.ends_with(end))
     }
 
     /// True if a file's tensor of this name carries nothing.

@@ -1,0 +1,86 @@
+//! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
+
+use super::recipes::Recipes;
+use super::results::Results;
+use super::{ALL, Findings, Lab, VERSION, known_rates, plan};
+use crate::report::{PageSection, around, environment, escape};
+use crate::{Error, files, memory};
+use std::process::Command;
+
+/// What stands above the sections.
+const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181), rerun at small scale: the paper's figures beside ours, and \
+    of each of its findings whether it is reproduced, contradicted, or too small for this design to tell.";
+
+/// Writes both, of all experiments whose results are whole.
+///
+/// # Errors
+/// A file that can't be written.
+pub(super) fn write(lab: &Lab, recipes: &Recipes, results: &Results) -> Result<(), Error> {
+    let mut sections = Vec::new();
+    for experiment in &ALL {
+        let rates = known_rates(experiment, recipes, results)?;
+        let plan = plan(experiment, recipes, &rates)?;
+        if !lab.left(&plan, results, |_| true).cells.is_empty() {
+            continue;
+        }
+        let mut section = (experiment.report)(&Findings::of_plan(&plan, results));
+        let times = results.times_tested(experiment.name, &recipes.texts.test_id());
+        if times > 1 {
+            section.lead.push(format!("The test text was measured {times} times, with different settings."));
+        }
+        sections.push((experiment, section));
+    }
+    let facts = facts(recipes);
+    let mut text = format!("# Experiments\n\n{LEAD}\n\n");
+    for (name, value) in &facts {
+        text.push_str(&format!("- {name}: {value}\n"));
+    }
+    for (_, section) in &sections {
+        text.push_str(&format!("\n{}", section.markdown()));
+    }
+    files::write(&lab.root.join("README.md"), text)?;
+    let of = |(experiment, section): &(&super::Experiment, super::page::Section)| PageSection {
+        id: experiment.name,
+        title: experiment.title,
+        body: section.html(),
+    };
+    let sections: Vec<PageSection> = sections.iter().map(of).chain(environment(&facts)).collect();
+    let html = around("Experiments", &format!("<p class=\"lead\">{}</p>\n", escape(LEAD)), &sections);
+    files::write(&lab.root.join("report.html"), html)?;
+    lab.say(&format!("{0}/README.md and {0}/report.html written", lab.root.display()));
+    Ok(())
+}
+
+/// When, where and by what.
+fn facts(recipes: &Recipes) -> Vec<(String, String)> {
+    let s = &recipes.settings;
+    let mut facts = vec![
+        ("date".to_string(), time::OffsetDateTime::now_utc().date().to_string()),
+        (
+            "program".into(),
+            format!("mode {VERSION}{}", commit().map_or_else(String::new, |hash| format!(", commit {hash}"))),
+        ),
+        ("machine".into(), memory::machine()),
+        (
+            "model".into(),
+            format!(
+                "{} layers of width {}, {} heads, vocabulary {}, {} steps of {} windows of {} tokens",
+                s.layers, s.width, s.heads, s.vocabulary, s.pretrain_steps, s.batch, s.length
+            ),
+        ),
+        ("experts".into(), format!("{} blocks, {} layers a block", s.blocks, s.layers_per_block)),
+        ("steps".into(), format!("S = {} for an expert and on the mixture, {} seeds", s.steps, s.seeds)),
+    ];
+    facts.extend(recipes.texts.domains.iter().map(|domain| ("text".to_string(), domain.words())));
+    facts
+}
+
+/// The project's commit, where the program is started in its sources.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    };
+    git(&["ls-files", "--error-unmatch", "mode/src/experiments/document.rs"])?;
+    git(&["rev-parse", "--short=12", "HEAD"])
+}

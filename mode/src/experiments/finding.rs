@@ -1,0 +1,145 @@
+//! What the paper says, what was measured, and whether the two agree.
+
+use super::results::Score;
+use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
+use super::{Cell, Findings, Line};
+
+/// Seeds that a power figure looks up to.
+const MOST_SEEDS: usize = 1_000;
+
+/// What came of one of the paper's findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The interval lies on the paper's side of zero.
+    Reproduced,
+    /// The interval lies on the other side.
+    Contradicted,
+    /// The interval holds zero: the difference is smaller than what this design can tell from none.
+    Undecided,
+}
+
+impl Verdict {
+    /// As tables say it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Reproduced => "reproduced",
+            Self::Contradicted => "not reproduced: the opposite",
+            Self::Undecided => "below what we can detect",
+        }
+    }
+}
+
+/// One of the paper's findings, as a difference that it holds to be positive.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What the paper finds, in words.
+    pub claim: String,
+    /// The paper's difference, in percentage points, if it gives one.
+    pub paper: Option<f64>,
+    /// What is compared: a less b.
+    pub compared: String,
+    /// Our difference, as a fraction.
+    pub measured: Interval,
+    /// Standard deviation of single seeds' differences.
+    pub deviation: f64,
+    /// Seeds.
+    pub seeds: usize,
+}
+
+impl Finding {
+    /// Whether we found the same.
+    pub fn verdict(&self) -> Verdict {
+        match (self.measured.excludes_zero(), self.measured.mean > 0.0) {
+            (false, _) => Verdict::Undecided,
+            (true, true) => Verdict::Reproduced,
+            (true, false) => Verdict::Contradicted,
+        }
+    }
+
+    /// The smallest difference that this many seeds show, as a fraction.
+    pub fn detectable(&self) -> f64 {
+        detectable(self.deviation, self.seeds)
+    }
+
+    /// How many seeds would show the difference that was found, if any number that one would run does.
+    pub fn seeds_wanted(&self) -> Option<usize> {
+        seeds_for(self.measured.mean, self.deviation, MOST_SEEDS)
+    }
+}
+
+impl Findings<'_> {
+    /// Figures of a cell by seed.
+    pub fn of(&self, cell: &str) -> Vec<&Line> {
+        let mut lines: Vec<(&Cell, &Line)> =
+            self.lines.iter().filter(|(of, _)| of.name == cell).map(|(of, line)| (*of, *line)).collect();
+        lines.sort_by_key(|(of, _)| of.seed);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Mean accuracy on these domains by seed.
+    pub fn accuracies(&self, cell: &str, domains: &[&str]) -> Vec<f64> {
+        let of_line = |line: &Line| mean(&domains.iter().map(|&domain| accuracy(line, domain)).collect::<Vec<_>>());
+        self.of(cell).into_iter().map(of_line).collect()
+    }
+
+    /// Accuracy of `a` less that of `b`, the mean over these domains.
+    pub fn difference(&self, a: &str, b: &str, domains: &[&str]) -> (Interval, Vec<f64>) {
+        let pairs: Vec<(&Line, &Line)> = self.of(a).into_iter().zip(self.of(b)).collect();
+        let of_pair = |&(a, b): &(&Line, &Line)| {
+            mean(&domains.iter().map(|&domain| accuracy(a, domain) - accuracy(b, domain)).collect::<Vec<_>>())
+        };
+        let seeds: Vec<f64> = pairs.iter().map(of_pair).collect();
+        let of_text = |domain: &&str| pairs.iter().map(|(a, b)| by_window(a, b, domain)).collect();
+        let texts: Vec<Vec<Vec<f64>>> = domains.iter().map(of_text).collect();
+        (Interval::of_difference(&seeds, &texts), seeds)
+    }
+
+    /// A finding of the paper's: that `a` is better than `b` on the mean of these domains.
+    pub fn finding(&self, claim: &str, paper: Option<f64>, a: &str, b: &str, domains: &[&str]) -> Finding {
+        let (measured, seeds) = self.difference(a, b, domains);
+        let on = if domains.len() == super::texts::DOMAINS.len() { "mean".into() } else { domains.join(" and ") };
+        Finding {
+            claim: claim.into(),
+            paper,
+            compared: format!("{a} − {b}, {on}"),
+            measured,
+            deviation: deviation(&seeds),
+            seeds: seeds.len(),
+        }
+    }
+}
+
+/// Accuracy on a domain; 0 where training left no numbers.
+fn accuracy(line: &Line, domain: &str) -> f64 {
+    line.scores.get(domain).map_or(0.0, |score| score.accuracy)
+}
+
+/// Differences of accuracy by window of a domain.
+fn by_window(a: &Line, b: &Line, domain: &str) -> Vec<f64> {
+    let (Some(a), Some(b)) = (a.scores.get(domain), b.scores.get(domain)) else { return Vec::new() };
+    let length = |score: &Score| score.tokens as f64 / score.hits.len().max(1) as f64;
+    a.hits.iter().zip(&b.hits).map(|(&x, &y)| (f64::from(x) - f64::from(y)) / length(a)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_follows_the_interval() {
+        let finding = |mean, half| Finding {
+            claim: String::new(),
+            paper: None,
+            compared: String::new(),
+            measured: Interval { mean, half },
+            deviation: 0.01,
+            seeds: 3,
+        };
+        assert_eq!(finding(0.02, 0.01).verdict(), Verdict::Reproduced);
+        assert_eq!(finding(-0.02, 0.01).verdict(), Verdict::Contradicted);
+        assert_eq!(finding(0.02, 0.03).verdict(), Verdict::Undecided);
+        assert_eq!(finding(0.02, f64::INFINITY).verdict(), Verdict::Undecided);
+        let small = finding(0.001, 0.01);
+        assert!(small.detectable() > 0.02 && small.seeds_wanted().is_some_and(|seeds| seeds > 100));
+    }
+}

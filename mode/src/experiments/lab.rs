@@ -1,0 +1,380 @@
+//! Carries plans out: runs whose models are there already are left alone, others go to as many jobs as are wanted, each when what it builds
+//! on is done; cells are measured when their model is.
+
+use super::plan::{Cell, Plan, Purpose, RunIndex};
+use super::rates::Rates;
+use super::results::{Line, Results, Score, TUNING};
+use super::texts::Texts;
+use super::{Experiment, VERSION};
+use crate::model::open;
+use crate::train::{self, Existing, Finished, Recipe, evaluate, read_run, run};
+use crate::{Error, files, memory};
+use mode_tensor::Device;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Where and how plans are carried out.
+pub struct Lab<'a> {
+    /// The plan's folder.
+    pub root: PathBuf,
+    /// Opens a job's device.
+    pub device: &'a (dyn Fn() -> Result<Device, Error> + Sync),
+    /// Runs at once.
+    pub jobs: usize,
+    /// Threads of each on the CPU.
+    pub threads: usize,
+    /// Hears a line, or asks whether to go on.
+    pub listener: &'a (dyn Fn(Option<&str>) -> ControlFlow<()> + Sync),
+}
+
+/// What is left of a plan.
+pub struct Left {
+    /// Runs, by index.
+    pub runs: BTreeSet<RunIndex>,
+    /// Numbers of cells.
+    pub cells: Vec<usize>,
+    /// Operations of the runs.
+    pub flop: f64,
+}
+
+impl Lab<'_> {
+    /// Says a line.
+    pub(super) fn say(&self, line: &str) {
+        let _ = (self.listener)(Some(line));
+    }
+
+    /// What a plan still needs: cells without figures, the runs that made their models, and those that these build on.
+    pub fn left(&self, plan: &Plan, results: &Results, wanted: impl Fn(&Cell) -> bool) -> Left {
+        let texts = &plan.recipes.texts;
+        let cells: Vec<usize> = (0..plan.cells.len())
+            .filter(|&i| wanted(&plan.cells[i]) && find(results, plan, texts, &plan.cells[i]).is_none())
+            .collect();
+        let mut runs = BTreeSet::new();
+        let mut open: Vec<RunIndex> = cells.iter().flat_map(|&cell| plan.cells[cell].runs.iter().copied()).collect();
+        while let Some(run) = open.pop() {
+            if !self.is_done(plan, run) && runs.insert(run) {
+                open.extend(&plan.runs[run.0].needs);
+            }
+        }
+        let flop = runs.iter().map(|run| plan.runs[run.0].flop).sum();
+        Left { runs, cells, flop }
+    }
+
+    fn is_done(&self, plan: &Plan, run: RunIndex) -> bool {
+        matches!(read_run(&self.root.join(plan.folder(run))), Ok((_, Some(_))))
+    }
+
+    /// Carries out what is left, and measures the cells; their lines.
+    ///
+    /// # Errors
+    /// The first that a run reports, but for one that left no numbers: that is a cell without figures.
+    pub fn carry_out(
+        &self,
+        plan: &Plan,
+        left: &Left,
+        done: &(dyn Fn(&Cell, Line) -> Result<(), Error> + Sync),
+    ) -> Result<(), Error> {
+        let state = Mutex::new(State {
+            runs: left.runs.clone(),
+            cells: left.cells.clone(),
+            under_way: BTreeSet::new(),
+            diverged: BTreeSet::new(),
+            error: None,
+        });
+        let clock = Clock { started: Instant::now(), flop: left.flop, finished: Mutex::new((0, 0.0)) };
+        let changed = Condvar::new();
+        let work = || {
+            let device = (self.device)();
+            loop {
+                let Some(task) = next(plan, &state, &changed) else { return };
+                let found = match &device {
+                    Ok(device) => self.task(plan, &task, device, &state, &clock, left.runs.len(), done),
+                    Err(error) => Err(Error::Setting(error.to_string())),
+                };
+                let mut state = lock(&state);
+                if let Task::Run(run) = task {
+                    state.under_way.remove(&run);
+                }
+                if let Err(error) = found {
+                    state.error.get_or_insert(error);
+                }
+                changed.notify_all();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                scope.spawn(|| {
+                    // This thread is one of its pool's, so that a job of one core wakes no other.
+                    match rayon::ThreadPoolBuilder::new().num_threads(self.threads).use_current_thread().build() {
+                        Ok(_pool) => work(),
+                        Err(error) => {
+                            let error = Error::Setting(format!("--threads {}: {error}; give fewer", self.threads));
+                            lock(&state).error.get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        lock(&state).error.take().map_or(Ok(()), Err)
+    }
+
+    #[expect(clippy::too_many_arguments)]
+    fn task(
+        &self,
+        plan: &Plan,
+        task: &Task,
+        device: &Device,
+        state: &Mutex<State>,
+        clock: &Clock,
+        of: usize,
+        done: &(dyn Fn(&Cell, Line) -> Result<(), Error> + Sync),
+    ) -> Result<(), Error> {
+        match *task {
+            Task::Run(index) => {
+                let run = &plan.runs[index.0];
+                match self.train(&run.recipe, device) {
+                    Ok(finished) => {
+                        let name = train::kebab(run.recipe.method);
+                        let (method, seconds) = (format!("{name} {}", run.id), finished.seconds);
+                        let (count, left) = clock.tick(run.flop);
+                        self.say(&format!("{count:4} of {of}  {method:28} {seconds:6.1} s  {left}"));
+                        Ok(())
+                    }
+                    Err(error) if is_divergence(&error) => {
+                        self.say(&format!("{}: {error}", run.id));
+                        clock.tick(run.flop);
+                        lock(state).diverged.insert(index);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Task::Measure(number) => {
+                let cell = &plan.cells[number];
+                let diverged = lock(state).diverged.clone();
+                done(cell, self.measure(plan, cell, device, &diverged)?)
+            }
+        }
+    }
+
+    /// Carries out one recipe, or goes on with it.
+    fn train(&self, recipe: &Recipe, device: &Device) -> Result<Finished, Error> {
+        let recipe = rooted(recipe, &self.root);
+        // What a killed program left is no checkpoint; what an interrupted one left is.
+        let existing = if recipe.out.join("checkpoints").is_dir() { Existing::Resume } else { Existing::Replace };
+        run(&recipe, device, existing, &mut |event| match event {
+            train::Event::Warn(line) => (self.listener)(Some(line)),
+            train::Event::Begin(_) => (self.listener)(None),
+            _ => ControlFlow::Continue(()),
+        })
+    }
+
+    /// Figures of a cell's model.
+    pub(super) fn measure(
+        &self,
+        plan: &Plan,
+        cell: &Cell,
+        device: &Device,
+        diverged: &BTreeSet<RunIndex>,
+    ) -> Result<Line, Error> {
+        let texts = &plan.recipes.texts;
+        let last = last(cell)?;
+        let mut line = Line {
+            version: VERSION.into(),
+            cell: cell.name.clone(),
+            seed: cell.seed,
+            run: plan.runs[last.0].id.clone(),
+            windows: windows_id(texts, cell),
+            scores: BTreeMap::new(),
+            params_total: 0,
+            params_trained: 0,
+            steps: 0,
+            tokens_seen: 0,
+            seconds: 0.0,
+            learning_rate: plan.runs[last.0].recipe.train.learning_rate,
+            machine: format!("{}, {}", device.name(), memory::machine()),
+        };
+        if cell.runs.iter().any(|run| diverged.contains(run)) {
+            return Ok(line);
+        }
+        for run in &cell.runs {
+            let (_, finished) = read_run(&self.root.join(plan.folder(*run)))?;
+            let Some(finished) = finished else { continue };
+            line.steps += finished.steps;
+            line.tokens_seen += finished.tokens_seen;
+            line.seconds += finished.seconds;
+            line.params_total = finished.params_total;
+            // A composition without steps trains nothing itself: what counts is the stage before it.
+            if finished.steps > 0 {
+                line.params_trained = finished.params_trained;
+            }
+        }
+        let model = open(&self.root.join(plan.folder(last)), device)?;
+        for &domain in &cell.domains {
+            let text = &texts.domains[domain];
+            let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
+            match evaluate(&model, windows, false) {
+                Ok(found) => {
+                    let score = Score {
+                        accuracy: found.next_token_accuracy,
+                        nll: found.mean_nll,
+                        tokens: found.tokens,
+                        hits: found.hits,
+                        gates: found.gate_means,
+                    };
+                    line.scores.insert(text.name.clone(), score);
+                }
+                Err(error) if is_divergence(&error) => {
+                    line.scores.clear();
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(line)
+    }
+}
+
+/// The figures of a cell, if they are there.
+pub(super) fn find<'r>(results: &'r Results, plan: &Plan, texts: &Texts, cell: &Cell) -> Option<&'r Line> {
+    let id = &plan.runs[cell.runs.last()?.0].id;
+    let windows = windows_id(texts, cell);
+    match &cell.purpose {
+        Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, &windows),
+        Purpose::Report => results.of(id, &windows),
+    }
+}
+
+/// Hash of the windows that a cell is measured on.
+fn windows_id(texts: &Texts, cell: &Cell) -> String {
+    if cell.purpose == Purpose::Report { texts.test_id() } else { texts.validation_id() }
+}
+
+/// The run that makes a cell's model.
+fn last(cell: &Cell) -> Result<RunIndex, Error> {
+    cell.runs.last().copied().ok_or_else(|| Error::Setting(format!("{} has no run", cell.name)))
+}
+
+/// Learning rates, as far as what was measured tells.
+pub(super) fn rates(plan: &Plan, results: &Results) -> Rates {
+    let texts = &plan.recipes.texts;
+    let mut scores = Vec::new();
+    let mut lacking = BTreeSet::new();
+    for cell in &plan.cells {
+        let Purpose::Tune { method, rate } = &cell.purpose else { continue };
+        match find(results, plan, texts, cell) {
+            Some(line) => scores.push((method.as_str(), *rate, line.mean())),
+            None => {
+                lacking.insert(method.as_str());
+            }
+        }
+    }
+    Rates::new(scores.into_iter(), |method| !lacking.contains(method))
+}
+
+/// A recipe whose paths are below `root`.
+pub(super) fn rooted(recipe: &Recipe, root: &Path) -> Recipe {
+    let mut recipe = recipe.clone();
+    recipe.out = root.join(&recipe.out);
+    recipe.base = recipe.base.map(|base| root.join(base));
+    if let Some(model) = &mut recipe.model {
+        model.tokenizer = root.join(&model.tokenizer);
+    }
+    for expert in recipe.compose.iter_mut().flat_map(|compose| &mut compose.experts) {
+        *expert = root.join(&*expert);
+    }
+    for data in &mut recipe.data {
+        data.source = root.join(&data.source).to_string_lossy().into_owned();
+    }
+    recipe
+}
+
+/// True for training that left no numbers, which is a result.
+fn is_divergence(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotFinite { .. } | Error::NotFiniteHalf { .. } | Error::NoScale { .. } | Error::NotNumbers(_)
+    )
+}
+
+/// Hash of all cells that an experiment reports.
+pub(super) fn design(plan: &Plan, experiment: &Experiment) -> String {
+    let reported = plan.cells.iter().filter(|cell| cell.purpose == Purpose::Report);
+    let lines = reported.map(|cell| {
+        let id = cell.runs.last().map_or("", |run| &plan.runs[run.0].id);
+        format!("{} {} {id}\n", cell.name, cell.seed)
+    });
+    files::sha256_of((experiment.name.to_string() + &lines.collect::<String>()).as_bytes())[..16].into()
+}
+
+enum Task {
+    Run(RunIndex),
+    Measure(usize),
+}
+
+struct State {
+    runs: BTreeSet<RunIndex>,
+    cells: Vec<usize>,
+    under_way: BTreeSet<RunIndex>,
+    /// Runs without numbers.
+    diverged: BTreeSet<RunIndex>,
+    error: Option<Error>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next thing to do, once there is one; None if nothing is left or something went wrong.
+fn next(plan: &Plan, state: &Mutex<State>, changed: &Condvar) -> Option<Task> {
+    let mut guard = lock(state);
+    loop {
+        let state = &mut *guard;
+        if state.error.is_some() {
+            return None;
+        }
+        // What builds on a run that left no numbers is not carried out.
+        let lost: Vec<RunIndex> = (state.runs.iter().copied())
+            .filter(|run| plan.runs[run.0].needs.iter().any(|need| state.diverged.contains(need)))
+            .collect();
+        for run in lost {
+            state.runs.remove(&run);
+            state.diverged.insert(run);
+        }
+        let waits = |run: &RunIndex| state.runs.contains(run) || state.under_way.contains(run);
+        if let Some(at) = state.cells.iter().position(|&cell| !plan.cells[cell].runs.iter().any(waits)) {
+            return Some(Task::Measure(state.cells.remove(at)));
+        }
+        let ready = |run: &&RunIndex| !plan.runs[run.0].needs.iter().any(waits);
+        if let Some(run) = state.runs.iter().find(ready).copied() {
+            state.runs.remove(&run);
+            state.under_way.insert(run);
+            return Some(Task::Run(run));
+        }
+        if state.runs.is_empty() && state.cells.is_empty() {
+            return None;
+        }
+        guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// How long it will take yet.
+struct Clock {
+    started: Instant,
+    flop: f64,
+    /// Runs that have ended, and their operations.
+    finished: Mutex<(usize, f64)>,
+}
+
+impl Clock {
+    /// A run of so many operations has ended: how many have, and what is left in words.
+    fn tick(&self, flop: f64) -> (usize, String) {
+        let mut finished = lock(&self.finished);
+        *finished = (finished.0 + 1, finished.1 + flop);
+        let left = self.started.elapsed().as_secs_f64() * (self.flop / finished.1 - 1.0);
+        (finished.0, format!("{:.0} min left", (left / 60.0).ceil()))
+    }
+}

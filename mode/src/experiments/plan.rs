@@ -1,0 +1,215 @@
+//! A plan: the runs that experiments need, each known by the hash of all that decides what it computes, and the cells that
+//! are measured of them.
+//!
+//! A run's id is the SHA-256 of its recipe, in which the models and texts that it builds on are named by their own ids. So two
+//! experiments that want the same expert train it once, a killed plan goes on where it was, and a changed setting changes the ids of
+//! all that hangs on it and of nothing else.
+
+use super::rates::Rates;
+use super::recipes::Recipes;
+use super::{Settings, VERSION};
+use crate::train::Recipe;
+use crate::{Error, files};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The seed that learning rates are tuned with, which no cell has.
+pub(super) const TUNING_SEED: u64 = 0;
+
+/// Learning rates that every method may choose among.
+pub(super) const GRID: [f64; 5] = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2];
+
+/// A run's place in its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunIndex(pub(super) usize);
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Hex digits of its hash; the name of its folder.
+    pub id: String,
+    /// What is carried out, its paths relative to the plan's folder.
+    pub recipe: Recipe,
+    /// Runs whose models it builds on.
+    pub needs: Vec<RunIndex>,
+    /// Floating-point operations, roughly.
+    pub flop: f64,
+}
+
+/// What a cell's figures are for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Purpose {
+    /// To choose the learning rate of a method: validation text, scored by the mean over these domains.
+    Tune {
+        /// The method's name.
+        method: String,
+        /// The rate that is tried.
+        rate: f64,
+    },
+    /// To tell beforehand how much seeds differ: validation text.
+    Pilot,
+    /// To be reported: test text.
+    Report,
+}
+
+/// A model that is measured.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// Its row or point, such as `mode-2x`.
+    pub name: String,
+    /// Seed of the models that it builds on, of its weights and of the order of its data.
+    pub seed: u64,
+    /// The run that made the model, and those before it that count as its training.
+    pub runs: Vec<RunIndex>,
+    /// Numbers of the domains that it is measured on.
+    pub domains: Vec<usize>,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// Runs and cells.
+pub struct Plan<'a> {
+    /// Makes recipes.
+    pub recipes: &'a Recipes,
+    rates: &'a Rates,
+    /// Cells that hang on a learning rate that is not known yet are planned with one from the middle of the grid, to be counted.
+    guess: bool,
+    pub(super) runs: Vec<Run>,
+    pub(super) cells: Vec<Cell>,
+    index: HashMap<String, RunIndex>,
+}
+
+impl<'a> Plan<'a> {
+    /// An empty plan. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
+    pub fn new(recipes: &'a Recipes, rates: &'a Rates, guess: bool) -> Self {
+        Self { recipes, rates, guess, runs: Vec::new(), cells: Vec::new(), index: HashMap::new() }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.recipes.settings
+    }
+
+    /// The seeds of each cell.
+    pub fn seeds(&self) -> std::ops::RangeInclusive<u64> {
+        1..=self.settings().seeds as u64
+    }
+
+    /// Adds a recipe, whose `out` is empty, unless it is there already.
+    ///
+    /// # Errors
+    /// A recipe that can't be carried out.
+    pub fn run(&mut self, recipe: Recipe, flop: f64) -> Result<RunIndex, Error> {
+        let id = id(&recipe)?;
+        if let Some(&index) = self.index.get(&id) {
+            return Ok(index);
+        }
+        let recipe = Recipe { out: folder(&id), ..recipe };
+        recipe.check().map_err(Error::Setting)?;
+        let parts = recipe.base.iter().chain(recipe.compose.iter().flat_map(|compose| &compose.experts));
+        let needs = parts.filter_map(|path| self.index_of(path)).collect();
+        let index = RunIndex(self.runs.len());
+        self.runs.push(Run { id: id.clone(), recipe, needs, flop });
+        self.index.insert(id, index);
+        Ok(index)
+    }
+
+    /// The run that makes a folder.
+    fn index_of(&self, folder: &Path) -> Option<RunIndex> {
+        self.index.get(folder.file_name()?.to_str()?).copied()
+    }
+
+    /// The folder that a run makes, as recipes name it.
+    pub fn folder(&self, run: RunIndex) -> PathBuf {
+        self.runs[run.0].recipe.out.clone()
+    }
+
+    /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate.
+    ///
+    /// # Errors
+    /// `train`'s.
+    pub fn rate(
+        &mut self,
+        method: &str,
+        domains: &[usize],
+        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
+    ) -> Result<Option<f64>, Error> {
+        if let Some(rate) = self.rates.of(method) {
+            return Ok(Some(rate));
+        }
+        for rate in GRID {
+            let runs = train(self, TUNING_SEED, rate)?;
+            let purpose = Purpose::Tune { method: method.into(), rate };
+            let cell = Cell { name: method.into(), seed: TUNING_SEED, runs, domains: domains.into(), purpose };
+            self.add(cell);
+        }
+        Ok(self.guess.then_some(GRID[GRID.len() / 2]))
+    }
+
+    /// Adds a cell of every seed, once its method's rate is known: `train` makes its runs, the last of which makes the model.
+    ///
+    /// # Errors
+    /// `train`'s.
+    pub fn cells(
+        &mut self,
+        name: &str,
+        domains: &[usize],
+        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
+    ) -> Result<(), Error> {
+        let Some(rate) = self.rate(name, domains, &mut train)? else { return Ok(()) };
+        for seed in self.seeds() {
+            let runs = train(self, seed, rate)?;
+            self.add(Cell { name: name.into(), seed, runs, domains: domains.into(), purpose: Purpose::Report });
+        }
+        Ok(())
+    }
+
+    /// Adds a cell of every seed that trains nothing of its own, so that there is no rate to tune.
+    ///
+    /// # Errors
+    /// `train`'s.
+    pub fn untuned(
+        &mut self,
+        name: &str,
+        domains: &[usize],
+        mut train: impl FnMut(&mut Self, u64) -> Result<Vec<RunIndex>, Error>,
+    ) -> Result<(), Error> {
+        for seed in self.seeds() {
+            let runs = train(self, seed)?;
+            self.add(Cell { name: name.into(), seed, runs, domains: domains.into(), purpose: Purpose::Report });
+        }
+        Ok(())
+    }
+
+    /// The same runs with other cells.
+    pub(super) fn with_cells(&self, cells: Vec<Cell>) -> Self {
+        let Self { recipes, rates, guess, ref runs, ref index, .. } = *self;
+        Self { recipes, rates, guess, runs: runs.clone(), cells, index: index.clone() }
+    }
+
+    fn add(&mut self, cell: Cell) {
+        let same = |other: &Cell| {
+            other.name == cell.name
+                && other.seed == cell.seed
+                && other.runs == cell.runs
+                && other.purpose == cell.purpose
+        };
+        if !self.cells.iter().any(same) {
+            self.cells.push(cell);
+        }
+    }
+}
+
+/// The folder of a run, in the plan's.
+fn folder(id: &str) -> PathBuf {
+    Path::new("runs").join(id)
+}
+
+/// A recipe's hash: of its text without `out`, and of the version of the method.
+fn id(recipe: &Recipe) -> Result<String, Error> {
+    let nameless = Recipe { out: PathBuf::new(), ..recipe.clone() };
+    let text = toml::to_string(&nameless).map_err(|e| Error::Setting(e.to_string()))?;
+    // Separators of paths must not make other runs of the same recipe.
+    let hash = files::sha256_of(format!("{VERSION}\n{}", text.replace("\\\\", "/")).as_bytes());
+    Ok(hash[..16].into())
+}

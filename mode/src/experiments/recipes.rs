@@ -1,0 +1,221 @@
+//! Recipes of a scale: what each method of the paper trains, on which texts and for how long. Paths are relative to the plan's folder.
+//!
+//! Beside each recipe stand the floating-point operations that it takes, roughly: 2 a weight and token forward, 2 for the gradient of
+//! what goes in and 2 for that of the weight, where they are wanted (attention's own products left out).
+
+use super::Settings;
+use super::plan::{Plan, RunIndex};
+use super::texts::Texts;
+use crate::Error;
+use crate::model::{ExpertInit, GateRule};
+use crate::train::{
+    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
+    TrainSettings, Unfrozen, gate_rule, share,
+};
+use std::path::PathBuf;
+
+/// Peak learning rate of pre-training, which no comparison hangs on.
+const PRETRAIN_RATE: f64 = 3e-3;
+
+/// Seeds of experts that start random are this far apart, or two of one model would start as one.
+const SEED_STRIDE: u64 = 1_000_003;
+
+/// A text's number and its share of the windows.
+pub type Mixture<'a> = &'a [(usize, f64)];
+
+/// Makes recipes.
+pub struct Recipes {
+    /// Sizes and steps.
+    pub settings: Settings,
+    /// Texts by number.
+    pub texts: Texts,
+}
+
+/// How an expert is cut and begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shape {
+    /// Blocks, m.
+    pub blocks: usize,
+    /// Layers a block, l.
+    pub layers: usize,
+    /// How they start.
+    pub init: ExpertInit,
+}
+
+impl Recipes {
+    /// The expert of the settings.
+    pub fn shape(&self, init: ExpertInit) -> Shape {
+        Shape { blocks: self.settings.blocks, layers: self.settings.layers_per_block, init }
+    }
+
+    /// Weights of a layer: attention's four matrices and the feed-forward's three.
+    fn layer(&self) -> f64 {
+        let (d, hidden) = (self.settings.width as f64, self.settings.hidden as f64);
+        4.0 * d * d + 3.0 * d * hidden
+    }
+
+    /// Weights of the head.
+    fn head(&self) -> f64 {
+        (self.settings.width * self.settings.vocabulary) as f64
+    }
+
+    fn tokens(&self, steps: u64) -> f64 {
+        steps as f64 * (self.settings.batch * self.settings.length) as f64
+    }
+
+    /// A new model of so many layers: English and a tenth Code.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn pretrain(&self, plan: &mut Plan, seed: u64, layers: usize) -> Result<RunIndex, Error> {
+        let s = &self.settings;
+        let model = ModelShape {
+            tokenizer: self.texts.tokenizer.clone(),
+            width: s.width,
+            hidden: s.hidden,
+            layers,
+            heads: s.heads,
+            kv_heads: s.heads,
+            positions: (2 * s.length).max(256),
+            tied: true,
+        };
+        let flop = 6.0 * self.tokens(s.pretrain_steps) * (layers as f64 * self.layer() + self.head());
+        let recipe = self.recipe(Method::Pretrain, None, seed, PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)]);
+        plan.run(Recipe { model: Some(model), ..recipe }, flop)
+    }
+
+    /// All weights.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn full(&self, plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let layers = plan.runs[on.base.0].recipe.model.as_ref().map_or(self.settings.layers, |shape| shape.layers);
+        let flop = 6.0 * self.tokens(steps) * (layers as f64 * self.layer() + self.head());
+        plan.run(self.on(Method::Full, plan, on, rate, steps), flop)
+    }
+
+    /// Low-rank factors.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn lora(&self, plan: &mut Plan, on: On, lora: LoraSettings, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let weights = self.settings.layers as f64 * (self.layer() + 8.0 * (self.settings.width * lora.rank) as f64);
+        let flop = 4.0 * self.tokens(steps) * (weights + self.head());
+        let lora = Some(lora);
+        plan.run(Recipe { lora, ..self.on(Method::Lora, plan, on, rate, steps) }, flop)
+    }
+
+    /// Stage 1: an expert of the first of its texts; without steps one that is as it begins.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn expert(&self, plan: &mut Plan, on: On, shape: Shape, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let domain = on.data.first().map_or(0, |&(domain, _)| domain);
+        let name = &self.texts.domains[domain].name;
+        let expert = Some(ExpertSettings {
+            name: name.clone(),
+            domain: name.clone(),
+            blocks: shape.blocks,
+            layers_per_block: shape.layers,
+            init: shape.init,
+            share: share(),
+            private: false,
+        });
+        let data = if steps == 0 { &[] } else { on.data };
+        let seed = if shape.init == ExpertInit::Copy { on.seed } else { on.seed + domain as u64 * SEED_STRIDE };
+        let flop = self.tokens(steps) * self.flop_beside(1, shape, true);
+        plan.run(Recipe { expert, ..self.on(Method::Expert, plan, On { seed, data, ..on }, rate, steps) }, flop)
+    }
+
+    /// Stage 2: experts composed, and they and the gates, or the gates alone, trained on.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn compose(
+        &self,
+        plan: &mut Plan,
+        on: On,
+        experts: &[RunIndex],
+        stage: Stage,
+        rate: f64,
+        steps: u64,
+    ) -> Result<RunIndex, Error> {
+        let folders = experts.iter().map(|&expert| plan.folder(expert)).collect();
+        let shape = plan.runs[experts[0].0].recipe.expert.as_ref().map(|expert| Shape {
+            blocks: expert.blocks,
+            layers: expert.layers_per_block,
+            init: expert.init,
+        });
+        let shape = shape.unwrap_or_else(|| self.shape(ExpertInit::Copy));
+        let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train == Unfrozen::All);
+        let compose = Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates });
+        let on = On { data: if steps == 0 { &[] } else { on.data }, ..on };
+        plan.run(Recipe { compose, ..self.on(Method::Compose, plan, on, rate, steps) }, flop)
+    }
+
+    /// Operations a token with experts beside the frozen backbone, of which none is walked back in the first block.
+    fn flop_beside(&self, experts: usize, shape: Shape, trained: bool) -> f64 {
+        let backbone = self.settings.layers as f64 * self.layer();
+        let added = (experts * shape.blocks * shape.layers) as f64 * self.layer();
+        let walked = 1.0 - 1.0 / shape.blocks as f64;
+        let back = if trained { 2.0 * added } else { walked * added };
+        2.0 * (backbone + added + 2.0 * self.head() + walked * backbone + back)
+    }
+
+    fn on(&self, method: Method, plan: &Plan, on: On, rate: f64, steps: u64) -> Recipe {
+        self.recipe(method, Some(plan.folder(on.base)), on.seed, rate, steps, on.data)
+    }
+
+    fn recipe(&self, method: Method, base: Option<PathBuf>, seed: u64, rate: f64, steps: u64, data: Mixture) -> Recipe {
+        let source = |&(domain, weight): &(usize, f64)| {
+            let text = &self.texts.domains[domain];
+            DataSource { name: text.name.clone(), source: text.tokens.clone(), weight }
+        };
+        Recipe {
+            method,
+            out: PathBuf::new(),
+            seed,
+            base,
+            model: None,
+            expert: None,
+            lora: None,
+            compose: None,
+            mesh: None,
+            train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),
+            checkpoint: CheckpointSettings::default(),
+            data: data.iter().map(source).collect(),
+        }
+    }
+}
+
+/// What is trained on what.
+#[derive(Debug, Clone, Copy)]
+pub struct On<'a> {
+    /// The base model.
+    pub base: RunIndex,
+    /// Seed of new weights and of the order of the data.
+    pub seed: u64,
+    /// The texts.
+    pub data: Mixture<'a>,
+}
+
+/// What stage 2 does.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    /// What it trains.
+    pub train: Unfrozen,
+    /// How it composes gates.
+    pub gates: GateRule,
+}
+
+impl Stage {
+    /// Experts and gates.
+    pub fn all() -> Self {
+        Self { train: Unfrozen::All, gates: gate_rule() }
+    }
+
+    /// Gates alone.
+    pub fn gates() -> Self {
+        Self { train: Unfrozen::Gates, ..Self::all() }
+    }
+}

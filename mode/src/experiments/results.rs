@@ -1,0 +1,205 @@
+//! What was measured, as JSON lines: one file an experiment, `results/NAME.jsonl`, and `results/tuning.jsonl` of learning rates. Lines
+//! are added and never changed; a program that is killed leaves at most a broken last line, which is passed over.
+
+use super::VERSION;
+use crate::{Error, files, folders};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The file of learning rates.
+pub(super) const TUNING: &str = "tuning";
+
+/// A model on one domain's windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Share of tokens predicted right.
+    pub accuracy: f64,
+    /// Mean negative log-likelihood, in nats.
+    pub nll: f64,
+    /// Predicted tokens.
+    pub tokens: usize,
+    /// Tokens predicted right, by window.
+    pub hits: Vec<u32>,
+    /// Mean gate weights by block and branch, if there are gates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Vec<f64>>,
+}
+
+/// One cell's figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Which program and method made it.
+    pub version: String,
+    /// Row or point.
+    pub cell: String,
+    /// Seed.
+    pub seed: u64,
+    /// Id of the run whose model it is.
+    pub run: String,
+    /// Hash of the windows that it was measured on.
+    pub windows: String,
+    /// Figures by domain; none if the training left no numbers.
+    pub scores: BTreeMap<String, Score>,
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Parameters trained last.
+    pub params_trained: u64,
+    /// Steps of all its runs but the base's.
+    pub steps: u64,
+    /// Tokens predicted in them.
+    pub tokens_seen: u64,
+    /// Seconds of them.
+    pub seconds: f64,
+    /// Greatest learning rate of the last of them.
+    pub learning_rate: f64,
+    /// Device and machine.
+    pub machine: String,
+}
+
+impl Line {
+    /// Mean accuracy over its domains; 0 if there are no numbers.
+    pub fn mean(&self) -> f64 {
+        self.scores.values().map(|score| score.accuracy).sum::<f64>() / self.scores.len().max(1) as f64
+    }
+}
+
+/// That an experiment was measured on a test text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Tested {
+    version: String,
+    experiment: String,
+    /// Hash of all its cells.
+    design: String,
+    /// Hash of the windows.
+    windows: String,
+}
+
+/// All lines of a folder.
+pub struct Results {
+    folder: PathBuf,
+    lines: BTreeMap<String, Vec<Line>>,
+    tested: Vec<Tested>,
+    /// Lines of other versions, which count for nothing.
+    pub outdated: usize,
+    /// Files that end in a broken line.
+    pub broken: Vec<PathBuf>,
+}
+
+impl Results {
+    /// Reads what is there of these experiments.
+    ///
+    /// # Errors
+    /// A file that can't be read, or a broken line before the last.
+    pub fn open(folder: &Path, experiments: &[&str]) -> Result<Self, Error> {
+        let mut results =
+            Self { folder: folder.into(), lines: BTreeMap::new(), tested: Vec::new(), outdated: 0, broken: Vec::new() };
+        for name in experiments.iter().copied().chain([TUNING]) {
+            let all: Vec<Line> = results.read(name)?;
+            let before = all.len();
+            let current: Vec<Line> = all.into_iter().filter(|line| line.version == VERSION).collect();
+            results.outdated += before - current.len();
+            results.lines.insert(name.into(), current);
+        }
+        results.tested = results.read("tested")?;
+        results.tested.retain(|tested| tested.version == VERSION);
+        Ok(results)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.jsonl"))
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Result<Vec<T>, Error> {
+        let path = self.file(name);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = files::read_text(&path)?;
+        let lines: Vec<&str> = text.lines().collect();
+        let mut all = Vec::new();
+        for (i, line) in lines.iter().enumerate() {
+            match serde_json::from_str(line) {
+                Ok(line) => all.push(line),
+                Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => self.broken.push(path.clone()),
+                Err(error) => {
+                    let what = format!("line {}: {error}; mend or remove the line, or give another --out", i + 1);
+                    return Err(Error::content(&path, what));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds a line to an experiment's file.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn add(&mut self, experiment: &str, line: Line) -> Result<(), Error> {
+        self.append(experiment, &line)?;
+        self.lines.entry(experiment.into()).or_default().push(line);
+        Ok(())
+    }
+
+    fn append(&self, name: &str, line: &impl Serialize) -> Result<(), Error> {
+        folders::create(&self.folder)?;
+        let path = self.file(name);
+        let mut text = serde_json::to_string(line).map_err(|source| Error::Json { path: path.clone(), source })?;
+        text.push('\n');
+        // A broken last line must not swallow the next.
+        if self.broken.contains(&path) {
+            let whole = files::read_text(&path)?;
+            let kept = whole.rfind('\n').map_or("", |end| &whole[..=end]);
+            return files::write(&path, format!("{kept}{text}"));
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()));
+        written.map_err(Error::file(&path))
+    }
+
+    /// The figures of a run's model on these windows, as this experiment has them, or another.
+    pub fn of(&self, run: &str, windows: &str) -> Option<&Line> {
+        self.lines.values().flatten().find(|line| line.run == run && line.windows == windows)
+    }
+
+    /// The figures of this experiment's cell.
+    pub fn line(&self, experiment: &str, cell: &str, seed: u64, run: &str, windows: &str) -> Option<&Line> {
+        let same = |line: &&Line| line.cell == cell && line.seed == seed && line.run == run && line.windows == windows;
+        self.lines.get(experiment)?.iter().find(same)
+    }
+
+    /// All lines of an experiment.
+    pub fn lines(&self, experiment: &str) -> &[Line] {
+        self.lines.get(experiment).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes down that an experiment is about to be measured on its test text. The same cells may be gone on with; others only `again`.
+    ///
+    /// # Errors
+    /// Other cells were measured on this text.
+    pub fn test(&mut self, experiment: &str, design: &str, windows: &str, again: bool) -> Result<(), Error> {
+        let of_text = |tested: &&Tested| tested.experiment == experiment && tested.windows == windows;
+        let before: Vec<&Tested> = self.tested.iter().filter(of_text).collect();
+        if before.iter().any(|tested| tested.design == design) {
+            return Ok(());
+        }
+        if !before.is_empty() && !again {
+            let what = format!("{experiment} was measured on this test text before, with other settings");
+            return Err(Error::Setting(
+                what + "; figures that are looked at twice flatter: give --again to do it all the same",
+            ));
+        }
+        let [experiment, design, windows] = [experiment, design, windows].map(String::from);
+        let tested = Tested { version: VERSION.into(), experiment, design, windows };
+        self.append("tested", &tested)?;
+        self.tested.push(tested);
+        Ok(())
+    }
+
+    /// How often an experiment was measured on a test text.
+    pub fn times_tested(&self, experiment: &str, windows: &str) -> usize {
+        self.tested.iter().filter(|tested| tested.experiment == experiment && tested.windows == windows).count()
+    }
+}
