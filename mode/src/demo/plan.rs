@@ -156,6 +156,7 @@ impl Plan {
             name: super::DOMAINS[domain].into(),
             source: self.tokens[domain].clone(),
             weight,
+            examples: 0,
         };
         Recipe {
             method,

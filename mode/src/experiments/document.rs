@@ -4,7 +4,7 @@ use super::recipes::Recipes;
 use super::results::Results;
 use super::{ALL, Findings, Lab, VERSION, known_rates, plan};
 use crate::report::{PageSection, around, environment, escape};
-use crate::{Error, files, memory};
+use crate::{Error, files, folders, memory};
 use std::process::Command;
 
 /// What stands above the sections.
@@ -39,12 +39,16 @@ pub(super) fn write(lab: &Lab, recipes: &Recipes, results: &Results) -> Result<(
         text.push_str(&format!("\n{}", section.markdown()));
     }
     files::write(&lab.root.join("README.md"), text)?;
-    let of = |(experiment, section): &(&super::Experiment, super::page::Section)| PageSection {
-        id: experiment.name,
-        title: experiment.title,
-        body: section.html(),
+    let folder = lab.root.join("figures");
+    folders::create(&folder)?;
+    for figure in sections.iter().flat_map(|(_, section)| &section.figures) {
+        files::write(&folder.join(format!("{}.svg", figure.name)), figure.svg()?)?;
+    }
+    let of = |(experiment, section): &(&super::Experiment, super::page::Section)| {
+        Ok(PageSection { id: experiment.name, title: experiment.title, body: section.html()? })
     };
-    let sections: Vec<PageSection> = sections.iter().map(of).chain(environment(&facts)).collect();
+    let sections = sections.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
+    let sections: Vec<PageSection> = sections.into_iter().chain(environment(&facts)).collect();
     let html = around("Experiments", &format!("<p class=\"lead\">{}</p>\n", escape(LEAD)), &sections);
     files::write(&lab.root.join("report.html"), html)?;
     lab.say(&format!("{0}/README.md and {0}/report.html written", lab.root.display()));

@@ -7,16 +7,22 @@
 //! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
 
 mod document;
+mod fig3;
+mod fig5;
 mod finding;
 mod lab;
+mod methods;
 mod page;
 mod plan;
+mod plot;
 mod rates;
 mod recipes;
 mod results;
 mod settings;
 pub mod statistics;
 mod table1;
+mod table2;
+mod table3;
 mod texts;
 
 pub use finding::{Finding, Verdict};
@@ -53,7 +59,8 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 1] = [table1::EXPERIMENT];
+pub const ALL: [Experiment; 5] =
+    [table1::EXPERIMENT, table2::EXPERIMENT, table3::EXPERIMENT, fig3::EXPERIMENT, fig5::EXPERIMENT];
 
 impl Experiment {
     /// By its name.
@@ -70,6 +77,7 @@ impl Experiment {
 
 /// Cells with their figures.
 pub struct Findings<'a> {
+    settings: &'a Settings,
     lines: Vec<(&'a Cell, &'a Line)>,
 }
 
@@ -210,6 +218,7 @@ fn pilot(lab: &Lab, experiment: &Experiment, plan: &Plan, results: &Mutex<Result
     let [a, b] = experiment.pilot;
     let (_, seeds) = found.difference(a, b, &texts::DOMAINS);
     let (deviation, count) = (statistics::deviation(&seeds), seeds.len());
+    debug_assert!(count > 1, "{a} and {b} are cells of {}", experiment.name);
     lab.say(&format!(
         "{}: {count} seeds of {a} less {b} deviate by {:.2} points on validation text, so {count} find a difference of {:.2} four times in five",
         experiment.name,
@@ -223,6 +232,6 @@ impl<'a> Findings<'a> {
     /// Of all cells of a plan that were measured.
     fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
         let found = |cell: &'a Cell| Some((cell, find(results, plan, &plan.recipes.texts, cell)?));
-        Self { lines: plan.cells.iter().filter_map(found).collect() }
+        Self { settings: &plan.recipes.settings, lines: plan.cells.iter().filter_map(found).collect() }
     }
 }

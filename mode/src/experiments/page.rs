@@ -1,8 +1,10 @@
 //! An experiment's findings as a section of a page: words, tables and verdicts, as Markdown and as HTML.
 
+use super::Experiment;
 use super::finding::Finding;
+use super::plot::Figure;
 use super::statistics::Interval;
-use crate::report::escape;
+use crate::report::{ReportError, escape};
 
 /// A table.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,8 @@ pub struct Section {
     pub lead: Vec<String>,
     /// Tables.
     pub tables: Vec<Table>,
+    /// Figures.
+    pub figures: Vec<Figure>,
     /// Verdicts.
     pub findings: Vec<Finding>,
     /// The command that made it.
@@ -66,6 +70,12 @@ fn verdicts(findings: &[Finding]) -> Table {
 }
 
 impl Section {
+    /// One of an experiment, yet without anything in it.
+    pub fn of(experiment: &Experiment) -> Self {
+        let command = format!("mode experiment {} --scale tiny", experiment.name);
+        Self { title: experiment.title.into(), command, ..Self::default() }
+    }
+
     fn all_tables(&self) -> Vec<Table> {
         let verdicts = (!self.findings.is_empty()).then(|| verdicts(&self.findings));
         self.tables.iter().cloned().chain(verdicts).collect()
@@ -87,12 +97,18 @@ impl Section {
             table.rows.iter().for_each(|cells| text.push_str(&row(cells)));
             text.push('\n');
         }
+        for figure in &self.figures {
+            text.push_str(&format!("![{0}](figures/{1}.svg)\n\n{0}\n\n", figure.caption, figure.name));
+        }
         text.push_str(&format!("`{}`\n", self.command));
         text
     }
 
     /// As HTML, for the inside of a section.
-    pub fn html(&self) -> String {
+    ///
+    /// # Errors
+    /// What the drawing library reports.
+    pub fn html(&self) -> Result<String, ReportError> {
         let mut body = String::new();
         for paragraph in &self.lead {
             body.push_str(&format!("<p>{}</p>\n", escape(paragraph)));
@@ -108,6 +124,10 @@ impl Section {
                 cells("th scope=\"col\"", &table.head).replace("</th scope=\"col\">", "</th>"),
             ));
         }
-        body + &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&self.command))
+        for figure in &self.figures {
+            let caption = escape(&figure.caption);
+            body.push_str(&format!("<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n", figure.svg()?));
+        }
+        Ok(body + &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&self.command)))
     }
 }

@@ -146,6 +146,11 @@ impl<'a> Plan<'a> {
         Ok(self.guess.then_some(GRID[GRID.len() / 2]))
     }
 
+    /// The learning rate that another method of this plan was tuned to, once it is known.
+    pub fn known_rate(&self, method: &str) -> Option<f64> {
+        self.rates.of(method).or(self.guess.then_some(GRID[GRID.len() / 2]))
+    }
+
     /// Adds a cell of every seed, once its method's rate is known: `train` makes its runs, the last of which makes the model.
     ///
     /// # Errors

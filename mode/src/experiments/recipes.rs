@@ -23,6 +23,9 @@ const SEED_STRIDE: u64 = 1_000_003;
 /// A text's number and its share of the windows.
 pub type Mixture<'a> = &'a [(usize, f64)];
 
+/// Code and Math, half and half: what the paper adapts to.
+pub const MIXTURE: Mixture = &[(1, 0.5), (2, 0.5)];
+
 /// Makes recipes.
 pub struct Recipes {
     /// Sizes and steps.
@@ -163,13 +166,18 @@ impl Recipes {
     }
 
     fn on(&self, method: Method, plan: &Plan, on: On, rate: f64, steps: u64) -> Recipe {
-        self.recipe(method, Some(plan.folder(on.base)), on.seed, rate, steps, on.data)
+        let mut recipe = self.recipe(method, Some(plan.folder(on.base)), on.seed, rate, steps, on.data);
+        let whole: f64 = on.data.iter().map(|(_, weight)| weight).sum();
+        for data in &mut recipe.data {
+            data.examples = (on.examples as f64 * data.weight / whole).round() as usize;
+        }
+        recipe
     }
 
     fn recipe(&self, method: Method, base: Option<PathBuf>, seed: u64, rate: f64, steps: u64, data: Mixture) -> Recipe {
         let source = |&(domain, weight): &(usize, f64)| {
             let text = &self.texts.domains[domain];
-            DataSource { name: text.name.clone(), source: text.tokens.clone(), weight }
+            DataSource { name: text.name.clone(), source: text.tokens.clone(), weight, examples: 0 }
         };
         Recipe {
             method,
@@ -197,6 +205,15 @@ pub struct On<'a> {
     pub seed: u64,
     /// The texts.
     pub data: Mixture<'a>,
+    /// Training examples, shared out by the texts' weights; 0 for all there are.
+    pub examples: usize,
+}
+
+impl<'a> On<'a> {
+    /// All there is of these texts.
+    pub fn all(base: RunIndex, seed: u64, data: Mixture<'a>) -> Self {
+        Self { base, seed, data, examples: 0 }
+    }
 }
 
 /// What stage 2 does.

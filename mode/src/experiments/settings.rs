@@ -42,7 +42,7 @@ pub struct Settings {
     pub test_tokens: usize,
     /// Tokens of validation text a domain.
     pub validation_tokens: usize,
-    /// Texts in place of the built-in ones, by domain: a file, a folder, or FILE.jsonl:field[,field]; NAME-test is one to test on.
+    /// Texts in place of the built-in ones, by domain: a file, a folder, or `FILE.jsonl:field,field`; NAME-test is one to test on.
     pub data: BTreeMap<String, String>,
 }
 

@@ -46,6 +46,11 @@ impl Interval {
         Self { mean: mean(sample), half: t(CONFIDENCE, n - 1.0) * deviation(sample) * (1.0 + 1.0 / n).sqrt() }
     }
 
+    /// Mean of a sample, and where the true one is: mean ± t s / √n.
+    pub fn of_mean(sample: &[f64]) -> Self {
+        Self::of_difference(sample, &[])
+    }
+
     /// Mean of differences, from one difference a seed, and the differences by text, seed and window.
     ///
     /// `seeds[s]` is what is estimated, of seed s: the mean over texts; `texts[d][s][w]` the same over window w of text d alone.

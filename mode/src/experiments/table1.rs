@@ -6,15 +6,15 @@
 //! as many tokens as the base and then trained whole.
 
 use super::finding::Finding;
+use super::methods::{ALL, base, expert_rate, experts, full, lora, uninitialised};
 use super::page::{Section, Table, percent};
 use super::plan::{Plan, RunIndex};
-use super::recipes::{Mixture, On, Stage};
+use super::recipes::{MIXTURE, Mixture, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
 use super::{Experiment, Findings};
 use crate::Error;
-use crate::model::{Adapted, ExpertInit};
-use crate::train::LoraSettings;
+use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "table1",
@@ -23,12 +23,6 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     cells,
     report,
 };
-
-/// All domains: English, Code, Math.
-const ALL: [usize; 3] = [0, 1, 2];
-
-/// What is trained on.
-const MIXTURE: Mixture = &[(1, 0.5), (2, 0.5)];
 
 /// The same with English.
 const WITH_ENGLISH: Mixture = &[(0, 1.0 / 3.0), (1, 1.0 / 3.0), (2, 1.0 / 3.0)];
@@ -67,31 +61,6 @@ const ROWS: [&str; 17] = [
     "mode-2x",
 ];
 
-/// The base of a seed.
-pub(super) fn base(plan: &mut Plan, seed: u64) -> Result<RunIndex, Error> {
-    plan.recipes.pretrain(plan, seed, plan.settings().layers)
-}
-
-/// Stage 1 of Code and Math; the learning rate is tuned on the experts alone, by English and their own domain.
-pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIndex>, Error> {
-    let (recipes, steps) = (plan.recipes, plan.settings().steps);
-    let base = base(plan, seed)?;
-    let shape = recipes.shape(ExpertInit::Copy);
-    let of = |domain| recipes.expert(plan, On { base, seed, data: &[(domain, 1.0)] }, shape, rate, steps);
-    [1, 2].into_iter().map(of).collect()
-}
-
-/// The learning rate of stage 1, once it is known.
-pub(super) fn expert_rate(plan: &mut Plan) -> Result<Option<f64>, Error> {
-    // Both experts in one composed model, of which nothing more is trained: each is to serve its own domain and keep English.
-    plan.rate("expert", &ALL, |plan, seed, rate| {
-        let mut runs = experts(plan, seed, rate)?;
-        let on = On { base: base(plan, seed)?, seed, data: MIXTURE };
-        runs.push(plan.recipes.compose(plan, on, &runs, Stage::gates(), rate, 0)?);
-        Ok(runs)
-    })
-}
-
 /// A method on a mixture, of a base, a rate and a number of steps.
 type Make = fn(&mut Plan, On, f64, u64) -> Result<RunIndex, Error>;
 
@@ -99,18 +68,18 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     let steps = plan.settings().steps;
     plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
     let baselines: [(&str, Mixture, Make); 6] = [
-        ("full", MIXTURE, |plan, on, rate, steps| plan.recipes.full(plan, on, rate, steps)),
-        ("full-english", WITH_ENGLISH, |plan, on, rate, steps| plan.recipes.full(plan, on, rate, steps)),
+        ("full", MIXTURE, full),
+        ("full-english", WITH_ENGLISH, full),
         ("lora", MIXTURE, lora),
         ("lora-english", WITH_ENGLISH, lora),
-        ("mode-1x-uninit", MIXTURE, |plan, on, rate, steps| uninitialised(plan, on, 1, rate, steps)),
-        ("mode-2x-uninit", MIXTURE, |plan, on, rate, steps| uninitialised(plan, on, 2, rate, steps)),
+        ("mode-1x-uninit", MIXTURE, |plan, on, rate, steps| fresh(plan, on, 1, rate, steps)),
+        ("mode-2x-uninit", MIXTURE, |plan, on, rate, steps| fresh(plan, on, 2, rate, steps)),
     ];
     for (name, data, make) in baselines {
         for (name, steps) in [(name.to_string(), steps), (format!("{name}-long"), LONG * steps)] {
             plan.cells(&name, &ALL, |plan, seed, rate| {
-                let base = base(plan, seed)?;
-                Ok(vec![make(plan, On { base, seed, data }, rate, steps)?])
+                let on = On::all(base(plan, seed)?, seed, data);
+                Ok(vec![make(plan, on, rate, steps)?])
             })?;
         }
     }
@@ -119,14 +88,14 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
             let s = plan.settings();
             let layers = s.layers + 2 * s.blocks * s.layers_per_block;
             let base = plan.recipes.pretrain(plan, seed, layers)?;
-            Ok(vec![plan.recipes.full(plan, On { base, seed, data: MIXTURE }, rate, steps)?])
+            Ok(vec![full(plan, On::all(base, seed, MIXTURE), rate, steps)?])
         })?;
     }
     let Some(of_experts) = expert_rate(plan)? else { return Ok(()) };
     for (name, stage) in [("mode-2x-frozen", Stage::gates()), ("mode-2x", Stage::all())] {
         plan.cells(name, &ALL, |plan, seed, rate| {
             let mut runs = experts(plan, seed, of_experts)?;
-            let on = On { base: base(plan, seed)?, seed, data: MIXTURE };
+            let on = On::all(base(plan, seed)?, seed, MIXTURE);
             runs.push(plan.recipes.compose(plan, on, &runs, stage, rate, steps)?);
             Ok(runs)
         })?;
@@ -134,21 +103,10 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     Ok(())
 }
 
-fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-    let rank = plan.settings().rank;
-    let lora = LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention };
-    plan.recipes.lora(plan, on, lora, rate, steps)
-}
-
-/// Experts that start random and have no stage 1.
-fn uninitialised(plan: &mut Plan, on: On, count: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-    let recipes = plan.recipes;
-    let shape = recipes.shape(ExpertInit::Random);
-    let experts: Vec<RunIndex> = [1, 2][..count]
-        .iter()
-        .map(|&domain| recipes.expert(plan, On { data: &[(domain, 1.0)], ..on }, shape, rate, 0))
-        .collect::<Result<_, _>>()?;
-    recipes.compose(plan, on, &experts, Stage::all(), rate, steps)
+/// Fresh experts of the settings' shape.
+fn fresh(plan: &mut Plan, on: On, count: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    let shape = plan.recipes.shape(ExpertInit::Random);
+    uninitialised(plan, on, (count, shape), rate, steps)
 }
 
 fn report(found: &Findings) -> Section {
@@ -180,7 +138,6 @@ fn report(found: &Findings) -> Section {
     findings.extend(longer.map(|(claim, a, b, domains)| found.finding(claim, None, a, b, domains)));
     findings.extend(with_english(found));
     Section {
-        title: EXPERIMENT.title.into(),
         lead: vec![
             "Next-token accuracy in per cent; ± is where another seed would lie, 19 times in 20. The paper trains all methods for the same \
              number of steps on the mixture; rows -long take as many as both stages of mode-2x together."
@@ -188,7 +145,7 @@ fn report(found: &Findings) -> Section {
         ],
         tables: vec![ours(found), theirs()],
         findings,
-        command: format!("mode experiment {} --scale tiny", EXPERIMENT.name),
+        ..Section::of(&EXPERIMENT)
     }
 }
 

@@ -93,13 +93,13 @@ fn short(bytes: &[u8]) -> String {
 /// # Errors
 /// A text that can't be read or is too small, or a test text that shares documents with training.
 pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
-    let mut corpora =
-        DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect::<Result<Vec<_>, Error>>()?;
     let known = |key: &str| DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key));
     if let Some(unknown) = settings.data.keys().find(|key| !known(key)) {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
         return Err(Error::Setting(what + "; NAME-test is a text to test on"));
     }
+    let mut corpora =
+        DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect::<Result<Vec<_>, Error>>()?;
     part(&mut corpora, settings)?;
     let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
     let tokenizer = Tokenizer::train(training, settings.vocabulary)?;

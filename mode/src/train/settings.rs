@@ -41,6 +41,13 @@ pub struct DataSource {
     /// Share of the windows, relative to the other texts' weights.
     #[serde(default = "one_weight")]
     pub weight: f64,
+    /// Windows of it that are trained on, from where the seed says: to see how few are enough. 0 for all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub examples: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How often a run is saved, and what of that is kept. Ctrl-C saves it at any step.

@@ -1,0 +1,61 @@
+//! The methods that experiments compare: runs of each, of a seed, a learning rate and a number of steps.
+
+use super::plan::{Plan, RunIndex};
+use super::recipes::{MIXTURE, On, Shape, Stage};
+use crate::Error;
+use crate::model::{Adapted, ExpertInit};
+use crate::train::LoraSettings;
+
+/// All domains: English, Code, Math.
+pub(super) const ALL: [usize; 3] = [0, 1, 2];
+
+/// The base of a seed.
+pub(super) fn base(plan: &mut Plan, seed: u64) -> Result<RunIndex, Error> {
+    plan.recipes.pretrain(plan, seed, plan.settings().layers)
+}
+
+/// All weights of the base.
+pub(super) fn full(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    plan.recipes.full(plan, on, rate, steps)
+}
+
+/// The LoRA of the settings: beside attention, with alpha = 2 rank.
+pub(super) fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    let rank = plan.settings().rank;
+    let lora = LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention };
+    plan.recipes.lora(plan, on, lora, rate, steps)
+}
+
+/// Stage 1 of Code and Math.
+pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIndex>, Error> {
+    let (recipes, steps) = (plan.recipes, plan.settings().steps);
+    let base = base(plan, seed)?;
+    let shape = recipes.shape(ExpertInit::Copy);
+    let of = |domain| recipes.expert(plan, On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
+    [1, 2].into_iter().map(of).collect()
+}
+
+/// The learning rate of stage 1, once it is known: both experts in one composed model, of which nothing more is trained, for each is to
+/// serve its own domain and keep English.
+pub(super) fn expert_rate(plan: &mut Plan) -> Result<Option<f64>, Error> {
+    plan.rate("expert", &ALL, |plan, seed, rate| {
+        let mut runs = experts(plan, seed, rate)?;
+        let on = On::all(base(plan, seed)?, seed, MIXTURE);
+        runs.push(plan.recipes.compose(plan, on, &runs, Stage::gates(), rate, 0)?);
+        Ok(runs)
+    })
+}
+
+/// Experts that start random and have no stage 1, of Code alone or of Code and Math.
+pub(super) fn uninitialised(
+    plan: &mut Plan,
+    on: On,
+    (count, shape): (usize, Shape),
+    rate: f64,
+    steps: u64,
+) -> Result<RunIndex, Error> {
+    let recipes = plan.recipes;
+    let of = |&domain: &usize| recipes.expert(plan, On { data: &[(domain, 1.0)], ..on }, shape, rate, 0);
+    let experts: Vec<RunIndex> = [1, 2][..count].iter().map(of).collect::<Result<_, _>>()?;
+    recipes.compose(plan, on, &experts, Stage::all(), rate, steps)
+}

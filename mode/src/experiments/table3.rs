@@ -1,0 +1,89 @@
+//! Table 3: how many blocks and how many layers a block, of one fresh expert on Code.
+
+use super::methods::{ALL, base, uninitialised};
+use super::page::{Section, Table, percent};
+use super::plan::Plan;
+use super::recipes::{Mixture, On, Shape};
+use super::statistics::Interval;
+use super::texts::DOMAINS;
+use super::{Experiment, Findings};
+use crate::Error;
+use crate::model::ExpertInit;
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    name: "table3",
+    title: "Table 3: blocks and layers of an expert",
+    pilot: ["6-2", "2-1"],
+    cells,
+    report,
+};
+
+/// The paper's rows: blocks, layers a block; Code and English.
+const PAPER: [([usize; 2], [f64; 2]); 6] = [
+    ([2, 1], [76.98, 47.87]),
+    ([2, 2], [77.17, 47.86]),
+    ([3, 1], [77.26, 47.49]),
+    ([3, 2], [77.51, 47.95]),
+    ([6, 1], [77.79, 47.61]),
+    ([6, 2], [77.96, 47.65]),
+];
+
+const CODE: Mixture = &[(1, 1.0)];
+
+/// A shape's cell.
+pub(super) fn name([blocks, layers]: [usize; 2]) -> String {
+    format!("{blocks}-{layers}")
+}
+
+/// The shapes.
+pub(super) fn shapes() -> [[usize; 2]; 6] {
+    PAPER.map(|(shape, _)| shape)
+}
+
+pub(super) fn cells(plan: &mut Plan) -> Result<(), Error> {
+    let steps = plan.settings().steps;
+    for [blocks, layers] in shapes() {
+        plan.cells(&name([blocks, layers]), &ALL, |plan, seed, rate| {
+            let shape = Shape { blocks, layers, init: ExpertInit::Random };
+            let on = On::all(base(plan, seed)?, seed, CODE);
+            Ok(vec![uninitialised(plan, on, (1, shape), rate, steps)?])
+        })?;
+    }
+    Ok(())
+}
+
+fn report(found: &Findings) -> Section {
+    let row = |(shape, [code, english]): &([usize; 2], [f64; 2])| {
+        let name = name(*shape);
+        let of = |domains: &[&str]| percent(Interval::of_another(&found.accuracies(&name, domains)));
+        let trained = found.of(&name).first().map_or(0, |line| line.params_trained);
+        let ours = [trained.to_string(), of(&DOMAINS[1..2]), of(&DOMAINS[..1])];
+        let words = [shape[0].to_string(), shape[1].to_string()].into_iter();
+        words.chain(ours).chain([format!("{code:.2}"), format!("{english:.2}")]).collect()
+    };
+    let code = &DOMAINS[1..2];
+    let find = |claim: &str, a: usize, b: usize| {
+        let paper = Some(PAPER[a].1[0] - PAPER[b].1[0]);
+        found.finding(claim, paper, &name(PAPER[a].0), &name(PAPER[b].0), code)
+    };
+    let head = ["Blocks", "Layers a block", "Trained", "Code", "English", "Code there", "English there"];
+    Section {
+        lead: vec![
+            "One fresh expert on Code alone, S steps; ± is where another seed would lie, 19 times in 20.".into(),
+        ],
+        tables: vec![Table {
+            caption: "Ours beside the paper's".into(),
+            head: head.map(String::from).to_vec(),
+            rows: PAPER.iter().map(row).collect(),
+        }],
+        findings: vec![
+            find("The largest expert is better than the smallest", 5, 0),
+            find("Six blocks are better than two, with one layer each", 4, 0),
+            find("Six blocks are better than two, with two layers each", 5, 1),
+            find("As many layers in more blocks are better", 4, 3),
+            find("Two layers a block are better than one, in two blocks", 1, 0),
+            find("Two layers a block are better than one, in six blocks", 5, 4),
+        ],
+        ..Section::of(&EXPERIMENT)
+    }
+}

@@ -1,0 +1,134 @@
+//! `mode experiment`: what is there is kept, what is missing is made again to the same bits, test text is measured once.
+
+use serde_json::Value;
+use std::path::Path;
+
+mod common;
+use common::{run, text};
+
+/// Sizes with which an experiment takes seconds; what it finds is noise.
+const SMALL: [&str; 12] = [
+    "seeds=2",
+    "steps=2",
+    "pretrain_steps=3",
+    "test_tokens=1500",
+    "validation_tokens=300",
+    "vocabulary=512",
+    "width=32",
+    "hidden=64",
+    "heads=2",
+    "length=32",
+    "batch=4",
+    "rank=4",
+];
+
+/// A tale of so many paragraphs, from one of them on; each domain's own words.
+fn tale(words: &str, from: usize, count: usize) -> String {
+    let paragraph = |i: usize| {
+        let [a, b, c] = [i * 7 % 97, i * 31 % 89, i * i % 1013];
+        format!("{words} {i} says that {a} of them met {b} more, and that on day {c} nobody was left to count.\n\n")
+    };
+    (from..from + count).map(paragraph).collect()
+}
+
+/// Runs table3 in `out`, on tales that lie beside it.
+fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
+    let mut sets: Vec<String> = SMALL.iter().map(|set| set.to_string()).collect();
+    for (name, words) in [("english", "Chapter"), ("code", "Function"), ("math", "Problem")] {
+        let file = out.with_file_name(format!("{name}.txt"));
+        std::fs::write(&file, tale(words, 0, 600)).expect("a file");
+        sets.push(format!("data.{name}={}", text(&file)));
+    }
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> =
+        ["experiment", "table3", "--out", text(out)].into_iter().chain(sets).chain(more.iter().copied()).collect();
+    let (_, stderr, code) = run(&arguments);
+    (stderr, code)
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).expect("a file of results");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The scores of each cell, by its name and seed.
+fn scores(file: &Path) -> Vec<(String, Value)> {
+    let mut all: Vec<(String, Value)> = lines(file)
+        .into_iter()
+        .map(|line| (format!("{} {}", line["cell"], line["seed"]), line["scores"].clone()))
+        .collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+#[test]
+fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("all");
+    let (stderr, code) = experiment(&out, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let file = out.join("results/table3.jsonl");
+    let first = scores(&file);
+    assert_eq!(first.len(), 6 * 2);
+    assert!(first.iter().all(|(_, scores)| scores["code"]["hits"].as_array().is_some_and(|hits| !hits.is_empty())));
+    assert_eq!(lines(&out.join("results/tuning.jsonl")).len(), 6 * 5 + 2 * 2);
+    let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
+    assert!(page.contains("## Table 3") && page.contains("Detectable") && !page.contains("NaN"), "{page}");
+    assert!(stderr.contains("four times in five"), "{stderr}");
+
+    // All is there: nothing is trained or measured.
+    let before = std::fs::read(&file).expect("a file");
+    let (stderr, code) = experiment(&out, &[]);
+    assert!(code == 0 && !stderr.contains("min left"), "{stderr}");
+    assert_eq!(std::fs::read(&file).expect("a file"), before);
+
+    // A killed program leaves half a line; models can be lost. One job of one thread finds the same.
+    let whole = String::from_utf8(before).expect("text");
+    std::fs::write(&file, &whole[..whole.len() - 40]).expect("a file");
+    std::fs::remove_dir_all(out.join("runs")).expect("gone");
+    let (stderr, code) = experiment(&out, &["--jobs", "1", "--threads", "1"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(scores(&file), first);
+
+    // Other settings are another look at the same test text.
+    let (stderr, code) = experiment(&out, &["--set", "steps=1"]);
+    assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+
+    // What another version found counts for nothing, and is not lost.
+    let old = whole.replacen("\"version\":\"", "\"version\":\"0.0-", 1);
+    std::fs::write(&file, old).expect("a file");
+    let (stderr, code) = experiment(&out, &[]);
+    assert!(code == 0 && stderr.contains("1 results of other versions"), "{stderr}");
+    assert_eq!(lines(&file).len(), 13);
+}
+
+#[test]
+fn what_can_not_be_is_refused_before_anything_is_trained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+        folder.path().join(name).to_string_lossy().into_owned()
+    };
+    let (few, many) = (write("few.txt", tale("Line", 0, 60)), write("many.txt", tale("Line", 0, 600)));
+    let shared = write("shared.txt", tale("Line", 100, 400));
+    let out = folder.path().join("out");
+    for (more, says) in [
+        (vec!["--scale", "huge"], "--scale huge"),
+        (vec!["--set", "seeds=1"], "seeds is 1"),
+        (vec!["--set", "layers=5"], "do not divide"),
+        (vec!["--set", "speed=5"], "speed"),
+        (vec!["--jobs", "0"], "--jobs 0"),
+        (vec!["--set", "data.law=few.txt"], "data.law"),
+        (vec!["--set", &format!("data.code={few}")], "10000 are needed"),
+        (
+            vec!["--set", &format!("data.code={many}"), "--set", &format!("data.code-test={shared}")],
+            "trained on as well: shared.txt",
+        ),
+    ] {
+        let (stderr, code) = experiment(&out, &more);
+        assert!(code == 2 && stderr.contains(says), "{more:?}: {stderr}");
+        assert!(!out.join("runs").exists() && !out.join("results").exists());
+    }
+    let (_, stderr, code) = run(&["experiment", "table9", "--out", text(&out)]);
+    assert!(code == 2 && stderr.contains("table3"), "{stderr}");
+}
