@@ -1,7 +1,7 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
 use crate::Error;
-use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced, plan};
+use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced, check_threads, plan};
 use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::Device;
@@ -123,6 +123,7 @@ impl MeshBench {
         // All of them, before the first takes its time.
         for layout in layouts {
             self.problem.check(layout)?;
+            check_threads(layout.devices(), options.threads)?;
             options.link.map_or(Ok(()), |link| link.check(layout, &plan(&self.problem, layout)))?;
         }
         for round in 0..rounds {
@@ -198,8 +199,8 @@ impl MeshBench {
         let schedule = team.schedule().clone();
         let [mut within, mut between] = [0; 2];
         for device in 0..layout.devices() {
-            let [collectives, sends] = schedule.bytes_sent(device);
-            (within, between) = (within + collectives, between + sends);
+            let [in_mesh, across] = schedule.bytes_sent(layout, device);
+            (within, between) = (within + in_mesh, between + across);
         }
         Ok(MeasuredLayout {
             layout: layout.name.clone(),

@@ -73,7 +73,7 @@ pub fn costs(problem: &Problem, layout: &Layout, schedule: &Schedule, attention:
     let device = |number| Device::new(problem, layout, number, attention);
     let devices: Vec<Device> = (0..schedule.devices).map(device).collect();
     let cost = |entry: &Entry| match entry.action {
-        Action::Compute(work) => devices[entry.device].work(work),
+        Action::Compute(work) => devices[entry.device].work(work, entry.reads.len()),
         _ => Cost::default(),
     };
     schedule.entries.iter().map(cost).collect()
@@ -108,7 +108,8 @@ impl<'a> Device<'a> {
         }
     }
 
-    fn work(&self, work: Work) -> Cost {
+    /// What work on so many tensors costs.
+    fn work(&self, work: Work, tensors: usize) -> Cost {
         let (d, t, own) = (self.config.width as f64, self.tokens, self.own);
         let stream = t * d;
         match work {
@@ -143,7 +144,10 @@ impl<'a> Device<'a> {
             Work::Logits { rows, .. } => self.head(rows as f64, 1.0),
             Work::LossGradient { rows, .. } => self.head(rows as f64, 2.0),
             Work::Slice { rows, .. } => Cost::fused(0.0, 2.0, rows as f64 * d),
-            Work::Sum => Cost::fused(2.0, 6.0, own * d),
+            Work::Sum => {
+                let additions = tensors as f64 - 1.0;
+                Cost::fused(additions, 3.0 * additions, own * d)
+            }
             Work::Gradients(_) | Work::Score { .. } | Work::Found => Cost::default(),
             // A launch for each set at the least.
             Work::Measure => Cost::moved(3.0, 1.0, self.trained),

@@ -26,7 +26,7 @@ const MOST_SECONDS: f64 = 600.0;
 impl Link {
     /// An error if it is too slow for what a device of a layout sends in a step.
     pub(crate) fn check(&self, layout: &Layout, schedule: &Schedule) -> Result<(), Error> {
-        let sent = |device| schedule.bytes_sent(device).iter().sum::<u64>();
+        let sent = |device| schedule.bytes_sent(layout, device).iter().sum::<u64>();
         let bytes = (0..schedule.devices).map(sent).max().unwrap_or(0);
         let seconds = bytes as f64 / self.bytes_per_second;
         if seconds <= MOST_SECONDS {

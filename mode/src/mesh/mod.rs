@@ -75,9 +75,9 @@ pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use serving::{Asked, Serving};
 pub use simulate::seconds;
-pub(crate) use team::Here;
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use team::device_names;
+pub(crate) use team::{Here, check_threads};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};
 pub use traced::Traced;

@@ -27,6 +27,8 @@ pub(super) enum Order {
     Finish,
     /// Nothing more.
     End,
+    /// Nothing at all: the run had ended before.
+    Over,
 }
 
 /// Name and shape of what is sent.
@@ -47,7 +49,7 @@ fn number(words: &[f32]) -> u64 {
 }
 
 impl Order {
-    fn message(&self) -> Message {
+    pub(super) fn message(&self) -> Message {
         let mut numbers = Vec::new();
         match self {
             Self::Step(batch) | Self::Score(batch) => {
@@ -66,6 +68,7 @@ impl Order {
             }
             Self::Finish => numbers.push(4.0),
             Self::End => numbers.push(5.0),
+            Self::Over => numbers.push(6.0),
         }
         Arc::new(numbers)
     }
@@ -91,6 +94,7 @@ impl Order {
             3 if rest.len() == 4 => Some(Self::Take(number(rest))),
             4 => Some(Self::Finish),
             5 => Some(Self::End),
+            6 => Some(Self::Over),
             _ => None,
         }
     }
@@ -181,6 +185,7 @@ mod tests {
         assert!(matches!(Order::read(&Order::Give(Some(70_000)).message()), Some(Order::Give(Some(70_000)))));
         assert!(matches!(Order::read(&Order::Finish.message()), Some(Order::Finish)));
         assert!(matches!(Order::read(&Order::End.message()), Some(Order::End)));
+        assert!(matches!(Order::read(&Order::Over.message()), Some(Order::Over)));
         for garbage in [&[][..], &[9.0], &[0.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 1.0], &[3.0]] {
             assert!(Order::read(garbage).is_none(), "{garbage:?}");
         }

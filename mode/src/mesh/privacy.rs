@@ -107,7 +107,8 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
             let model = model(false);
             let params = model.experts[0].params();
             let optimizer = AdamW::new(params, settings).expect("parameters");
-            let mut serving = Serving::new(serving, problem(&model), settings, &model, private).expect("devices");
+            let places = Places::new(serving, problem(&model)).expect("places");
+            let mut serving = Serving::new(places, settings, &model, private).expect("devices");
             let noted = || {
                 let states = optimizer.states().flat_map(|(param, m, v)| [param.value(), m.clone(), v.clone()]);
                 states.map(|tensor| tensor.to_vec().expect("numbers")).collect::<Vec<_>>()
@@ -139,6 +140,7 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
                         assert_eq!(steps, BEFORE + STEPS as u64);
                         return numbers;
                     }
+                    Asked::Over => unreachable!("it had not ended before"),
                 }
             }
         });

@@ -4,6 +4,7 @@
 //! An entry reads and writes *slots*, which each device numbers for itself. What a device sends to another arrives in the order in
 //! which the list has it, and an entry waits for nothing but what it receives, and a collective for its group.
 
+use super::layout::Layout;
 use crate::model::Half;
 use std::fmt;
 use std::ops::Range;
@@ -214,14 +215,18 @@ impl Schedule {
         computes.map(|(_, [began, ended])| ended - began).sum()
     }
 
-    /// Bytes that each device sends in a step: first those of collectives, then those to other meshes.
-    pub fn bytes_sent(&self, device: usize) -> [u64; 2] {
+    /// Bytes that a device sends in a step: first those within its mesh, then those to other meshes, or to all devices of several.
+    pub fn bytes_sent(&self, layout: &Layout, device: usize) -> [u64; 2] {
         let mut bytes = [0; 2];
+        let mesh = layout.mesh_of(device).devices();
         for (_, entry) in self.of(device) {
             match &entry.action {
                 Action::Compute(_) | Action::Receive { .. } => {}
                 Action::Send { rows, .. } => bytes[1] += (rows.len() * self.width * size_of::<f32>()) as u64,
-                Action::Collective { kind, group, elements } => bytes[0] += kind.bytes_sent(group.len(), *elements),
+                Action::Collective { kind, group, elements } => {
+                    let crosses = group.iter().any(|member| !mesh.contains(member));
+                    bytes[usize::from(crosses)] += kind.bytes_sent(group.len(), *elements);
+                }
             }
         }
         bytes

@@ -2,10 +2,9 @@
 //! are collected here alone, and what crosses are activations, their gradients, and of each step the square of the gradient's norm.
 
 use super::orders::Order;
-use super::problem::Problem;
 use super::rank::{Batch, Rank, State};
-use super::team::{Team, Wanted, check_threads};
-use super::training::Wired;
+use super::team::{Team, Wanted};
+use super::training::{Places, Wired};
 use crate::Error;
 use crate::model::Model;
 use mode_autograd::{AdamW, AdamWSettings};
@@ -22,6 +21,8 @@ pub(crate) enum Asked {
     Finish(Vec<(String, Vec<usize>, Vec<f32>)>),
     /// Nothing more, after so many steps from the run's beginning on.
     End(u64),
+    /// Nothing at all: the run had ended before.
+    Over,
 }
 
 /// Devices of this process that do what the first one orders, which is in another.
@@ -36,16 +37,13 @@ impl Serving {
     /// The devices of this process with their parts of a model; parameters of experts of these numbers stay here.
     ///
     /// # Errors
-    /// A layout that can't share out the problem, threads that can't be had, or what a device reports.
+    /// What a device reports.
     pub(crate) fn new(
-        Wired { layout, here, threads, .. }: Wired,
-        problem: Problem,
+        Places { wired: Wired { layout, here, threads, .. }, problem }: Places,
         settings: AdamWSettings,
         model: &Model,
         private: &[usize],
     ) -> Result<Self, Error> {
-        problem.check(&layout)?;
-        check_threads(here.len(), threads)?;
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
@@ -79,6 +77,7 @@ impl Serving {
                     ));
                 }
                 Order::End => return Ok(Asked::End(self.steps)),
+                Order::Over => return Ok(Asked::Over),
             }
         }
     }

@@ -388,7 +388,7 @@ pub(super) mod tests {
         let bytes = |layout: &str| {
             let layout = Layout::named(layout, 2).expect("a layout");
             let schedule = plan(&problem(), &layout);
-            (0..layout.devices()).map(|device| schedule.bytes_sent(device)[0]).max().unwrap_or(0) as f64
+            (0..layout.devices()).map(|device| schedule.bytes_sent(&layout, device)[0]).max().unwrap_or(0) as f64
         };
         let free = hardware(None, None);
         let added = time("spmd-2", &slow) - time("spmd-2", &free);

@@ -154,6 +154,7 @@ impl Team {
         settings: AdamWSettings,
         threads: usize,
     ) -> Result<Self, Error> {
+        check_threads(here.len(), threads)?;
         let mut members = Vec::new();
         for Here { number, device, transport } in here {
             let shard = Shard::new(model, problem, layout, number, &device)?;
@@ -375,7 +376,7 @@ const MOST_THREADS: usize = 1_024;
 ///
 /// # Errors
 /// They can't.
-pub(super) fn check_threads(devices: usize, threads: usize) -> Result<(), Error> {
+pub(crate) fn check_threads(devices: usize, threads: usize) -> Result<(), Error> {
     match devices.saturating_mul(threads) {
         all if all <= MOST_THREADS => Ok(()),
         all => Err(Error::Setting(format!(

@@ -2,6 +2,7 @@
 
 use super::footprint::footprint;
 use super::layout::Layout;
+use super::orders::Order;
 use super::problem::Problem;
 use super::rank::State;
 use super::team::{Here, Stepped, Team, check_threads};
@@ -28,6 +29,17 @@ impl Wired {
         let here = Here::all(&layout, &devices(names, layout.devices(), open)?, None);
         Ok(Self { layout, here, others: Vec::new(), threads })
     }
+
+    /// Tells other processes, if there are any, that the run had ended before.
+    ///
+    /// # Errors
+    /// A device that is gone.
+    pub(crate) fn over(mut self) -> Result<(), Error> {
+        let tell = |first: &mut Here| {
+            self.others.iter().try_for_each(|&other| first.transport.send(other, Order::Over.message()))
+        };
+        self.here.first_mut().map_or(Ok(()), tell)
+    }
 }
 
 /// Opens a device by its name.
@@ -44,8 +56,8 @@ pub(crate) enum Members<'a> {
 
 /// The devices that a run will be on, which can share it out, before anything is cut for them.
 pub(crate) struct Places {
-    wired: Wired,
-    problem: Problem,
+    pub(super) wired: Wired,
+    pub(super) problem: Problem,
 }
 
 impl Places {
@@ -57,6 +69,11 @@ impl Places {
         problem.check(&wired.layout)?;
         check_threads(wired.here.len(), wired.threads)?;
         Ok(Self { wired, problem })
+    }
+
+    /// Whether other processes do what this one does.
+    pub(crate) fn leads(&self) -> bool {
+        !self.wired.others.is_empty()
     }
 
     /// Bytes of main memory that the devices of this process will take: those that compute on the CPU.

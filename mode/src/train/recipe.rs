@@ -6,7 +6,7 @@ use super::settings::{
 };
 use crate::mesh::Problem;
 #[cfg(any(feature = "mpi", feature = "net"))]
-use crate::model::base_sha256;
+use crate::model::{EXPERT_WEIGHTS, base_sha256};
 use crate::model::{ExpertInfo, Model, tokenizer_file};
 use crate::set::{apply, from_table, located};
 use crate::{Error, files};
@@ -215,7 +215,7 @@ impl Recipe {
         let experts = self.compose.iter().flat_map(|compose| &compose.experts).zip(&named);
         let experts = experts
             .filter(|(_, expert)| !expert.private)
-            .map(|(folder, _)| files::sha256(&folder.join("expert.safetensors")));
+            .map(|(folder, _)| files::sha256(&folder.join(EXPERT_WEIGHTS)));
         self.base.iter().map(|base| base_sha256(base)).chain(experts).collect()
     }
 

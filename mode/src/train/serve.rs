@@ -6,15 +6,16 @@ use super::method;
 use super::out;
 use super::recipe::{Recipe, Task};
 use super::record::RECIPE;
-use super::run::{Existing, open_model};
+use super::run::{Existing, open_model, require_memory};
 use super::trainer::check_finite;
 use crate::Error;
-use crate::mesh::{Asked, Serving, Wired};
-use crate::model::{Gate, Held, Model, base_sha256, save_expert};
+use crate::mesh::{Asked, Places, Serving, Wired};
+use crate::model::{EXPERT_WEIGHTS, Expert, Gate, Held, Model, base_sha256, save_expert};
 use mode_autograd::AdamW;
 use mode_tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// The header's entry of a private checkpoint for what is no tensor.
 const NOTE: &str = "mode-private";
@@ -29,11 +30,11 @@ struct Note {
     base_sha256: String,
 }
 
-/// Does what the first device orders to the end; the steps that the run has got to.
+/// Does what the first device orders to the end; the steps that the run has got to, or none if it had ended before.
 ///
 /// # Errors
 /// Bad input, what a device reports, or a first device that ends before the last step.
-pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<u64, Error> {
+pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<Option<u64>, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let (layout, here) = (&wired.layout, wired.here.iter().map(|here| here.number).collect::<Vec<_>>());
     let experts = recipe.experts()?;
@@ -48,13 +49,16 @@ pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result
         expert: &|name| mine.iter().any(|&expert| experts[expert].name == name),
     };
     let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
-    let serving = Serving::new(wired, recipe.problem(&model)?, recipe.train.adamw(), &model, &private)?;
+    let places = Places::new(wired, recipe.problem(&model)?)?;
+    let own = private.iter().flat_map(|&expert| model.experts[expert].params()).filter(|param| param.is_trained());
+    require_memory(&model, &recipe.train, own.map(|param| param.value().len() as u64).sum(), Some(&places))?;
+    let serving = Serving::new(places, recipe.train.adamw(), &model, &private)?;
     let steps = match private.is_empty() {
         true => follow(serving, None),
         false => out::make(recipe, existing, || follow(serving, Some(Owner::new(recipe, &task, &model, private)?))),
     }?;
-    match recipe.train.steps {
-        wanted if steps < wanted => Err(Error::Peer {
+    match (steps, recipe.train.steps) {
+        (Some(steps), wanted) if steps < wanted => Err(Error::Peer {
             device: "the first device's process".into(),
             what: format!("has ended the run after step {steps} of {wanted}; go on with --resume"),
         }),
@@ -62,7 +66,7 @@ pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result
     }
 }
 
-fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<u64, Error> {
+fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<Option<u64>, Error> {
     loop {
         match serving.next()? {
             Asked::Save(step) => {
@@ -83,7 +87,8 @@ fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<u64, Error> {
                 }
                 serving.finished()?;
             }
-            Asked::End(steps) => return Ok(steps),
+            Asked::End(steps) => return Ok(Some(steps)),
+            Asked::Over => return owner.as_ref().map_or(Ok(()), Owner::check_written).map(|()| None),
         }
     }
 }
@@ -175,11 +180,34 @@ impl<'a> Owner<'a> {
             }
             return method::save(self.recipe, self.task, self.model);
         }
-        for expert in self.experts.iter().map(|&expert| &self.model.experts[expert]) {
-            let folder = self.recipe.out.join("experts").join(&expert.info.name);
+        for (expert, folder) in self.folders() {
             std::fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
             save_expert(expert, &folder, &[])?;
         }
         Ok(())
+    }
+
+    /// Its experts, each with the folder that it is written to.
+    fn folders(&self) -> impl Iterator<Item = (&Expert, PathBuf)> {
+        let folder = |expert: &Expert| match self.task {
+            Task::Compose { .. } => self.recipe.out.join("experts").join(&expert.info.name),
+            _ => self.recipe.out.clone(),
+        };
+        self.experts.iter().map(|&expert| &self.model.experts[expert]).map(move |expert| (expert, folder(expert)))
+    }
+
+    /// An error unless its experts were written when the run ended.
+    fn check_written(&self) -> Result<(), Error> {
+        match self.folders().find(|(_, folder)| !folder.join(EXPERT_WEIGHTS).exists()) {
+            None => Ok(()),
+            Some((expert, folder)) => Err(Error::content(
+                &folder,
+                format!(
+                    "lacks expert '{}', and yet the first device's process says that the run has ended; remove run.json from its \
+                     folder, and resume both",
+                    expert.info.name
+                ),
+            )),
+        }
     }
 }

@@ -122,9 +122,11 @@ impl Part {
         let owns = self.owns(&numbers);
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
-            let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;
             let written = if owns { format!("; written {}", self.recipe.out.display()) } else { String::new() };
-            tell!("{who}: done after {steps} steps{written}");
+            match serve(&self.recipe, wired, existing).map_err(in_file)? {
+                Some(steps) => tell!("{who}: done after {steps} steps{written}"),
+                None => tell!("{who}: the run has ended already"),
+            }
             return Ok(());
         }
         let members = Members::Wired(wired);

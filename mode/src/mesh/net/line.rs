@@ -24,6 +24,11 @@ impl Line {
         let (_, routed) = transports.into_iter().next().ok_or_else(none)?;
         Ok(Self { routed, _session: Ending(Some(session)) })
     }
+
+    /// Ends, and tells the other device why.
+    pub(crate) fn give_up(mut self, why: &str) {
+        self.routed.give_up(why);
+    }
 }
 
 impl Transport for Line {

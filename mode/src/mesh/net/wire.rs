@@ -34,8 +34,8 @@ pub(crate) struct Routed {
     device: usize,
     inside: Local,
     wire: Arc<Wire>,
-    /// Whom it waits for in vain; if it ends for that, others are told.
-    silent: Option<String>,
+    /// Why it ends if it does so now, for others to hear.
+    last_word: Option<String>,
 }
 
 /// Messages whose pieces have not all come, by who sends them to whom.
@@ -62,7 +62,7 @@ impl Wire {
         let here = (0..count).map(|device| here.contains(&device)).collect();
         let state = State { ways, ends, ended: vec![false; count], gone: None };
         let wire = Arc::new(Self { names, here, state: Mutex::new(state) });
-        let routed = |(device, inside)| (device, Routed { device, inside, wire: wire.clone(), silent: None });
+        let routed = |(device, inside)| (device, Routed { device, inside, wire: wire.clone(), last_word: None });
         let inside = inside.into_iter().map(routed).collect();
         (wire, inside)
     }
@@ -182,6 +182,13 @@ impl Wire {
     }
 }
 
+impl Routed {
+    /// Has others hear why it ends, which it is about to do.
+    pub(super) fn give_up(&mut self, why: &str) {
+        self.last_word = Some(format!("has given up: {why}"));
+    }
+}
+
 impl Transport for Routed {
     fn send(&mut self, to: usize, message: Message) -> Result<(), Error> {
         match self.wire.here[to] {
@@ -192,11 +199,11 @@ impl Transport for Routed {
 
     fn receive(&mut self, from: usize) -> Result<Message, Error> {
         let received = self.inside.receive(from);
-        self.silent = None;
+        self.last_word = None;
         received.map_err(|error| match error {
             _ if self.wire.state().gone.is_some() => self.wire.error(from),
             Error::Silent { ref device, seconds } => {
-                self.silent = Some(format!("has given up: {device} has sent nothing for {seconds} s"));
+                self.give_up(&format!("{device} has sent nothing for {seconds} s"));
                 error
             }
             other => other,
@@ -206,7 +213,7 @@ impl Transport for Routed {
 
 impl Drop for Routed {
     fn drop(&mut self) {
-        let what = self.silent.take().unwrap_or_default();
+        let what = self.last_word.take().unwrap_or_default();
         self.wire.end(self.device, &what, &[self.device]);
     }
 }
@@ -272,8 +279,9 @@ mod tests {
         }
         let ended = |device, what: &str| Some(What::Ended(Ended { device, what: what.into() }).into());
         assert_eq!(ways[1].try_recv().ok(), ended(1, "is gone"));
+        zero.give_up("of a reason");
         drop(zero);
-        assert_eq!(ways[1].try_recv().ok(), ended(0, ""));
+        assert_eq!(ways[1].try_recv().ok(), ended(0, "has given up: of a reason"));
         wire.lose(&[2], "is gone");
         assert!(ways[1].try_recv().is_err() && ways[1].is_closed(), "with the last device the streams end");
         Ok(())

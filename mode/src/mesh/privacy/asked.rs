@@ -5,9 +5,10 @@ use super::super::asking::Asking;
 use super::{Log, Recorded, found, local, model, windows};
 use crate::Error;
 use crate::generate::{Request, Sampling, Settings, generate_batch};
-use crate::model::{Model, Owned};
+use crate::model::{Far, Model, Owned, Rows};
 use crate::train::evaluate;
-use std::sync::Arc;
+use mode_tensor::Tensor;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const WIDTH: usize = 16;
@@ -58,6 +59,34 @@ fn an_owner_answers_what_the_model_would_have_computed() {
     assert_eq!(far, all_of(&model(false)));
     // Of two blocks: twice six passes with the expert, and windows of two lengths.
     assert_eq!(answered.expect("answers"), 2 * (6 + 6 + 2));
+}
+
+/// Takes note of what it is asked, and answers nothing.
+struct Noted(Arc<Mutex<Vec<&'static str>>>);
+
+impl Far for Noted {
+    fn ask(&self, _: usize, _: &Tensor, _: Rows) -> Result<(), Error> {
+        self.0.lock().expect("a log").push("asked");
+        Ok(())
+    }
+
+    fn answer(&self, out: &Tensor) -> Result<(), Error> {
+        self.0.lock().expect("a log").push("waited for");
+        Ok(out.write(&vec![0.0; out.len()])?)
+    }
+}
+
+#[test]
+fn questions_of_all_groups_go_out_before_one_is_waited_for() {
+    let log = Arc::default();
+    let mut model = model(true);
+    model.experts[0].reach(Noted(Arc::clone(&log)));
+    let sets = [model.without(&[]).expect("a set"), model.without(&[]).expect("a set")];
+    let prompts = [0, 1].map(|set| Request { prompt: vec![1, 2, 3], set });
+    let settings = Settings { count: 1, sampling: Sampling::Greedy, stop: Vec::new(), at_once: 2 };
+    generate_batch(&model, &sets, &prompts, &settings, &mut |_, _| true).expect("answers");
+    // Of two blocks.
+    assert_eq!(*log.lock().expect("a log"), ["asked", "asked", "waited for", "waited for"].repeat(2));
 }
 
 #[test]
