@@ -10,7 +10,7 @@
 use super::layout::Layout;
 use super::mesh::{Axis, share};
 use super::problem::Problem;
-use super::schedule::{Action, Branch, Entry, Place, Schedule, Set, Work};
+use super::schedule::{Action, Branch, Entry, Place, Schedule, Work};
 use crate::model::{Config, Half, NormKind};
 use std::ops::AddAssign;
 
@@ -97,13 +97,12 @@ impl<'a> Device<'a> {
         let mesh = layout.mesh_of(number);
         let position = mesh.position(number, Axis::Tensor);
         let tokens = problem.tokens() / mesh.data;
-        let trained: usize = Set::ALL.iter().map(|&set| problem.trained(layout, number, set)).sum();
         Self {
             problem,
             config: problem.part(mesh.tensor, position),
             tokens: tokens as f64,
             own: if problem.merges_whole { tokens } else { share(tokens, mesh.tensor, position).len() } as f64,
-            trained: trained as f64,
+            trained: problem.trained_on(layout, number) as f64,
             attention,
         }
     }
@@ -114,6 +113,8 @@ impl<'a> Device<'a> {
         let stream = t * d;
         match work {
             Work::Embed => {
+                // All of x is filled. Of the device's own words, which are as many as its share of the vocabulary, rows are read and
+                // written by the table, the factor and the scatter, which reads where it adds.
                 let share = self.config.vocabulary as f64 / self.problem.config.vocabulary as f64;
                 Cost::moved(4.0, 1.0 + 7.0 * share, stream)
             }
@@ -122,8 +123,7 @@ impl<'a> Device<'a> {
             Work::JoinBackward(place) => self.norm_backward(true, self.problem.is_trained(place.branch), stream),
             Work::Backward(place) => self.backward(place),
             Work::NormBackward(place) => {
-                let first = place.layer == 0 && place.half == Half::Attention;
-                let wants_x = !first || self.problem.wants_x(place.block);
+                let wants_x = !place.is_first() || self.problem.wants_x(place.block);
                 let norm = self.norm_backward(wants_x, self.problem.is_trained(place.branch), stream);
                 if wants_x { norm.plus(Cost::fused(1.0, 3.0, stream)) } else { norm }
             }

@@ -62,7 +62,7 @@ pub struct Point {
     pub program: Program,
     /// As the planner knows it.
     pub layout: &'static str,
-    /// Experts, layers that each has in a block, and blocks.
+    /// Experts.
     pub experts: usize,
     /// Layers of each expert in a block.
     pub layers: usize,
@@ -354,6 +354,10 @@ mod tests {
     #[test]
     fn the_figure_is_met() {
         let figure = figure().expect("layouts");
+        let apart = |found: f64, rounded: f64| (found / rounded - 1.0).abs();
+        let known = super::super::scale::FITTED;
+        assert!(apart(figure.fitted.efficiency, known.efficiency) < 0.01, "{:?}", figure.fitted);
+        assert!(apart(figure.fitted.bandwidth, known.bandwidth) < 0.01, "{:?}", figure.fitted);
         assert!(figure.rms <= 0.05 && figure.pjit_rms <= 0.05, "{} {}", figure.rms, figure.pjit_rms);
         assert!(figure.signs[0] >= 7 && figure.signs[1] == 9, "{:?}", figure.signs);
         assert!(figure.left_out.iter().all(|(_, error)| *error < 0.08), "{:?}", figure.left_out);

@@ -8,7 +8,7 @@
 use super::layout::Layout;
 use super::mesh::{Axis, share};
 use super::problem::{Problem, Recompute};
-use super::schedule::{Branch, Set};
+use super::schedule::Branch;
 use crate::model::Config;
 use mode_autograd::loss_rows;
 
@@ -52,7 +52,7 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
         weights += weight_bytes * matrices + F32 * (problem.blocks * problem.branches()) as f64 * (d + 1.0);
     }
     weights += F32 * (part.ropes.len() * part.positions * part.head_width) as f64;
-    let trained: usize = Set::ALL.iter().map(|&set| problem.trained(layout, device, set)).sum();
+    let trained = problem.trained_on(layout, device);
 
     let mut kept = 0.0;
     for block in 0..problem.blocks {

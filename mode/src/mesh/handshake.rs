@@ -1,9 +1,9 @@
 //! What processes tell each other before the first step or question: who does not have the same can't train or answer together.
 
-use super::layout::Layout;
+#[cfg(feature = "net")]
+use crate::files;
 #[cfg(feature = "net")]
 use crate::model::{Config, ExpertInfo};
-use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 
 /// Digits of a hash that people are shown, and those that it has.
@@ -15,28 +15,18 @@ const DIGITS: usize = 64;
 pub(crate) struct Hello(pub(super) Vec<(String, String)>);
 
 impl Hello {
-    /// What a process has that trains; `weights` are hashes of the files that the recipe reads them from.
-    ///
-    /// # Errors
-    /// None that a recipe which was read could lead to.
-    pub(crate) fn of_run(
-        recipe: &impl Serialize,
-        weights: &[String],
-        layout: &Layout,
-        private: &[&str],
-    ) -> Result<Self, Error> {
-        let broken = |source| Error::Json { path: "recipe".into(), source };
-        let mut value = serde_json::to_value(recipe).map_err(broken)?;
-        if let Some(table) = value.as_object_mut() {
-            table.retain(|key, _| !["out", "checkpoint", "mesh"].contains(&key.as_str()));
-        }
-        let recipe = files::sha256_of((value.to_string() + &weights.concat()).as_bytes());
+    /// What a process has that trains, where `recipe` is a hash of what its results follow from, and of `flags` all or none are to be given.
+    pub(crate) fn of_run(recipe: String, layout: String, private: &[&str], flags: [(&str, bool); 2]) -> Self {
         let private = if private.is_empty() { "none".into() } else { private.join(", ") };
-        Ok(Self::of([
+        let given = |is_given: bool| if is_given { "given" } else { "not given" }.to_string();
+        let [measure, resume] = flags.map(|(flag, is_given)| (flag, given(is_given)));
+        Self::of([
             ("set of private experts", private),
-            ("recipe, other weights, another --measure or --resume", recipe),
-            ("layout", layout.summary()),
-        ]))
+            ("recipe, or other weights", recipe),
+            measure,
+            resume,
+            ("layout", layout),
+        ])
     }
 
     /// What a process has that asks an expert's owner, or is the owner's.

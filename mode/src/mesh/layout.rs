@@ -244,6 +244,16 @@ impl Layout {
         &self.meshes[self.number_of(device)]
     }
 
+    /// What messages call a device.
+    pub(crate) fn device_name(&self, device: usize) -> String {
+        format!("device {device} of mesh '{}'", self.mesh_of(device).name)
+    }
+
+    /// What messages call all devices, in order.
+    pub(crate) fn device_names(&self) -> Vec<String> {
+        (0..self.devices()).map(|device| self.device_name(device)).collect()
+    }
+
     /// Whether one of some devices is of a mesh of this number.
     #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn is_among(&self, mesh: usize, devices: &[usize]) -> bool {

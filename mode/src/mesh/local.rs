@@ -5,14 +5,12 @@ use super::ports::Ports;
 use super::schedule::Schedule;
 use super::transport::{Message, Transport};
 use crate::Error;
-use serde::{Deserialize, Serialize};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A link that memory is made to look like: what is sent arrives when the sender's port and the receiver's have passed it on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
     /// Bytes a second that a device sends, to whomever, and that it receives.
     pub bytes_per_second: f64,

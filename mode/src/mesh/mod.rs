@@ -75,8 +75,6 @@ pub use search::{Prediction, layouts, predict};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use serving::{Asked, Serving};
 pub use simulate::seconds;
-#[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use team::device_names;
 pub(crate) use team::{Here, check_threads};
 pub use team::{Options, Stepped, Team};
 pub use timeline::{bytes_by_link, timeline};

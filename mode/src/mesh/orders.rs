@@ -1,6 +1,19 @@
 //! Devices in other processes do what the first device tells them: it sends each an order, and they carry it out. So one process alone
 //! reads the data, keeps the run's folder and knows how far it has got.
 //!
+//! What follows an order goes by the devices' own schedules, or is *states*: a message with a table of names and shapes, then one for each
+//! parameter with its numbers and its moments', from or to each device that has trained some. L leads, F is led.
+//!
+//! ```text
+//! 0 Step    rate, counted, windows   what the schedule says
+//! 1 Score   rate, counted, windows   what the schedule says, of the forward pass
+//! 2 Give    step to save, if any     F -> L: states of each device of F, but for private experts
+//! 3 Take    steps                    L -> F: states of each device of F, in the same way
+//! 4 Finish                           L -> F: states of the gates; F -> L: none, once all is written
+//! 5 End
+//! 6 Over
+//! ```
+//!
 //! An order is a message like any other, of numbers that f32 holds exactly: what is to be done, then what is needed for it. Tables of
 //! names and shapes go as the bytes of JSON, a number each.
 

@@ -5,7 +5,6 @@ use super::mesh::Axis;
 use super::problem::Problem;
 use super::rank::State;
 use super::shard::Cut;
-use super::team::device_name;
 use crate::Error;
 use mode_autograd::AdamW;
 use std::collections::HashMap;
@@ -31,7 +30,7 @@ impl Parts {
     }
 
     fn wrong(&self, device: usize, what: &str) -> Error {
-        Error::Peer { device: device_name(&self.layout, device), what: what.into() }
+        Error::Peer { device: self.layout.device_name(device), what: what.into() }
     }
 
     /// Brings what devices gave to `optimizer`, whose parameters are whole.

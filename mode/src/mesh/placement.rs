@@ -3,15 +3,10 @@
 /// How a tensor lies along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Placement {
-    /// Each device has its own part along this dim.
-    Shard(usize),
+    /// Each device has its own tokens.
+    Shard,
     /// Each device has all of it, to the bit.
     Replicate,
     /// Each device has a term of the sum that it is.
     Partial,
-}
-
-impl Placement {
-    /// Each device has its own tokens.
-    pub const TOKENS: Self = Self::Shard(0);
 }

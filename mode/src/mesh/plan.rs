@@ -86,7 +86,7 @@ impl Step<'_> {
 
     /// How streams lie where branches meet.
     fn along(&self) -> Placement {
-        if self.problem.merges_whole { Placement::Replicate } else { Placement::TOKENS }
+        if self.problem.merges_whole { Placement::Replicate } else { Placement::Shard }
     }
 
     /// Whether a gradient has to go back through a branch.
@@ -127,8 +127,8 @@ impl Step<'_> {
         // Receipts last: the backbone's own branch does not wait for an expert's.
         let merged: Vec<Spread> = merged.into_iter().map(|f| self.planner.reshard(&f, HOME, along)).collect();
         let wants_x = self.wants_x(block);
-        let wants = [wants_x, self.is_walked(block, Branch::Expert(0))];
-        let work = Work::Merge { block, wants_x, wants, keeps: self.trains };
+        let wants_experts = self.is_walked(block, Branch::Expert(0));
+        let work = Work::Merge { block, wants_x, wants_experts, keeps: self.trains };
         self.planner.compute_one(HOME, work, &merged.iter().collect::<Vec<_>>(), along)
     }
 
@@ -149,16 +149,8 @@ impl Step<'_> {
 
     /// Half a layer; its sum lies as `placement` says.
     fn half(&mut self, place: Place, x: &Spread, placement: Placement, keeps: bool) -> Spread {
-        let mesh = self.home(place.branch);
-        let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x = self.is_walked(place.block, place.branch) && (!first || self.wants_x(place.block));
-        let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
-        if !self.problem.config.out_norms {
-            return self.planner.reshard(&f, mesh, placement);
-        }
-        let f = self.planner.reshard(&f, mesh, Placement::Replicate);
-        let y = self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
-        self.planner.reshard(&y, mesh, placement)
+        let y = self.half_alone(place, x, keeps);
+        self.planner.reshard(&y, self.home(place.branch), placement)
     }
 
     /// From the last block's result to all gradients.
@@ -260,7 +252,7 @@ impl Step<'_> {
             if self.problem.recompute == Recompute::Halves
                 && let Some(x) = inputs.get(&place)
             {
-                self.half_alone(place, x);
+                self.half_alone(place, x, true);
             }
             let df = match self.problem.config.out_norms {
                 true => self.planner.compute_one(mesh, Work::JoinBackward(place), &[&g], Placement::Replicate),
@@ -281,20 +273,19 @@ impl Step<'_> {
         for &place in before {
             x = self.half(place, &x, Placement::Replicate, true);
         }
-        self.half_alone(*last, &x);
+        self.half_alone(*last, &x, true);
     }
 
-    /// Half a layer whose sum nobody reads.
-    fn half_alone(&mut self, place: Place, x: &Spread) {
+    /// Half a layer as far as it goes without a sum that only others read.
+    fn half_alone(&mut self, place: Place, x: &Spread, keeps: bool) -> Spread {
         let mesh = self.home(place.branch);
-        let first = place.layer == 0 && place.half == Half::Attention;
-        let wants_x = !first || self.wants_x(place.block);
-        let work = Work::Forward { place, wants_x, keeps: true };
-        let f = self.planner.compute_one(mesh, work, &[x], Placement::Partial);
-        if self.problem.config.out_norms {
-            let f = self.planner.reshard(&f, mesh, Placement::Replicate);
-            self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate);
+        let wants_x = self.is_walked(place.block, place.branch) && (!place.is_first() || self.wants_x(place.block));
+        let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
+        if !self.problem.config.out_norms {
+            return f;
         }
+        let f = self.planner.reshard(&f, mesh, Placement::Replicate);
+        self.planner.compute_one(mesh, Work::Join(place), &[x, &f], Placement::Replicate)
     }
 
     /// What every device scored, on all of them.

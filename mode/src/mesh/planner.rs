@@ -152,8 +152,8 @@ impl<'a> Planner<'a> {
         let elements = self.tokens_on(mesh) * self.width;
         let kind = match (x.placement, placement) {
             (Placement::Replicate, _) => return self.slice(x, placement),
-            (Placement::Shard(_), _) => Collective::AllGather,
-            (Placement::Partial, Placement::Shard(_)) => Collective::ReduceScatter,
+            (Placement::Shard, _) => Collective::AllGather,
+            (Placement::Partial, Placement::Shard) => Collective::ReduceScatter,
             (Placement::Partial, _) => Collective::AllReduce,
         };
         self.collective(kind, Axis::Tensor, x, |_| elements, placement)
@@ -174,7 +174,7 @@ impl<'a> Planner<'a> {
         let grid = self.mesh(mesh);
         let windows = share(self.tokens, grid.data, grid.position(device, Axis::Data));
         match placement {
-            Placement::Shard(_) => {
+            Placement::Shard => {
                 let own = share(windows.len(), grid.tensor, grid.position(device, Axis::Tensor));
                 windows.start + own.start..windows.start + own.end
             }
@@ -186,9 +186,9 @@ impl<'a> Planner<'a> {
     /// all links carry the same.
     fn transfer(&mut self, x: &Spread, mesh: usize, placement: Placement) -> Spread {
         let partial = x.placement == Placement::Partial;
-        let x = if partial { self.reshard(x, x.mesh, Placement::TOKENS) } else { x.clone() };
+        let x = if partial { self.reshard(x, x.mesh, Placement::Shard) } else { x.clone() };
         if placement == Placement::Replicate && self.mesh(mesh).tensor > 1 {
-            let own = self.transfer(&x, mesh, Placement::TOKENS);
+            let own = self.transfer(&x, mesh, Placement::Shard);
             return self.reshard(&own, mesh, Placement::Replicate);
         }
         let mut to = Spread { mesh, placement, slots: Vec::new() };
@@ -196,8 +196,7 @@ impl<'a> Planner<'a> {
             let wanted = self.rows(mesh, receiver, placement);
             let slot = self.new_slot(&mut to, receiver);
             for (i, sender) in self.mesh(x.mesh).devices().enumerate() {
-                let (held, own) =
-                    (self.rows(x.mesh, sender, x.placement), self.rows(x.mesh, sender, Placement::TOKENS));
+                let (held, own) = (self.rows(x.mesh, sender, x.placement), self.rows(x.mesh, sender, Placement::Shard));
                 let rows = own.start.max(wanted.start)..own.end.min(wanted.end);
                 if rows.is_empty() {
                     continue;

@@ -1,11 +1,10 @@
-//! What leaves the process of a private expert's owner: every message is recorded, and none has a weight, a moment or a gradient of one.
+//! What leaves the process of a private expert's owner: every message is recorded, and none has a weight or a moment of one.
 
 mod asked;
 
 use super::local::{Local, local};
 use super::schedule::{Action, Collective};
 use super::serving::{Asked, Serving};
-use super::team::device_names;
 use super::transport::{Message, Transport};
 use super::{Here, Layout, Places, Problem, Training, Wired};
 use crate::Error;
@@ -87,7 +86,7 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
     let layout = Layout::named("1+2", 1).expect("a layout");
     let log = Log::default();
     let (mut main, mut owner) = (Vec::new(), Vec::new());
-    for (number, way) in local(device_names(&layout), None, Duration::from_secs(20)).into_iter().enumerate() {
+    for (number, way) in local(layout.device_names(), None, Duration::from_secs(20)).into_iter().enumerate() {
         let device = Device::cpu();
         match OWNERS.contains(&number) {
             true => owner.push(Here {

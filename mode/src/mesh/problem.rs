@@ -168,7 +168,12 @@ impl Problem {
         format!("{} would do", all.join(", "))
     }
 
-    /// Trained numbers of a set that a device has.
+    /// Trained numbers that a device has.
+    pub fn trained_on(&self, layout: &Layout, device: usize) -> usize {
+        Set::ALL.iter().map(|&set| self.trained(layout, device, set)).sum()
+    }
+
+    /// Those of a set.
     pub fn trained(&self, layout: &Layout, device: usize, set: Set) -> usize {
         let mesh = layout.mesh_of(device);
         let position = mesh.position(device, Axis::Tensor);

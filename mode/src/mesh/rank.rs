@@ -64,8 +64,9 @@ pub(super) struct Rank {
     /// Tokens a window.
     pub(super) length: usize,
     pub(super) parts: usize,
-    /// Where it stands along the data axis, how many there are, and the words before its own.
+    /// Where it stands along the data axis, and how many there are.
     pub(super) data: [usize; 2],
+    /// Words of the vocabulary before its own.
     pub(super) offset: usize,
     pub(super) step: Step,
     /// Of the weights that it must not change, once they are noted.
@@ -94,6 +95,7 @@ pub(super) struct Seat {
     pub(super) number: usize,
     pub(super) length: usize,
     pub(super) parts: usize,
+    /// Where it stands along the data axis, and how many there are.
     pub(super) data: [usize; 2],
     /// Words of the vocabulary before its own.
     pub(super) offset: usize,
@@ -319,11 +321,11 @@ impl Rank {
                 let tapes = take(self.step.halves.remove(&place), entry)?;
                 some(tapes.norm_backward(dn, &g, &mut self.step.gradients)?)
             }
-            Work::Merge { block, wants_x, wants: [backbone, experts], keeps } => {
+            Work::Merge { block, wants_x, wants_experts, keeps } => {
                 let all = (0..entry.reads.len()).map(|i| self.read(entry, i)).collect::<Result<Vec<_>, _>>()?;
                 let branches: Vec<&Tensor> = all[1..].iter().collect();
-                let mut wants = vec![experts; branches.len() + 1];
-                (wants[0], wants[1]) = (wants_x, backbone);
+                let mut wants = vec![wants_experts; branches.len() + 1];
+                wants[..2].fill(wants_x);
                 let gate = &self.shard.gates[block];
                 let (tape, y) = MergeTape::forward(gate.params(), &all[0], &branches, &wants)?;
                 if keeps {

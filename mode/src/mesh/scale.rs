@@ -9,13 +9,15 @@ use super::footprint::fullest;
 use super::layout::Layout;
 use super::priced::Priced;
 use super::problem::Recompute;
-use super::schedule::{Action, Set, Work};
+use super::schedule::{Action, Work};
 use serde::Serialize;
 
 /// Chips.
 pub const CHIPS: [usize; 4] = [64, 256, 1_024, 4_096];
 /// Experts.
 pub const EXPERTS: [usize; 3] = [4, 16, 100];
+/// What figure 4 is met with, rounded.
+pub(super) const FITTED: Fitted = Fitted { efficiency: 0.80, bandwidth: 39.3e9 };
 /// Windows that a replica computes at once.
 const MOST_WINDOWS: usize = 8;
 
@@ -106,13 +108,11 @@ fn scaled(chips: usize, experts: usize, name: &str) -> Option<Scaled> {
     let parts = (1..=windows).find(|parts| windows.is_multiple_of(*parts) && windows / parts <= MOST_WINDOWS)?;
     let problem = paper_problem(experts, 3, 2, windows / parts, Recompute::Halves);
     problem.check(&layout).ok()?;
-    let fitted = Fitted { efficiency: 0.80, bandwidth: 39.3e9 };
-    let hardware = fitted.hardware();
+    let hardware = FITTED.hardware();
     let priced = Priced::new(&problem, &layout, super::fig4::assumed());
     let traced = priced.simulate(&hardware);
-    let trained = |device| Set::ALL.iter().map(|&set| problem.trained(&layout, device, set)).sum::<usize>() as f64;
-    let most = (0..layout.devices()).map(trained).fold(0.0, f64::max);
-    let summed = 2.0 * (replicas as f64 - 1.0) / replicas as f64 * most * 2.0 / fitted.bandwidth;
+    let most = (0..layout.devices()).map(|device| problem.trained_on(&layout, device)).max().unwrap_or(0) as f64;
+    let summed = 2.0 * (replicas as f64 - 1.0) / replicas as f64 * most * 2.0 / FITTED.bandwidth;
     let seconds = traced.seconds * parts as f64 + summed;
     let shares = |device: usize| {
         let mut shares = Shares::default();
@@ -148,7 +148,7 @@ fn scaled(chips: usize, experts: usize, name: &str) -> Option<Scaled> {
     })
 }
 
-/// A long layout's name: `4+1x100` has a hundred meshes of one.
+/// A long layout's name: `4, 100 times 1` has a hundred meshes of one device.
 fn short(layout: &Layout) -> String {
     let (first, rest) = (&layout.meshes[0], &layout.meshes[1..]);
     format!("{}, {} times {}", first.shape(), rest.len(), rest.first().map_or(0, super::mesh::Mesh::size))

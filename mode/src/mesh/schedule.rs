@@ -1,5 +1,5 @@
 //! A training step as a list of typed entries, each on one device: the program that every device carries out in the list's order,
-//! and that the simulator prices. Nothing else knows what a step is made of.
+//! and that the simulator prices. The plan alone decides what a step is made of; all else reads it here.
 //!
 //! An entry reads and writes *slots*, which each device numbers for itself. What a device sends to another arrives in the order in
 //! which the list has it, and an entry waits for nothing but what it receives, and a collective for its group.
@@ -32,6 +32,13 @@ pub struct Place {
     pub layer: usize,
     /// Which half.
     pub half: Half,
+}
+
+impl Place {
+    /// Whether it reads what the whole branch reads.
+    pub fn is_first(&self) -> bool {
+        self.layer == 0 && self.half == Half::Attention
+    }
 }
 
 /// Which trained parameters, by what their gradients are along the tensor axis.
@@ -78,8 +85,8 @@ pub enum Work {
         block: usize,
         /// Whether the gradient of x will be wanted.
         wants_x: bool,
-        /// Whether those of the backbone's branch and of the experts' will.
-        wants: [bool; 2],
+        /// Whether those of the experts' branches will; that of the backbone's is where that of x is.
+        wants_experts: bool,
         /// Whether a backward pass goes on from here.
         keeps: bool,
     },

@@ -56,7 +56,9 @@ impl Windows<'_> {
     }
 }
 
-/// Half a layer: the norm, whose gradient is a sum over devices, apart from what each device has its part of.
+/// Half a layer, y = x + f(n), n = norm(x): the norm, for which dn is summed over devices first, apart from what each device has its
+/// part of. dx = J_norm^T dn + g, where g = dy is not a sum: so x is a constant where it is added to f, and
+/// [`HalfTapes::norm_backward`] adds g once.
 pub(super) struct HalfTapes {
     x: Input,
     norm: (Tape, Var),

@@ -50,7 +50,7 @@ impl Here {
     /// All devices of a layout, joined by memory.
     pub(crate) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
         // One that ends is known by its queue; one that is slow is waited for.
-        let ends = local(device_names(layout), link, FOREVER).into_iter().zip(devices).enumerate();
+        let ends = local(layout.device_names(), link, FOREVER).into_iter().zip(devices).enumerate();
         let here = |(number, (end, device)): (usize, (Local, &Device))| Self {
             number,
             device: device.clone(),
@@ -215,7 +215,7 @@ impl Team {
         self.ask(|_| wait).map(drop)
     }
 
-    /// The same of windows that are known to fit, or of none where no device of this process reads any.
+    /// [`Team::step`] of windows that are known to fit, or of none where no device of this process reads any.
     pub(crate) fn take(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
         let batch = Batch { counted: windows.len(), windows: Arc::new(windows), rate };
         self.order_batch(&batch, Order::Step)?;
@@ -398,11 +398,6 @@ impl Drop for Team {
     }
 }
 
-/// What messages call a device.
-pub(super) fn device_name(layout: &Layout, device: usize) -> String {
-    format!("device {device} of mesh '{}'", layout.mesh_of(device).name)
-}
-
 /// Where a device sits.
 pub(super) fn seat(problem: &Problem, layout: &Layout, number: usize) -> Seat {
     let mesh = layout.mesh_of(number);
@@ -414,9 +409,4 @@ pub(super) fn seat(problem: &Problem, layout: &Layout, number: usize) -> Seat {
         data: [mesh.position(number, Axis::Data), mesh.data],
         offset: share(vocabulary, mesh.tensor, mesh.position(number, Axis::Tensor)).start,
     }
-}
-
-/// What messages call all devices of a layout, in order.
-pub(crate) fn device_names(layout: &Layout) -> Vec<String> {
-    (0..layout.devices()).map(|device| device_name(layout, device)).collect()
 }

@@ -39,6 +39,7 @@ impl Rank {
         if !tokens.is_empty() {
             let found = embedding(&Ids::new(&self.device, &rows)?, &table)?;
             let found = mode_tensor::scale(&found, config.embedding_factor as f32)?;
+            // A scatter is what it is: each found row is added to its token's, which is zero.
             embedding_backward(&Ids::new(&self.device, &tokens)?, None, &found, &x)?;
         }
         if let Some(table) = backbone.positions.as_ref().filter(|_| self.shard.position == 0) {

@@ -34,11 +34,10 @@ impl Part {
         let names: Vec<String> = experts.iter().map(|expert| expert.name.clone()).collect();
         let layout = layout(&names, text)?;
         let private: Vec<&str> = experts.iter().filter(|e| e.private).map(|e| e.name.as_str()).collect();
-        let mut begins_with = recipe.weights_sha256()?;
-        begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
         // Whose folder goes on has to be everybody's or nobody's, where more than one has one.
-        begins_with.extend((arguments.recipe.resume && !private.is_empty()).then(|| "--resume".to_string()));
-        let hello = Hello::of_run(&recipe, &begins_with, &layout, &private)?;
+        let resumes = arguments.recipe.resume && !private.is_empty();
+        let flags = [("use of --measure", arguments.measure), ("use of --resume", resumes)];
+        let hello = Hello::of_run(recipe.sha256()?, layout.summary(), &private, flags);
         Ok(Self { recipe, experts, layout, hello })
     }
 
