@@ -9,7 +9,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed, out};
 use crate::data::Mixture;
-use crate::mesh::{Layout, Members, Places, Training, Wired};
+use crate::mesh::{Layout, Leader, Members, Places, Wired};
 use crate::model::{Held, Model, Trained};
 use crate::{Error, files, memory};
 use mode_autograd::AdamW;
@@ -187,7 +187,7 @@ impl Run<'_, '_> {
                 if let Some(places) = self.places.take().filter(Places::leads) {
                     let (settings, model) = (recipe.train.adamw(), self.model);
                     let optimizer = AdamW::new(model.params(), settings)?;
-                    Training::new(places, settings, model, &optimizer)?.finish(&model.gates)?;
+                    Leader::new(places, settings, model, &optimizer)?.finish(&model.gates)?;
                 }
                 Default::default()
             }

@@ -8,7 +8,7 @@ use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Members, Wired};
 use crate::model::Held;
-use crate::train::{Named, Recipe, check_out, serve};
+use crate::train::{Named, Recipe, check_out, follow};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
@@ -122,7 +122,7 @@ impl Part {
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
             let written = if owns { format!("; written {}", self.recipe.out.display()) } else { String::new() };
-            match serve(&self.recipe, wired, existing).map_err(in_file)? {
+            match follow(&self.recipe, wired, existing).map_err(in_file)? {
                 Some(steps) => tell!("{who}: done after {steps} steps{written}"),
                 None => tell!("{who}: the run has ended already"),
             }
