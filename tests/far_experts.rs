@@ -200,6 +200,13 @@ fn what_can_t_be_asked_for_is_told() {
     scene.start("eval", "whole", &EVAL, &named("")).fails(2, "write NAME=");
     scene.start("eval", "base", &EVAL, &reach).fails(2, "there is none");
     eval(&["--patience", "1"], &scene.reach("caller", "owner", "127.0.0.1:9")).fails(2, "can't be reached");
+    // An owner whose base has fewer positions says so to who asks for more.
+    let base = scene.elsewhere.join("base/config.json");
+    set(&base, "max_position_embeddings", 4.into());
+    let (mut owner, at) = scene.owner("math");
+    eval(&[], &scene.reach("caller", "owner", &at)).fails(1, "has given up: asked for ");
+    owner.says("given up: asked for ");
+    owner.says("waiting at ");
     let without = |model: &str| scene.finds("eval", model, &[&EVAL[..], &["--without", "math"]].concat(), &[]);
     assert_eq!(without("part"), without("whole"), "who is left out need not be there");
 }

@@ -208,10 +208,11 @@ fn nothing_is_computed_or_sent_that_nobody_needs() {
     };
     assert_eq!(backward(Branch::Backbone, 0), 0, "the first block's backbone has no backward pass");
     assert!(backward(Branch::Backbone, 1) > 0 && backward(Branch::Expert(0), 0) > 0);
-    // For each expert: x and f in each block, df in each, dx in all but the first.
-    let sent: u64 = (0..layout.devices()).map(|device| schedule.bytes_sent(device)[1]).sum();
+    // For each expert: x and f in each block, df in each, dx in all but the first. And four numbers of each device to the three others.
+    let sent: u64 = (0..layout.devices()).map(|device| schedule.bytes_sent(&layout, device)[1]).sum();
     let blocks = model.gates.len();
-    assert_eq!(sent as usize, 2 * (4 * blocks - 1) * tokens * width * 4);
+    assert_eq!(sent as usize, (2 * (4 * blocks - 1) * tokens * width + 4 * 4 * 3) * 4);
+    assert_eq!(schedule.bytes_sent(&layout, 3)[0], 0);
     // A device that has a mesh to itself takes part in no collective but the exchange of norms.
     let alone: Vec<_> = schedule.of(3).filter(|(_, entry)| matches!(entry.action, Action::Collective { .. })).collect();
     let whole = |action: &Action| matches!(action, Action::Collective { kind: Collective::AllGather, group, .. } if group.len() == 4);
@@ -262,6 +263,22 @@ fn the_price_of_a_step_is_what_its_kernels_say() {
             }
         }
     }
+}
+
+#[test]
+fn a_sum_s_price_is_that_of_its_additions() {
+    let model = composed(Trained::Experts);
+    let problem = Problem { expert_layers: vec![1; 3], ..problem(&model) };
+    let layout = Layout::read("spmd-1", &["a".into(), "b".into(), "c".into()]).expect("a layout");
+    let schedule = plan(&problem, &layout);
+    let costs = costs(&problem, &layout, &schedule, Attention::Fused);
+    let sums = schedule.of(0).filter(|(_, entry)| entry.action == Action::Compute(Work::Sum));
+    // dx of the merge, of the backbone's branch and of three experts'.
+    let (additions, moved) = (4.0, 3 * WINDOWS * LENGTH * model.backbone.config.width * 4);
+    for (entry, _) in sums {
+        assert_eq!(costs[entry], Cost { launches: additions, fusable: additions * moved as f64, ..Cost::default() });
+    }
+    assert_eq!(schedule.of(0).filter(|(_, entry)| entry.action == Action::Compute(Work::Sum)).count(), 1);
 }
 
 #[test]

@@ -79,9 +79,12 @@ fn losses_are_those_of_one_process() {
     }
 }
 
+/// Windows one after the other, of which halves are computed again.
+const PARTLY: [&str; 4] = ["--set", "train.accumulate=2", "--set", "train.recompute=true"];
+
 /// A run of 200 steps, saved every ten of them, over three processes, the main one's with `more`; `meanwhile` is shown the second worker.
 fn run(scene: &Scene, more: &[&str], meanwhile: impl FnOnce(&mut Running)) -> [Running; 3] {
-    let steps = ["--set", "train.steps=200", "--set", "checkpoint.every=10", LEAVES];
+    let steps = [&PARTLY[..], &["--set", "train.steps=200", "--set", "checkpoint.every=10", LEAVES]].concat();
     let (one, at_one) = worker(scene, "one", "experts-1", "1+1+1", &steps);
     let (mut two, at_two) = worker(scene, "two", "experts-2", "1+1+1", &steps);
     let reach = [("experts-1", "one", at_one.as_str()), ("experts-2", "two", &at_two)];
@@ -97,7 +100,7 @@ fn a_run_leaves_what_one_process_leaves_also_when_a_worker_was_killed() {
     let out = |name: &str| text(&scene.recipes.path(name)).to_string();
     let mut alone = process(scene.home());
     alone.args(["compose", text(&scene.recipe), "--out", &out("alone"), "--set", "mesh.layout=1+1+1"]);
-    alone.args(["--set", "train.steps=200", "--set", "checkpoint.every=10"]);
+    alone.args(["--set", "train.steps=200", "--set", "checkpoint.every=10"]).args(PARTLY);
     assert!(alone.output().expect("the program").status.success());
     let same = |name: &str| {
         for file in ["gates.safetensors", "experts/code/expert.safetensors", "experts/math/expert.safetensors"] {
@@ -193,7 +196,8 @@ fn a_private_expert_stays_with_its_owner() {
         let file = mode_tensor::SafeTensors::open(&[folder.join("expert.safetensors")]).expect("a file");
         file.names().map(str::to_string).collect::<Vec<_>>()
     };
-    assert!(names(&home("whole")).iter().all(|name| name.contains("gate")), "{:?}", names(&home("whole")));
+    let gates = names(&home("whole"));
+    assert!(!gates.is_empty() && gates.iter().all(|name| name.contains("gate")), "{gates:?}");
     let (_, stderr, code) =
         common::run(&["generate", "--model", text(&home("base")), "--expert", text(&home("whole")), "--prompt", "a"]);
     assert!(code == 2 && stderr.contains("holds no layers"), "{stderr}");
@@ -219,8 +223,29 @@ fn a_private_expert_stays_with_its_owner() {
     let record =
         |name: &str| serde_json::from_slice::<serde_json::Value>(&there(&home(name), "run.json")).expect("JSON");
     assert_eq!(record("whole")["losses"], record("broken")["losses"]);
-    let [main, owner] = both(&["--out", "broken", "--resume"], &["--out", "other"], &|_| {});
-    main.fails(2, "another recipe, other weights");
+    // What has ended stays so, and all processes say so.
+    let resume = ["--out", "broken", "--resume"];
+    let [main, owner] = both(&resume, &resume, &|_| {}).map(Running::ends);
+    assert!(main.0 == 0 && owner.0 == 0 && owner.2.contains("the run has ended already"), "{main:?} {owner:?}");
+    // One that is told so and has nothing says what to do; and that is how it gets it, though there is no step left.
+    std::fs::remove_file(owners("broken").join("expert.safetensors")).expect("removed");
+    let [main, owner] = both(&resume, &resume, &|_| {}).map(Running::ends);
+    assert!(main.0 == 0 && owner.0 == 2 && owner.2.contains("lacks expert 'law'"), "{main:?} {owner:?}");
+    std::fs::remove_file(home("broken").join("run.json")).expect("removed");
+    for process in both(&resume, &resume, &|_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    assert!(there(&owners("whole"), "expert.safetensors") == there(&owners("broken"), "expert.safetensors"));
+    // Also of no steps at all something is left.
+    let none = ["--out", "none", "--set", "train.steps=0"];
+    for process in both(&none, &none, &|_| {}) {
+        let (code, _, stderr) = process.ends();
+        assert_eq!(code, 0, "{stderr}");
+    }
+    assert_eq!(names(&owners("none")), names(&owners("whole")));
+    let [main, owner] = both(&resume, &["--out", "other"], &|_| {});
+    main.fails(2, "has another use of --resume (not given; here given)");
     drop(owner);
 }
 

@@ -1,7 +1,7 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
 use crate::Error;
-use crate::mesh::{Here, Layout, Options, Problem, Stepped, Team, Traced, plan};
+use crate::mesh::{Here, Layout, Link, Options, Problem, Schedule, Stepped, Team, Traced, check_threads, plan};
 use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::Device;
@@ -123,7 +123,8 @@ impl MeshBench {
         // All of them, before the first takes its time.
         for layout in layouts {
             self.problem.check(layout)?;
-            options.link.map_or(Ok(()), |link| link.check(layout, &plan(&self.problem, layout)))?;
+            check_threads(layout.devices(), options.threads)?;
+            options.link.map_or(Ok(()), |link| check_link(link, layout, &plan(&self.problem, layout)))?;
         }
         for round in 0..rounds {
             for (i, layout) in layouts.iter().enumerate() {
@@ -147,7 +148,7 @@ impl MeshBench {
         team.wait_at_entries()?;
         let schedule = team.schedule().clone();
         let step = |(windows, rate): &(Vec<Vec<u32>>, f64)| {
-            let Stepped { spans, seconds, .. } = team.take(windows.clone(), *rate)?;
+            let Stepped { spans, seconds, .. } = team.step_unchecked(windows.clone(), *rate)?;
             Ok(Traced { schedule: schedule.clone(), spans, seconds })
         };
         self.batches.iter().map(step).collect()
@@ -168,7 +169,7 @@ impl MeshBench {
         // Seconds that each device of this process computes in each step.
         let mut computing = vec![Vec::new(); layout.devices()];
         for (number, (windows, rate)) in self.batches.iter().enumerate() {
-            let stepped = team.take(windows.clone(), *rate)?;
+            let stepped = team.step_unchecked(windows.clone(), *rate)?;
             let found = crate::train::Stepped { loss: stepped.loss, gradient_norm: stepped.gradient_norm };
             found.check_finite(number as u64 + 1)?;
             losses.push(stepped.loss);
@@ -186,7 +187,7 @@ impl MeshBench {
             let any = team.gather(|device| vec![f32::from(u8::from(gpus.contains(&device)))])?;
             team.wait_at_entries()?;
             let (windows, rate) = &self.batches[self.batches.len() - 1];
-            let waited = team.take(windows.clone(), *rate)?;
+            let waited = team.step_unchecked(windows.clone(), *rate)?;
             note(&mut computing, &team, &waited);
             if any.iter().flatten().any(|&gpu| gpu > 0.0) {
                 traced = (self.batches.len(), waited);
@@ -198,8 +199,8 @@ impl MeshBench {
         let schedule = team.schedule().clone();
         let [mut within, mut between] = [0; 2];
         for device in 0..layout.devices() {
-            let [collectives, sends] = schedule.bytes_sent(device);
-            (within, between) = (within + collectives, between + sends);
+            let [in_mesh, across] = schedule.bytes_sent(layout, device);
+            (within, between) = (within + in_mesh, between + across);
         }
         Ok(MeasuredLayout {
             layout: layout.name.clone(),
@@ -228,5 +229,44 @@ impl MeasuredLayout {
             (self.busy, self.traced) = (other.busy, other.traced);
         }
         self.rounds.extend(other.rounds);
+    }
+}
+
+/// Seconds that a device's bytes of a step may take over an emulated link: whoever waits longer has mistaken the unit.
+const MOST_SECONDS: f64 = 600.0;
+
+/// An error if a link is too slow for what a device of a layout sends in a step.
+fn check_link(link: Link, layout: &Layout, schedule: &Schedule) -> Result<(), Error> {
+    let sent = |device| schedule.bytes_sent(layout, device).iter().sum::<u64>();
+    let bytes = (0..schedule.devices).map(sent).max().unwrap_or(0);
+    let seconds = bytes as f64 / link.bytes_per_second;
+    if seconds <= MOST_SECONDS {
+        return Ok(());
+    }
+    let what = format!(
+        "a device sends {bytes} bytes in a step, {seconds:.0} s at {} bytes a second; give {:.0} or more",
+        link.bytes_per_second,
+        (bytes as f64 / MOST_SECONDS).ceil()
+    );
+    Err(Error::Layout { layout: layout.name.clone(), what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Action, Entry};
+
+    #[test]
+    fn a_link_that_nobody_waits_for_is_refused_and_the_least_it_names_is_not() -> Result<(), Error> {
+        let action = Action::Send { to: 1, rows: 0..1_000 };
+        let entry = Entry { device: 0, part: 0, action, reads: Vec::new(), writes: Vec::new(), frees: Vec::new() };
+        let schedule = Schedule { devices: 2, width: 200, entries: vec![entry] };
+        let link = |bytes_per_second| Link { bytes_per_second, latency: 0.0 };
+        let layout = Layout::named("1+1", 1)?;
+        let error = check_link(link(1.0), &layout, &schedule).expect_err("nine days").to_string();
+        let what = "layout 1+1: a device sends 800000 bytes in a step, 800000 s at 1 bytes a second; give 1334 or more";
+        assert_eq!(error, what);
+        assert!(check_link(link(1_333.0), &layout, &schedule).is_err());
+        check_link(link(1_334.0), &layout, &schedule)
     }
 }

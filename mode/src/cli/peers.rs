@@ -3,6 +3,7 @@
 use crate::Error;
 #[cfg(feature = "net")]
 use crate::mesh::Hello;
+use crate::mesh::PATIENCE;
 #[cfg(feature = "net")]
 use crate::mesh::net::{Identity, Say, Setting, read_certificate};
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ pub(crate) struct Own {
     /// The only certificate that the other process may show; who calls says whose: NAME=FILE, once for each
     #[arg(long = "peer", value_name = "FILE")]
     peers: Vec<String>,
-    /// Seconds without a word after which another process is given up; a mesh's that waits for the main one takes twice as many
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Seconds without a word after which another process is given up; twice as many in `mode worker --listen`
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) patience: u64,
 }
 

@@ -7,7 +7,7 @@ pub use gates::{BlockGates, TextGates, gates};
 pub use runs::report;
 
 use crate::data::Tokens;
-use crate::model::{ExpertInfo, Halves, Trained, base_of, base_sha256, is_gguf, open};
+use crate::model::{EXPERT_WEIGHTS, ExpertInfo, Halves, Trained, base_of, base_sha256, is_gguf, open};
 use crate::train::{checkpoint_header, checkpoint_is_intact, checkpoints, count, is_run, read_run};
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -100,7 +100,7 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
 
 fn expert(folder: &Path) -> Result<Inspection, Error> {
     let info = ExpertInfo::read(folder)?;
-    let file = folder.join("expert.safetensors");
+    let file = folder.join(EXPERT_WEIGHTS);
     let tensors = shapes(&file)?;
     let count: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let mut facts = vec![

@@ -4,82 +4,42 @@
 //! *reshard* is to bring it to another mesh or placement; a *collective* is what devices of a mesh do together. Under SPMD one mesh runs
 //! one program; under MPMD the backbone has one mesh and experts have others, which meet at the merge alone.
 //!
-//! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`]. The devices carry it out (`rank.rs`, on threads: `team.rs`), the
-//! simulator prices it. The model's own maths know nothing of all this.
+//! [`plan()`] makes a step's [`Schedule`] of a [`Problem`] and a [`Layout`] (`plan/`). The devices carry it out (`run/`) and talk to each other
+//! over a [`Transport`] (`transport/`), in one process or several (`processes/`); the simulator prices it (`simulate/`). The model's own
+//! maths know nothing of all this.
 //!
-//! A model whose expert is in another process asks its owner over the same transports: [`Asking`] and [`answer()`].
+//! A model whose expert is in another process asks its owner over the same transports: [`Asking`] and [`answer()`] (`remote/`).
 
-mod answering;
-mod asking;
-mod collective;
-mod cost;
-pub mod fig4;
-mod footprint;
-#[cfg(any(feature = "mpi", feature = "net"))]
-mod handshake;
-mod hardware;
-mod layout;
-mod leading;
-mod local;
-#[allow(clippy::module_inception)]
-mod mesh;
-#[cfg(feature = "mpi")]
-pub(crate) mod mpi;
-#[cfg(feature = "net")]
-pub(crate) mod net;
-mod orders;
-mod parts;
-mod placement;
 mod plan;
-mod planner;
-mod ports;
-mod priced;
-#[cfg(test)]
-mod privacy;
-mod problem;
-mod question;
-mod rank;
-pub mod scale;
-mod schedule;
-mod search;
-#[cfg(any(test, feature = "mpi", feature = "net"))]
-mod serving;
-mod shard;
+mod processes;
+mod remote;
+mod run;
 mod simulate;
-mod tapes;
-mod team;
-mod timeline;
-mod traced;
-mod training;
+#[cfg(test)]
+mod tests;
 mod transport;
-mod vocabulary;
 
-pub use answering::answer;
-pub use asking::Asking;
-pub use cost::{Attention, Cost, costs};
-pub use footprint::{Footprint, footprint};
+pub use plan::{
+    Action, Axis, Branch, Collective, Entry, Footprint, Layout, Mesh, Place, Placement, Problem, Recompute, Schedule,
+    Set, Slot, Work, footprint, plan, share,
+};
 #[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use handshake::Hello;
-pub use hardware::{Hardware, Host, Rates, Wire};
-pub use layout::Layout;
-pub use local::{Link, Local, local};
-pub use mesh::{Axis, Mesh, share};
-pub use placement::Placement;
-pub use plan::plan;
-pub use priced::{Assumed, Priced};
-pub use problem::{Problem, Recompute};
+pub(crate) use processes::{Follower, FollowerEvent};
+pub(crate) use processes::{Leader, Members, Places, Wired, devices};
 #[cfg(feature = "net")]
-pub(crate) use question::said;
-pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
-pub use search::{Prediction, layouts, predict};
+pub(crate) use remote::said;
+pub use remote::{Asking, answer};
+pub(crate) use run::{Here, check_threads};
+pub use run::{Options, Stepped, Team};
+pub use simulate::paper::{fig4, scale};
+pub use simulate::{
+    Assumed, Attention, Cost, Hardware, Host, Prediction, Priced, Rates, Traced, Wire, bytes_by_link, costs, layouts,
+    predict, seconds, timeline,
+};
 #[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use serving::{Asked, Serving};
-pub use simulate::seconds;
-pub(crate) use team::Here;
-#[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use team::device_names;
-pub use team::{Options, Stepped, Team};
-pub use timeline::{bytes_by_link, timeline};
-pub use traced::Traced;
-pub(crate) use training::{Members, Places, Training, Wired, devices};
-pub use transport::{Message, PATIENCE, Transport};
+pub(crate) use transport::Hello;
+#[cfg(feature = "mpi")]
+pub(crate) use transport::mpi;
+#[cfg(feature = "net")]
+pub(crate) use transport::net;
+pub use transport::{Link, Local, Message, PATIENCE, Transport, local};

@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// Block i where groups of sequences have experts of their own: the backbone's layers once over all rows, then each group's
-    /// experts and gate over its rows.
+    /// experts and gate over its rows. Owners are asked for all groups before that.
     fn grouped_block(
         &self,
         context: &Context,
@@ -244,24 +244,29 @@ impl Model {
         x: &Var,
         groups: &[Group],
     ) -> Result<Var, Error> {
-        let f = stack(context, backbone, x, None)?;
-        let y = Tensor::empty(x.value().device(), x.value().shape())?;
+        let mut read = Vec::new();
         let mut first = 0;
         for group in groups {
             let count: usize = group.spans.iter().map(|span| span.tokens).sum();
+            let (context, x) = (Context { spans: group.spans, ..*context }, rows(x.value(), first, count)?);
+            let x = Var::constant(x);
+            ask(&context, i, &x, &group.experts)?;
+            read.push((context, first, x));
+            first += count;
+        }
+        let f = stack(context, backbone, x, None)?;
+        let y = Tensor::empty(x.value().device(), x.value().shape())?;
+        for (group, (context, first, x)) in groups.iter().zip(read) {
+            let count = x.value().rows();
             if group.experts.is_empty() {
                 copy_block(f.value(), first, &y, first, count)?;
-            } else {
-                let context = Context { spans: group.spans, ..*context };
-                let x = Var::constant(rows(x.value(), first, count)?);
-                let slots = Tensor::slots(y.device(), group.experts.len() + 1, x.value().shape())?;
-                copy_block(f.value(), first, &slots[0], 0, count)?;
-                ask(&context, i, &x, &group.experts)?;
-                let mut all = vec![Var::constant(slots[0].clone())];
-                all.extend(branches(&context, i, &x, &group.experts, &slots[1..])?);
-                copy_rows(group.gates[i].merge(&context, &x, &all)?.y.value(), &y, first)?;
+                continue;
             }
-            first += count;
+            let slots = Tensor::slots(y.device(), group.experts.len() + 1, x.value().shape())?;
+            copy_block(f.value(), first, &slots[0], 0, count)?;
+            let mut all = vec![Var::constant(slots[0].clone())];
+            all.extend(branches(&context, i, &x, &group.experts, &slots[1..])?);
+            copy_rows(group.gates[i].merge(&context, &x, &all)?.y.value(), &y, first)?;
         }
         Ok(Var::constant(y))
     }

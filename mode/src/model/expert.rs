@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::path::Path;
 
 pub(crate) const INFO: &str = "expert.json";
-const WEIGHTS: &str = "expert.safetensors";
+pub(crate) const WEIGHTS: &str = "expert.safetensors";
 /// Where `expert.json` keeps the base's configuration, as far as it is maths.
 pub(crate) const BASE_CONFIG: &str = "base_config";
 /// Where `expert.json` says that the weights stay with their owner.

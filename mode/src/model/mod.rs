@@ -47,7 +47,7 @@ pub use cache::{Cache, Span};
 pub use config::{Biases, Config, NormKind};
 pub use context::Context;
 pub use decoder::{Model, Output, Trained};
-pub(crate) use expert::{BASE_CONFIG, PRIVATE, save as save_expert};
+pub(crate) use expert::{BASE_CONFIG, PRIVATE, WEIGHTS as EXPERT_WEIGHTS, save as save_expert};
 pub use expert::{Expert, ExpertInfo, make_private};
 pub use family::Family;
 pub use far::{Far, Rows};

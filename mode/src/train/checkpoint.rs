@@ -316,10 +316,11 @@ fn restore(trainer: &mut Trainer, tensors: &SafeTensors, header: &Header) -> Res
     Ok(())
 }
 
+/// Settings that change no bit of a result. Another layout's is the same but for rounding.
+pub(super) const FREE: [&str; 3] = ["out", "checkpoint", "mesh"];
+
 /// The first setting in which two recipes (or configurations) differ, but for those that change no bit of the result.
 pub(super) fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, Value, Value)> {
-    // Another layout goes on to the same numbers but for rounding; the same one to the bit.
-    const FREE: [&str; 3] = ["out", "checkpoint", "mesh"];
     let (Value::Object(a), Value::Object(b)) = (was, is) else {
         return (was != is).then(|| (at.to_string(), was.clone(), is.clone()));
     };

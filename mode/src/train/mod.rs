@@ -5,6 +5,8 @@ mod data;
 mod dry_run;
 mod eval;
 mod export;
+#[cfg(any(feature = "mpi", feature = "net"))]
+mod follow;
 mod frozen;
 mod method;
 mod metrics;
@@ -15,8 +17,6 @@ mod recipe;
 mod record;
 mod run;
 mod schedule;
-#[cfg(any(feature = "mpi", feature = "net"))]
-mod serve;
 mod settings;
 mod step;
 mod tensorboard;
@@ -30,6 +30,8 @@ pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
+#[cfg(any(feature = "mpi", feature = "net"))]
+pub(crate) use follow::follow;
 pub(crate) use frozen::count;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
@@ -46,8 +48,6 @@ pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
 pub(crate) use run::{Prepared, prepare, run_wired};
 pub use schedule::Schedule;
-#[cfg(any(feature = "mpi", feature = "net"))]
-pub(crate) use serve::serve;
 pub use settings::{
     CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, MeshSettings,
     ModelShape, Precision, TrainSettings, Unfrozen,

@@ -4,9 +4,11 @@ use super::settings::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
     TrainSettings,
 };
+#[cfg(any(feature = "mpi", feature = "net"))]
+use super::{checkpoint::FREE, record::RECIPE};
 use crate::mesh::Problem;
 #[cfg(any(feature = "mpi", feature = "net"))]
-use crate::model::base_sha256;
+use crate::model::{EXPERT_WEIGHTS, base_sha256};
 use crate::model::{ExpertInfo, Model, tokenizer_file};
 use crate::set::{apply, from_table, located};
 use crate::{Error, files};
@@ -205,18 +207,25 @@ impl Recipe {
         Ok(Problem::new(model, batch, length)?.in_parts(accumulate))
     }
 
-    /// Hashes of the files of weights that it begins with: the base's, then those of experts that are not private.
+    /// Hash of what its results follow from: itself, but for settings that change no bit of them, and the files of weights that it begins with,
+    /// the base's, then those of experts that are not private.
     ///
     /// # Errors
     /// A file that can't be read.
     #[cfg(any(feature = "mpi", feature = "net"))]
-    pub(crate) fn weights_sha256(&self) -> Result<Vec<String>, Error> {
+    pub(crate) fn sha256(&self) -> Result<String, Error> {
+        let mut value =
+            serde_json::to_value(self).map_err(|source| Error::Json { path: self.out.join(RECIPE), source })?;
+        if let Some(table) = value.as_object_mut() {
+            table.retain(|key, _| !FREE.contains(&key.as_str()));
+        }
         let named = self.experts()?;
         let experts = self.compose.iter().flat_map(|compose| &compose.experts).zip(&named);
         let experts = experts
             .filter(|(_, expert)| !expert.private)
-            .map(|(folder, _)| files::sha256(&folder.join("expert.safetensors")));
-        self.base.iter().map(|base| base_sha256(base)).chain(experts).collect()
+            .map(|(folder, _)| files::sha256(&folder.join(EXPERT_WEIGHTS)));
+        let weights = self.base.iter().map(|base| base_sha256(base)).chain(experts).collect::<Result<String, _>>()?;
+        Ok(files::sha256_of((value.to_string() + &weights).as_bytes()))
     }
 
     /// An error for what can be seen to be wrong without opening any file.

@@ -9,9 +9,10 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed, out};
 use crate::data::Mixture;
-use crate::mesh::{Layout, Members, Places, Wired};
+use crate::mesh::{Layout, Leader, Members, Places, Wired};
 use crate::model::{Held, Model, Trained};
 use crate::{Error, files, memory};
+use mode_autograd::AdamW;
 use mode_tensor::Device;
 use std::ops::ControlFlow;
 
@@ -70,6 +71,9 @@ pub(crate) fn run_wired(
     };
     out::check(recipe, existing)?;
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
+        if let Members::Wired(wired) = members {
+            wired.over()?;
+        }
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
     }
@@ -89,7 +93,7 @@ pub(crate) fn run_wired(
         (Members::Named(_), None) => None,
     };
     let places = wired.map(|wired| Places::new(wired, recipe.problem(&model)?)).transpose()?;
-    require_memory(&model, &recipe.train, places.as_ref())?;
+    require_memory(&model, &recipe.train, frozen::count(&model, true), places.as_ref())?;
     if let Some(places) = &places {
         let _ = listener(Event::Say(&format!("layout {}", places.summary())));
     }
@@ -180,6 +184,11 @@ impl Run<'_, '_> {
         let (losses, tokens_seen, seconds, scaling) = match mixture {
             None => {
                 recipe.write(&recipe.out.join(RECIPE))?;
+                if let Some(places) = self.places.take().filter(Places::leads) {
+                    let (settings, model) = (recipe.train.adamw(), self.model);
+                    let optimizer = AdamW::new(model.params(), settings)?;
+                    Leader::new(places, settings, model, &optimizer)?.finish(&model.gates)?;
+                }
                 Default::default()
             }
             Some(mixture) => {
@@ -250,7 +259,8 @@ impl Run<'_, '_> {
         if !recipe.out.join(RECIPE).exists() {
             recipe.write(&recipe.out.join(RECIPE))?;
         }
-        if let Some(places) = self.places.take().filter(|_| !trainer.is_finished()) {
+        // Other processes may have to write what they keep even where no step is left.
+        if let Some(places) = self.places.take().filter(|places| places.leads() || !trainer.is_finished()) {
             trainer.put_on(places)?;
         }
         let mut metrics = Metrics::open(&recipe.out, resumed)?;
@@ -311,25 +321,28 @@ impl Run<'_, '_> {
     }
 }
 
-/// An error if more is needed than what is free: on one device for the optimizer's memory (weights, gradients, two moments), logits and
-/// their gradients alone.
-fn require_memory(model: &Model, train: &TrainSettings, places: Option<&Places>) -> Result<(), Error> {
+/// An error if more is needed than what is free: on one device for the memory of an optimizer of `trained` numbers (weights, gradients, two
+/// moments), logits and their gradients alone.
+pub(super) fn require_memory(
+    model: &Model,
+    train: &TrainSettings,
+    trained: u64,
+    places: Option<&Places>,
+) -> Result<(), Error> {
     if train.steps == 0 {
         return Ok(());
     }
-    let device = model.backbone.device();
     let windows = (train.batch / train.accumulate.max(1)) as u64;
     let what = format!("training with {windows} windows of {} tokens at once", train.length);
-    let trained = frozen::count(model, true);
     match places {
-        // The model is here already; its moments are to come, and what the devices take.
+        // The model is here already, in main memory; its moments are to come, and what the devices take.
         Some(places) => {
             let devices = places.bytes(model.backbone.weight_bytes()) / size_of::<f32>() as f64;
-            memory::require(device, 2 * trained + devices as u64, &what)
+            memory::require(&Device::cpu(), 2 * trained + devices as u64, &what)
         }
         None => {
             let logits = windows * train.length as u64 * model.backbone.config.vocabulary as u64;
-            memory::require(device, 4 * trained + 2 * logits, &what)
+            memory::require(model.backbone.device(), 4 * trained + 2 * logits, &what)
         }
     }
 }

@@ -9,7 +9,7 @@ use super::settings::{Precision, TrainSettings};
 use super::step::{Launched, Stepped, launch_step};
 use crate::Error;
 use crate::data::Mixture;
-use crate::mesh::{Places, Training};
+use crate::mesh::{Leader, Places};
 use crate::model::Model;
 use mode_autograd::{AdamW, LossScale};
 use mode_kernels::KernelError;
@@ -62,7 +62,7 @@ pub(crate) struct Trainer<'a> {
     pub(crate) data: Mixture,
     settings: &'a TrainSettings,
     /// The devices that step, if not the model's own.
-    mesh: Option<Training>,
+    mesh: Option<Leader>,
     /// Steps launched and not yet read.
     flights: VecDeque<Flight>,
     /// When the first of those was launched, or the one before it was over.
@@ -95,7 +95,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// What a device reports.
     pub(crate) fn put_on(&mut self, places: Places) -> Result<(), Error> {
-        self.mesh = Some(Training::new(places, self.settings.adamw(), self.model, &self.optimizer)?);
+        self.mesh = Some(Leader::new(places, self.settings.adamw(), self.model, &self.optimizer)?);
         Ok(())
     }
 

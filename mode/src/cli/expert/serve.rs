@@ -46,7 +46,14 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Error> {
         tell!("{name}: answering");
         match answer(&mut owned, &mut line) {
             Ok(count) => tell!("{name}: the caller has ended after {count} questions"),
-            Err(error) => tell!("{name}: the caller {}", printable(&said(error))),
+            Err(error) => {
+                let why = match error {
+                    Error::Peer { .. } | Error::Silent { .. } => format!("the caller {}", said(error)),
+                    other => other.to_string(),
+                };
+                tell!("{name}: given up: {}", printable(&why));
+                line.give_up(&why);
+            }
         }
     }
 }

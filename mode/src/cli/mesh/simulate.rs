@@ -36,7 +36,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     if arguments.json {
         return print_json(&figure);
     }
-    say!("{}", fig4::words(&figure));
+    say!("{}", fig4::table(&figure));
     if let Some(out) = &arguments.out {
         say!("written  {}", out.display());
     }

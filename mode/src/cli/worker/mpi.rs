@@ -4,7 +4,7 @@ use super::Arguments;
 use super::part::Part;
 use crate::Error;
 use crate::mesh::mpi::World;
-use crate::mesh::{Hello, Here, Layout, device_names};
+use crate::mesh::{Hello, Here, Layout};
 use std::time::Duration;
 
 /// How long other processes than the first keep an error to themselves: the launcher ends them as soon as the first has failed, and
@@ -33,7 +33,7 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
         }
     })?;
     part.check(arguments, &[number])?;
-    let (hello, names) = (&part.hello, device_names(&part.layout));
+    let (hello, names) = (&part.hello, part.layout.device_names());
     let own = serde_json::to_string(hello).map_err(|source| Error::Json { path: "MPI".into(), source })?;
     for (other, text) in world.gather(&own).iter().enumerate() {
         let there: Hello = serde_json::from_str(text).map_err(|source| Error::Json { path: "MPI".into(), source })?;

@@ -5,7 +5,7 @@ use super::part::Part;
 use crate::Error;
 use crate::cli::peers::{Called, Calls, number_of};
 use crate::mesh::net::{Peer, Routed, Session, connect, listen};
-use crate::mesh::{Here, Layout, device_names};
+use crate::mesh::{Here, Layout};
 
 pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     let identity = arguments.calls.own.identity()?;
@@ -15,7 +15,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
     // Who has the backbone is known by the call; a layout needs the experts' names, which are known once the recipe is open.
     let part = Part::open(&arguments, |experts, layout| Layout::read(layout.unwrap_or_default(), experts))?;
     let own = mesh(&part.layout, &arguments.mesh)?;
-    let setting = |here| arguments.calls.own.setting(identity, part.hello.clone(), device_names(&part.layout), here);
+    let setting = |here| arguments.calls.own.setting(identity, part.hello.clone(), part.layout.device_names(), here);
     let devices = |mesh: usize| part.layout.meshes[mesh].devices();
     let mut others = Vec::new();
     let (session, transports) = match &arguments.listen {

@@ -8,7 +8,7 @@ use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
 use crate::mesh::{Hello, Here, Layout, Members, Wired};
 use crate::model::Held;
-use crate::train::{Named, Recipe, check_out, serve};
+use crate::train::{Named, Recipe, check_out, follow};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
@@ -34,11 +34,10 @@ impl Part {
         let names: Vec<String> = experts.iter().map(|expert| expert.name.clone()).collect();
         let layout = layout(&names, text)?;
         let private: Vec<&str> = experts.iter().filter(|e| e.private).map(|e| e.name.as_str()).collect();
-        let mut begins_with = recipe.weights_sha256()?;
-        begins_with.extend(arguments.measure.then(|| "--measure".to_string()));
         // Whose folder goes on has to be everybody's or nobody's, where more than one has one.
-        begins_with.extend((arguments.recipe.resume && !private.is_empty()).then(|| "--resume".to_string()));
-        let hello = Hello::of_run(&recipe, &begins_with, &layout, &private)?;
+        let resumes = arguments.recipe.resume && !private.is_empty();
+        let flags = [("use of --measure", arguments.measure), ("use of --resume", resumes)];
+        let hello = Hello::of_run(recipe.sha256()?, layout.summary(), &private, flags);
         Ok(Self { recipe, experts, layout, hello })
     }
 
@@ -122,9 +121,11 @@ impl Part {
         let owns = self.owns(&numbers);
         let wired = Wired { layout: self.layout, here, others, threads };
         if !leads {
-            let steps = serve(&self.recipe, wired, existing).map_err(in_file)?;
             let written = if owns { format!("; written {}", self.recipe.out.display()) } else { String::new() };
-            tell!("{who}: done after {steps} steps{written}");
+            match follow(&self.recipe, wired, existing).map_err(in_file)? {
+                Some(steps) => tell!("{who}: done after {steps} steps{written}"),
+                None => tell!("{who}: the run has ended already"),
+            }
             return Ok(());
         }
         let members = Members::Wired(wired);

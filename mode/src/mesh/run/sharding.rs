@@ -1,0 +1,89 @@
+//! Trained parameters and their moments, whole in main memory and in parts on devices: from one to the other and back.
+
+use super::batch::State;
+use super::shard::Cut;
+use crate::Error;
+use crate::mesh::plan::{Axis, Layout, Problem};
+use mode_autograd::AdamW;
+use std::collections::HashMap;
+
+/// How a layout cuts what a problem trains.
+pub(in crate::mesh) struct Sharding {
+    pub(in crate::mesh) layout: Layout,
+    pub(in crate::mesh) problem: Problem,
+}
+
+impl Sharding {
+    /// Which rows and columns of a whole parameter a device's part of it has.
+    ///
+    /// # Errors
+    /// A part that can't be one of it.
+    fn cut(&self, device: usize, name: &str, whole: &[usize], state: &State) -> Result<Cut, Error> {
+        let mesh = self.layout.mesh_of(device);
+        let cut =
+            |part| Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor));
+        let fits = state.shape.len() == whole.len() && state.shape.iter().zip(whole).all(|(part, whole)| part <= whole);
+        let cut = fits.then(|| cut(&state.shape)).filter(|cut| cut.len() == state.value.len());
+        cut.ok_or_else(|| self.wrong(device, &format!("has sent another {name} than its own")))
+    }
+
+    fn wrong(&self, device: usize, what: &str) -> Error {
+        Error::Peer { device: self.layout.device_name(device), what: what.into() }
+    }
+
+    /// Brings what devices gave to `optimizer`, whose parameters are whole.
+    ///
+    /// # Errors
+    /// A parameter of which they have not given all.
+    pub(in crate::mesh) fn collect(&self, given: Vec<(usize, Vec<State>)>, optimizer: &AdamW) -> Result<(), Error> {
+        let mut parts: HashMap<String, Vec<(usize, State)>> = HashMap::new();
+        for (device, states) in given {
+            states.into_iter().for_each(|state| parts.entry(state.name.clone()).or_default().push((device, state)));
+        }
+        for (param, m, v) in optimizer.states() {
+            let value = param.value();
+            let mut whole = [vec![0.0; value.len()], vec![0.0; value.len()], vec![0.0; value.len()]];
+            let mut covered = vec![false; value.len()];
+            for (device, state) in parts.remove(param.name()).unwrap_or_default() {
+                let cut = self.cut(device, param.name(), value.shape(), &state)?;
+                for (whole, part) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
+                    cut.put(part, whole);
+                }
+                cut.spans().flatten().for_each(|element| covered[element] = true);
+            }
+            if covered.contains(&false) {
+                return Err(Error::Peer {
+                    device: "a device".into(),
+                    what: format!("has not given all of {}", param.name()),
+                });
+            }
+            for (tensor, whole) in [&value, m, v].into_iter().zip(&whole) {
+                tensor.write(whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills what devices gave with their parts of `optimizer`'s parameters and moments.
+    ///
+    /// # Errors
+    /// A device that has another parameter than `optimizer`.
+    pub(in crate::mesh) fn fill(&self, given: &mut [(usize, Vec<State>)], optimizer: &AdamW) -> Result<(), Error> {
+        let whole: HashMap<String, _> =
+            optimizer.states().map(|(param, m, v)| (param.name().into(), (param, m, v))).collect();
+        for (device, states) in given {
+            for state in states {
+                let Some((param, m, v)) = whole.get(&state.name) else {
+                    return Err(
+                        self.wrong(*device, &format!("trains {}, which this process does not know", state.name))
+                    );
+                };
+                let cut = self.cut(*device, &state.name, param.value().shape(), state)?;
+                state.value = cut.take(&param.value().to_vec()?);
+                state.m = cut.take(&m.to_vec()?);
+                state.v = cut.take(&v.to_vec()?);
+            }
+        }
+        Ok(())
+    }
+}

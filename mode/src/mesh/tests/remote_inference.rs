@@ -1,0 +1,155 @@
+//! What leaves an expert's owner whom a model asks: it computes what the model would have, to the bit, and says nothing else.
+
+use super::{Log, Recorded, found, model, windows};
+use crate::Error;
+use crate::generate::{Request, Sampling, Settings, generate_batch};
+use crate::mesh::{Asking, answer, local};
+use crate::model::{Far, Model, Owned, Rows};
+use crate::train::evaluate;
+use mode_tensor::Tensor;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const WIDTH: usize = 16;
+
+/// The model's expert in its owner's process.
+fn owned() -> Owned {
+    let Model { backbone, mut experts, .. } = model(false);
+    let device = backbone.device().clone();
+    Owned::new(experts.remove(0), backbone.config, &device).expect("an expert")
+}
+
+/// What `ask` finds out from a model whose expert is elsewhere, what crossed either way, and how many questions were asked.
+fn asked<T>(ask: impl FnOnce(&Model) -> T) -> (T, [Log; 2], Result<u64, Error>) {
+    let ends = local(vec!["the caller".into(), "the owner".into()], None, Duration::from_secs(20));
+    let logs = [Log::default(), Log::default()];
+    let ends = ends.into_iter().zip(&logs).zip([&[1], &[0]]);
+    let mut ends = ends.map(|((way, log), outside)| Recorded { way, log: log.clone(), outside });
+    let (caller, mut owner) = (ends.next().expect("an end"), ends.next().expect("an end"));
+    let (result, answered) = std::thread::scope(|scope| {
+        let answered = scope.spawn(move || answer(&mut owned(), &mut owner));
+        let mut model = model(true);
+        model.experts[0].reach(Asking::new("the owner".into(), Box::new(caller)));
+        let result = ask(&model);
+        drop(model);
+        (result, answered.join().expect("the owner's process"))
+    });
+    (result, logs, answered)
+}
+
+/// Prompts of two sets of experts, some at once, and windows of two lengths.
+fn all_of(model: &Model) -> (Vec<Vec<u32>>, String) {
+    let sets = [model.without(&[]).expect("a set"), model.only(&[]).expect("a set")];
+    let request = |(prompt, set): (&[u32], usize)| Request { prompt: prompt.to_vec(), set };
+    let prompts = [(&[1, 2, 3][..], 0), (&[4, 5], 1), (&[6], 0), (&[7, 8, 9, 10], 0), (&[2], 0)];
+    let settings = Settings { count: 6, sampling: Sampling::Greedy, stop: Vec::new(), at_once: 3 };
+    let batch = generate_batch(model, &sets, &prompts.map(request), &settings, &mut |_, _| true).expect("answers");
+    let mut windows = windows(1);
+    windows.push(vec![5, 6, 7]);
+    let evaluation = evaluate(model, &windows, false).expect("an evaluation");
+    let top: Vec<_> = batch.answers.iter().map(|answer| &answer.top).collect();
+    let numbers = format!("{top:?} {evaluation:?}");
+    (batch.answers.into_iter().map(|answer| answer.ids).collect(), numbers)
+}
+
+#[test]
+fn an_owner_answers_what_the_model_would_have_computed() {
+    let (far, _, answered) = asked(all_of);
+    assert_eq!(far, all_of(&model(false)));
+    // Of two blocks: twice six passes with the expert, and windows of two lengths.
+    assert_eq!(answered.expect("answers"), 2 * (6 + 6 + 2));
+}
+
+/// Takes note of what it is asked, and answers nothing.
+struct Noted(Arc<Mutex<Vec<&'static str>>>);
+
+impl Far for Noted {
+    fn ask(&self, _: usize, _: &Tensor, _: Rows) -> Result<(), Error> {
+        self.0.lock().expect("a log").push("asked");
+        Ok(())
+    }
+
+    fn answer(&self, out: &Tensor) -> Result<(), Error> {
+        self.0.lock().expect("a log").push("waited for");
+        Ok(out.write(&vec![0.0; out.len()])?)
+    }
+}
+
+#[test]
+fn questions_of_all_groups_go_out_before_one_is_waited_for() {
+    let log = Arc::default();
+    let mut model = model(true);
+    model.experts[0].reach(Noted(Arc::clone(&log)));
+    let sets = [model.without(&[]).expect("a set"), model.without(&[]).expect("a set")];
+    let prompts = [0, 1].map(|set| Request { prompt: vec![1, 2, 3], set });
+    let settings = Settings { count: 1, sampling: Sampling::Greedy, stop: Vec::new(), at_once: 2 };
+    generate_batch(&model, &sets, &prompts, &settings, &mut |_, _| true).expect("answers");
+    // Of two blocks.
+    assert_eq!(*log.lock().expect("a log"), ["asked", "asked", "waited for", "waited for"].repeat(2));
+}
+
+#[test]
+fn nothing_crosses_but_activations_and_their_places() {
+    let (_, [questions, answers], _) = asked(all_of);
+    let [questions, answers] = [questions, answers].map(|log| log.lock().expect("a log").clone());
+    let numbers: Vec<Vec<f32>> =
+        model(false).experts[0].params().map(|param| param.value().to_vec().expect("numbers")).collect();
+    assert_eq!(found(&answers, &numbers), 0);
+    assert!(found(&[Arc::new(numbers[0].clone())], &numbers) > 10, "what is looked for would be found");
+    let (last, questions) = questions.split_last().expect("questions");
+    assert!(last.is_empty() && questions.len() == answers.len());
+    for (question, answer) in questions.iter().zip(&answers) {
+        // Beside x there are five numbers, one for each sequence that is over, and four for each with new tokens.
+        let [_, _, _, over, parts] = *question[..5].as_array().expect("a question");
+        let x = question.len() - 5 - over as usize - 4 * parts as usize;
+        assert!(x > 0 && x.is_multiple_of(WIDTH) && answer.len() == x + 1, "{x} {}", answer.len());
+        assert!(over <= 3.0 && parts <= 3.0, "what is over is forgotten");
+    }
+    assert!(questions.iter().any(|question| question[3] > 0.0));
+}
+
+#[test]
+fn what_an_expert_elsewhere_can_t_give_is_told() {
+    let (error, _, answered) = asked(|model| evaluate(model, &windows(1), true).expect_err("gradients").to_string());
+    assert!(error.contains("expert 'math' is in another process, through which no gradients go"), "{error}");
+    assert_eq!(answered.expect("no question"), 0);
+    let error = evaluate(&model(true), &windows(1), false).expect_err("no way").to_string();
+    assert!(error.contains("--connect math=HOST:PORT"), "{error}");
+    // An owner that ends is named.
+    let ends = local(vec!["the caller".into(), "the owner".into()], None, Duration::from_secs(20));
+    let mut model = model(true);
+    let way = Box::new(ends.into_iter().next().expect("an end"));
+    model.experts[0].reach(Asking::new("expert 'math' at HOST".into(), way));
+    let error = evaluate(&model, &windows(1), false).expect_err("gone");
+    assert!(error.to_string().starts_with("expert 'math' at HOST has ended") && error.exit_code() == 1, "{error}");
+}
+
+#[test]
+fn what_an_owner_can_t_be_asked_is_refused() {
+    use crate::model::Part;
+    let mut owned = owned();
+    let x = vec![0.5; 2 * WIDTH];
+    let part = |sequence, past, tokens, capacity| Part { sequence, past, tokens, capacity };
+    for (block, parts, says) in [
+        (2, &[part(0, 0, 2, 8)][..], "block 2"),
+        (0, &[part(0, 0, 1, 8)], "2 tokens for parts"),
+        (0, &[part(0, 0, 1, 8), part(0, 1, 1, 8)], "a sequence twice"),
+        (0, &[part(0, 1, 2, 8)], "1 tokens of which 0 are here"),
+        (0, &[part(0, 0, 2, 1)], "2 tokens behind 0 of 1"),
+        (0, &[part(0, 0, 2, 18)], "2 tokens behind 0 of 18"),
+    ] {
+        let error = owned.parts(block, &x, parts).expect_err(says).to_string();
+        assert!(error.contains(says), "{says}: {error}");
+        owned.forget_all();
+    }
+    owned.parts(0, &x, &[part(0, 0, 2, 8)]).expect("an answer");
+    // What block 0 has put in is not in block 1.
+    assert!(owned.parts(1, &x, &[part(0, 2, 2, 8)]).is_err());
+    owned.parts(0, &x, &[part(0, 2, 2, 8)]).expect("an answer");
+    owned.forget(0);
+    assert!(owned.parts(0, &x, &[part(0, 4, 2, 8)]).is_err(), "it was over");
+    for (rows, length) in [(2, 0), (2, 3), (2, 17), (0, 1)] {
+        assert!(owned.windows(0, &x[..rows * WIDTH], length).is_err(), "{rows} in windows of {length}");
+    }
+    assert!(owned.windows(0, &x[..WIDTH + 1], 1).is_err());
+}
