@@ -22,7 +22,7 @@ const RATE: f64 = 1e-3;
 fn lora(folder: &Path, device: &Device) -> Model {
     let mut model = open(folder, device).expect("a model");
     add_lora(&mut model.backbone, 4, 8.0, Adapted::Attention, &mut Random::new(3)).expect("factors");
-    model.set_trained(Trained::Lora);
+    model.set_trained(Trained::Adapter);
     model
 }
 

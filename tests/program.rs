@@ -216,6 +216,7 @@ fn a_checkpoint_becomes_what_its_run_would_have_made() {
         ("full", format!("method = 'full'\n{checkpoint}"), "model.safetensors"),
         ("one", format!("method = 'expert'\n{expert}\n{checkpoint}"), "expert.safetensors"),
         ("lora", format!("method = 'lora'\n[lora]\nrank = 2\nalpha = 4.0\n{checkpoint}"), "adapter_model.safetensors"),
+        ("narrow", format!("method = 'bottleneck'\n[bottleneck]\nsize = 2\n{checkpoint}"), "bottleneck.safetensors"),
     ] {
         recipes.run("train", name, &recipe);
         let made = std::fs::read_dir(recipes.path(name).join("checkpoints")).expect("a folder");
@@ -233,7 +234,7 @@ fn a_checkpoint_becomes_what_its_run_would_have_made() {
 #[test]
 fn recipes_to_begin_with_are_never_written_over() {
     let folder = tempfile::tempdir().expect("a folder");
-    for method in ["pretrain", "full", "lora", "expert", "compose"] {
+    for method in ["pretrain", "full", "lora", "bottleneck", "expert", "compose"] {
         let file = folder.path().join(format!("{method}.toml"));
         let write = || common::mode().args(["init", method, "--out", text(&file)]).output().expect("the program");
         assert!(write().status.success());

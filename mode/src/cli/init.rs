@@ -19,6 +19,7 @@ enum Which {
     Pretrain,
     Full,
     Lora,
+    Bottleneck,
     Expert,
     Compose,
 }
@@ -28,6 +29,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         Which::Pretrain => ("pretrain", include_str!("../../../examples/recipes/pretrain.toml")),
         Which::Full => ("full", include_str!("../../../examples/recipes/full.toml")),
         Which::Lora => ("lora", include_str!("../../../examples/recipes/lora.toml")),
+        Which::Bottleneck => ("bottleneck", include_str!("../../../examples/recipes/bottleneck.toml")),
         Which::Expert => ("expert", include_str!("../../../examples/recipes/expert.toml")),
         Which::Compose => ("compose", include_str!("../../../examples/recipes/compose.toml")),
     };

@@ -166,6 +166,7 @@ impl Plan {
             model: None,
             expert: None,
             lora: None,
+            bottleneck: None,
             compose: None,
             mesh: None,
             train: TrainSettings {

@@ -187,6 +187,7 @@ impl Recipes {
             model: None,
             expert: None,
             lora: None,
+            bottleneck: None,
             compose: None,
             mesh: None,
             train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),

@@ -226,6 +226,11 @@ impl Backbone {
         self.layers.iter().flat_map(Layer::lora_params).chain(embedding)
     }
 
+    /// Those, and its bottleneck adapters'.
+    pub(crate) fn adapter_params(&self) -> impl Iterator<Item = &Param> {
+        self.lora_params().chain(self.layers.iter().flat_map(Layer::bottleneck_params))
+    }
+
     /// Writes a Hugging Face folder, which exists: configuration and weights.
     ///
     /// # Errors

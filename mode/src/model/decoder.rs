@@ -43,8 +43,8 @@ pub enum Trained {
     Nothing,
     /// The whole backbone: pre-training and full fine-tuning.
     Backbone,
-    /// The factors of the LoRAs.
-    Lora,
+    /// LoRAs' factors and bottleneck adapters.
+    Adapter,
     /// Experts and gates.
     Experts,
     /// Gates alone.
@@ -308,11 +308,11 @@ impl Model {
         Ok(self.logits(&Tape::frozen(), &Var::constant(last))?.value().to_vec()?)
     }
 
-    /// All parameters: the backbone's, its LoRAs', the experts', the gates'; but those of experts whose weights are in other processes.
+    /// All parameters: the backbone's, its adapters', the experts', the gates'; but those of experts whose weights are in other processes.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
-        let lora = self.backbone.lora_params();
+        let adapters = self.backbone.adapter_params();
         let experts = self.experts.iter().filter(|expert| !expert.is_elsewhere()).flat_map(Expert::params);
-        self.backbone.params().chain(lora).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
+        self.backbone.params().chain(adapters).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
     }
 
     /// The experts' names, in gate order.
@@ -325,11 +325,16 @@ impl Model {
         self.backbone.lora_params().next().is_some()
     }
 
-    /// What sets this model apart from its base, and is trained as a rule: experts and gates, a LoRA, or all of a plain one.
+    /// True if there is a LoRA or a bottleneck adapter in the backbone.
+    pub fn has_adapter(&self) -> bool {
+        self.backbone.adapter_params().next().is_some()
+    }
+
+    /// What sets this model apart from its base, and is trained as a rule: experts and gates, an adapter, or all of a plain one.
     pub fn adapted(&self) -> Trained {
-        match (self.experts.is_empty(), self.has_lora()) {
+        match (self.experts.is_empty(), self.has_adapter()) {
             (false, _) => Trained::Experts,
-            (true, true) => Trained::Lora,
+            (true, true) => Trained::Adapter,
             (true, false) => Trained::Backbone,
         }
     }
@@ -352,7 +357,7 @@ impl Model {
         match trained {
             Trained::Nothing => {}
             Trained::Backbone => self.backbone.params().for_each(train),
-            Trained::Lora => self.backbone.lora_params().for_each(train),
+            Trained::Adapter => self.backbone.adapter_params().for_each(train),
             Trained::Gates => self.gates.iter().flat_map(Gate::params).for_each(train),
             Trained::Experts => {
                 self.experts.iter().flat_map(Expert::params).for_each(train);

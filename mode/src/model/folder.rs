@@ -1,7 +1,8 @@
-//! Opening what a folder holds: a plain model, a composed model, or a model with a LoRA.
+//! Opening what a folder holds: a plain model, a composed model, or a model with a LoRA or bottlenecks.
 
 use super::adapter;
 use super::backbone::{Backbone, base_sha256};
+use super::bottleneck;
 use super::decoder::Model;
 use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
@@ -48,6 +49,8 @@ pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Er
             return Err(Error::content(folder, what));
         }
         (named.unwrap_or_default().into(), adapter::CONFIG)
+    } else if folder.join(bottleneck::CONFIG).exists() {
+        (bottleneck::read_info(folder)?.base.into(), bottleneck::CONFIG)
     } else if given.is_some() && folder.exists() {
         return Err(Error::content(folder, "is a plain model, which has no base; leave --base out"));
     } else {
@@ -72,7 +75,7 @@ pub(crate) fn base_of(folder: &Path, given: Option<&Path>) -> Result<PathBuf, Er
 
 /// True unless a folder holds what stands beside another model.
 fn is_plain(folder: &Path) -> bool {
-    [COMPOSED, adapter::CONFIG, expert::INFO].iter().all(|file| !folder.join(file).exists())
+    [COMPOSED, adapter::CONFIG, bottleneck::CONFIG, expert::INFO].iter().all(|file| !folder.join(file).exists())
 }
 
 /// Opens any model: a folder, or a GGUF file.
@@ -83,7 +86,7 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, Error> {
     open_on(folder, None, device)
 }
 
-/// The same with the base model's folder given, in place of the one that a composed model or a LoRA names.
+/// The same with the base model's folder given, in place of the one that a composed model or an adapter names.
 ///
 /// # Errors
 /// As [`open`].
@@ -107,6 +110,14 @@ pub(crate) fn open_on_held(folder: &Path, base: Option<&Path>, device: &Device, 
         }
         let mut backbone = Backbone::open(&base, device)?;
         adapter::load(&mut backbone, folder, &info)?;
+        return Ok(Model::plain(backbone));
+    }
+    if folder.join(bottleneck::CONFIG).exists() {
+        let info = bottleneck::read_info(folder)?;
+        let base = base_of(folder, base)?;
+        check_base(folder, &info.base_sha256, &base)?;
+        let mut backbone = Backbone::open(&base, device)?;
+        bottleneck::load(&mut backbone, folder, &info)?;
         return Ok(Model::plain(backbone));
     }
     if folder.join(expert::INFO).exists() {

@@ -3,6 +3,7 @@
 //! All streams `[tokens, width]`. Backbone and experts are made of the same layers.
 
 use super::attention::Attention;
+use super::bottleneck::Bottleneck;
 use super::config::Config;
 use super::context::Context;
 use super::feed_forward::FeedForward;
@@ -24,6 +25,8 @@ pub struct Layer {
     feed_norm: Norm,
     pub(crate) feed_forward: FeedForward,
     feed_out_norm: Option<Norm>,
+    /// After the attention and after the feed-forward.
+    pub(crate) bottlenecks: Option<[Bottleneck; 2]>,
 }
 
 /// One of a layer's two sums: y = x + f(norm x), or y = x + norm f(norm x).
@@ -63,6 +66,7 @@ impl Layer {
             input_norm: norm(names.input_norm, 1.0)?,
             feed_norm: norm(names.feed_norm, 1.0)?,
             attention_norm: if config.out_norms { Some(norm(names.attention_norm, added)?) } else { None },
+            bottlenecks: None,
             feed_out_norm: if config.out_norms { Some(norm(names.feed_out_norm, added)?) } else { None },
         })
     }
@@ -74,7 +78,7 @@ impl Layer {
         }
         let Context { length, activations, .. } = *context;
         let (layer, rotations) = (self.clone(), context.rotations.to_vec());
-        let params = self.params().chain(self.lora_params()).filter(|param| param.is_trained()).cloned().collect();
+        let params = self.params().chain(self.adapter_params()).filter(|param| param.is_trained()).cloned().collect();
         Ok(recompute(context.tape, x, params, out, move |tape: &Tape, x: &Var, out: Option<&Tensor>| {
             let rotations = &rotations;
             layer.compute(&Context { tape, rotations, length, activations, recompute: false, spans: &[] }, x, out)
@@ -88,6 +92,14 @@ impl Layer {
 
     fn half(&self, half: Half, context: &Context, x: &Var, out: Option<&Tensor>) -> Result<Var, AutogradError> {
         let normed = self.normed(half, context, x)?;
+        if let Some([attention, feed_forward]) = &self.bottlenecks {
+            let bottleneck = if half == Half::Attention { attention } else { feed_forward };
+            let mut f = self.inner(half, context, &normed, Added::default())?;
+            if let Some(norm) = self.out_norm(half) {
+                f = norm.apply(context.tape, &f, context.activations)?;
+            }
+            return bottleneck.add_to(context, x, &f, out);
+        }
         match self.out_norm(half) {
             None => self.inner(half, context, &normed, Added { residual: Some(x), out, ..Added::default() }),
             Some(_) => self.joined(half, context, x, &self.inner(half, context, &normed, Added::default())?, out),
@@ -155,7 +167,17 @@ impl Layer {
         self.attention.projections_mut().chain(self.feed_forward.projections_mut())
     }
 
-    /// All its parameters but a LoRA's.
+    /// Those of its bottleneck adapters.
+    pub(crate) fn bottleneck_params(&self) -> impl Iterator<Item = &Param> {
+        self.bottlenecks.iter().flatten().flat_map(Bottleneck::params)
+    }
+
+    /// Those of its LoRAs and bottlenecks.
+    pub(crate) fn adapter_params(&self) -> impl Iterator<Item = &Param> {
+        self.lora_params().chain(self.bottleneck_params())
+    }
+
+    /// All its parameters but an adapter's.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let norms = [&self.input_norm, &self.feed_norm].into_iter();
         let norms = norms.chain(&self.attention_norm).chain(&self.feed_out_norm).flat_map(Norm::params);

@@ -13,6 +13,7 @@
 mod adapter;
 mod attention;
 mod backbone;
+mod bottleneck;
 mod cache;
 mod config;
 mod context;
@@ -43,6 +44,8 @@ pub use adapter::{Adapted, LoraInfo, add_lora};
 pub use attention::Attention;
 pub use backbone::Backbone;
 pub(crate) use backbone::{base_sha256, rotations, weight_bytes};
+pub use bottleneck::add_bottlenecks;
+pub(crate) use bottleneck::save as save_bottlenecks;
 pub use cache::{Cache, Span};
 pub use config::{Biases, Config, NormKind};
 pub use context::Context;

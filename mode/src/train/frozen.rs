@@ -19,7 +19,7 @@ pub(crate) fn words(model: &Model, trained: Trained) -> (String, String) {
     let (trained, frozen) = match trained {
         Trained::Nothing => ("nothing".into(), "all weights".into()),
         Trained::Backbone => ("all weights".into(), String::new()),
-        Trained::Lora => ("factors beside the attention projections".into(), "the base model".into()),
+        Trained::Adapter => ("an adapter".into(), "the base model".into()),
         Trained::Experts => (format!("{experts} and {gates}"), "the base model".into()),
         Trained::Gates => (gates.to_string(), format!("the base model and {experts}")),
     };

@@ -5,8 +5,8 @@ use super::settings::{ComposeSettings, ExpertSettings, Unfrozen};
 use crate::data::Tokenizer;
 use crate::model::{
     BASE_CONFIG, Backbone, Config, Expert, ExpertInfo, ExpertInit, Gate, Held, Model, PRIVATE, Random, Trained,
-    add_lora, base_sha256, is_gguf, open, open_held, open_tokenizer, save_adapter, save_composed, save_expert,
-    tokenizer_file,
+    add_bottlenecks, add_lora, base_sha256, is_gguf, open, open_held, open_tokenizer, save_adapter, save_bottlenecks,
+    save_composed, save_expert, tokenizer_file,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -29,7 +29,12 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held)
         Task::Lora { base, lora } => {
             let mut model = plain(base, device)?;
             add_lora(&mut model.backbone, lora.rank, lora.alpha, lora.adapted, &mut random)?;
-            Ok((model, Trained::Lora))
+            Ok((model, Trained::Adapter))
+        }
+        Task::Bottleneck { base, size } => {
+            let mut model = plain(base, device)?;
+            add_bottlenecks(&mut model.backbone, size, &mut random)?;
+            Ok((model, Trained::Adapter))
         }
         Task::Expert { base, expert: settings } => {
             let own = (held.expert)(&settings.name);
@@ -73,18 +78,24 @@ fn provenance(recipe: &Recipe, config: &Config) -> Map<String, Value> {
     Map::from_iter([(BASE_CONFIG.into(), config.maths()), ("provenance".into(), made)])
 }
 
-/// A base model, which must be plain: neither composed nor with a LoRA.
+/// A base model, which must be plain: neither composed nor with an adapter.
 fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
     let model = open(base, device)?;
-    if model.experts.is_empty() && !model.has_lora() {
+    if model.experts.is_empty() && !model.has_adapter() {
         return Ok(model);
     }
-    Err(Error::content(base, "is no plain model; experts and LoRAs are trained beside a plain one"))
+    Err(Error::content(base, "is no plain model; experts and adapters are trained beside a plain one"))
 }
 
 /// Files that tell what kind of model a folder holds.
-pub(super) const MARKERS: [&str; 5] =
-    ["mode.json", "adapter_config.json", "expert.json", "model.safetensors.index.json", "tokenizer.json"];
+pub(super) const MARKERS: [&str; 6] = [
+    "mode.json",
+    "adapter_config.json",
+    "bottleneck.json",
+    "expert.json",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+];
 
 /// Writes what the method makes into the run's folder.
 pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Error> {
@@ -109,6 +120,10 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         Task::Lora { base, lora } => {
             let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
             save_adapter(&model.backbone, out, (&text, &base_sha256(base)?), (lora.rank, lora.alpha, lora.adapted))
+        }
+        Task::Bottleneck { base, size } => {
+            let text = relative(out, base)?.to_string_lossy().replace('\\', "/");
+            save_bottlenecks(&model.backbone, out, (&text, &base_sha256(base)?), size)
         }
         Task::Expert { base, expert } => {
             save_expert(&model.experts[0], out, &model.gates)?;

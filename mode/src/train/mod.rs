@@ -49,8 +49,8 @@ pub use run::{Event, Existing, Listener, run};
 pub(crate) use run::{Prepared, prepare, run_wired};
 pub use schedule::Schedule;
 pub use settings::{
-    CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings, MeshSettings,
-    ModelShape, Precision, TrainSettings, Unfrozen,
+    BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings,
+    MeshSettings, ModelShape, Precision, TrainSettings, Unfrozen,
 };
 pub(crate) use settings::{expert_init, gate_rule, share};
 pub use step::{Launched, Stepped, launch_step, one_step};

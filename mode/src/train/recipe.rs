@@ -1,8 +1,8 @@
 //! Recipes: what `mode train` and `mode compose` read, a TOML file with `--set a.b=c` over it.
 
 use super::settings::{
-    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings, ModelShape, Precision,
-    TrainSettings,
+    BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, MeshSettings,
+    ModelShape, Precision, TrainSettings,
 };
 #[cfg(any(feature = "mpi", feature = "net"))]
 use super::{checkpoint::FREE, record::RECIPE};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// A text's weight at the most, so that the sum of all is a number.
 const MOST_WEIGHT: f64 = 1e9;
 
-/// Rank of a LoRA at the most.
+/// Rank of a LoRA, and size of a bottleneck, at the most.
 const MOST_RANK: usize = 65_536;
 
 fn one() -> u64 {
@@ -35,6 +35,8 @@ pub enum Method {
     Full,
     /// Low-rank factors beside the base's attention.
     Lora,
+    /// Bottleneck adapters after the halves of the base's layers.
+    Bottleneck,
     /// Stage 1: one expert and its gates beside the frozen base.
     Expert,
     /// Stage 2: several experts beside the frozen base.
@@ -64,6 +66,9 @@ pub struct Recipe {
     /// For lora.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSettings>,
+    /// For bottleneck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<BottleneckSettings>,
     /// For compose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<ComposeSettings>,
@@ -92,6 +97,7 @@ pub(crate) enum Task<'a> {
     Pretrain(&'a ModelShape),
     Full { base: &'a Path },
     Lora { base: &'a Path, lora: &'a LoraSettings },
+    Bottleneck { base: &'a Path, size: usize },
     Expert { base: &'a Path, expert: &'a ExpertSettings },
     Compose { base: &'a Path, compose: &'a ComposeSettings },
 }
@@ -101,9 +107,11 @@ impl Task<'_> {
     pub(crate) fn tokenizer(&self) -> PathBuf {
         match self {
             Self::Pretrain(shape) => shape.tokenizer.clone(),
-            Self::Full { base } | Self::Lora { base, .. } | Self::Expert { base, .. } | Self::Compose { base, .. } => {
-                tokenizer_file(base)
-            }
+            Self::Full { base }
+            | Self::Lora { base, .. }
+            | Self::Bottleneck { base, .. }
+            | Self::Expert { base, .. }
+            | Self::Compose { base, .. } => tokenizer_file(base),
         }
     }
 }
@@ -146,6 +154,10 @@ impl Recipe {
             Method::Lora => match &self.lora {
                 Some(lora) => Ok(Task::Lora { base: base()?, lora }),
                 None => Err(lacks("a [lora] table")),
+            },
+            Method::Bottleneck => match &self.bottleneck {
+                Some(bottleneck) => Ok(Task::Bottleneck { base: base()?, size: bottleneck.size }),
+                None => Err(lacks("a [bottleneck] table")),
             },
             Method::Expert => match &self.expert {
                 Some(expert) => Ok(Task::Expert { base: base()?, expert }),
@@ -239,6 +251,7 @@ impl Recipe {
             (self.model.is_some(), "model", Method::Pretrain),
             (self.expert.is_some(), "expert", Method::Expert),
             (self.lora.is_some(), "lora", Method::Lora),
+            (self.bottleneck.is_some(), "bottleneck", Method::Bottleneck),
             (self.compose.is_some(), "compose", Method::Compose),
         ];
         if let Some((_, table, of)) = tables.iter().find(|(there, _, of)| *there && *of != self.method) {
@@ -269,6 +282,11 @@ impl Recipe {
         {
             return Err(format!("lora.alpha must be a positive number, and lora.rank lie between 1 and {MOST_RANK}"));
         }
+        if let Some(BottleneckSettings { size }) = self.bottleneck
+            && !(1..=MOST_RANK).contains(&size)
+        {
+            return Err(format!("bottleneck.size lies between 1 and {MOST_RANK}"));
+        }
         if self.data.is_empty() && self.train.steps > 0 {
             return Err("there is no [[data]] to train on; add one with name and source".into());
         }
@@ -285,6 +303,7 @@ pub(crate) fn kebab(method: Method) -> &'static str {
         Method::Pretrain => "pretrain",
         Method::Full => "full",
         Method::Lora => "lora",
+        Method::Bottleneck => "bottleneck",
         Method::Expert => "expert",
         Method::Compose => "compose",
     }

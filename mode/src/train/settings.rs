@@ -201,6 +201,14 @@ pub struct LoraSettings {
     pub adapted: Adapted,
 }
 
+/// Bottleneck adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BottleneckSettings {
+    /// Width of each.
+    pub size: usize,
+}
+
 /// What stage 2 trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -53,7 +53,7 @@ impl Problem {
         let wrong = |what: &str| Err(Error::Setting(what.into()));
         let experts = model.experts.iter().flat_map(Expert::params).any(Param::is_trained);
         let gates = model.gates.iter().flat_map(Gate::params).any(|param| param.is_trained());
-        if !gates || model.has_lora() || model.backbone.params().any(Param::is_trained) {
+        if !gates || model.has_adapter() || model.backbone.params().any(Param::is_trained) {
             return wrong("meshes train experts and gates beside a frozen backbone: method \"expert\" or \"compose\"");
         }
         if model.mixed {
