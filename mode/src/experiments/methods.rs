@@ -26,11 +26,22 @@ pub(super) fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<Run
     plan.recipes.lora(plan, on, lora, rate, steps)
 }
 
+/// Bottlenecks of about as many parameters as [`lora`] has.
+pub(super) fn bottleneck(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    // Beside four matrices of the width a LoRA has 8 width rank a layer, two bottlenecks 4 width size.
+    plan.recipes.bottleneck(plan, on, 2 * plan.settings().rank, rate, steps)
+}
+
 /// Stage 1 of Code and Math.
 pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIndex>, Error> {
+    experts_of(plan, seed, ExpertInit::Copy, rate)
+}
+
+/// The same of experts that start in this way.
+fn experts_of(plan: &mut Plan, seed: u64, init: ExpertInit, rate: f64) -> Result<Vec<RunIndex>, Error> {
     let (recipes, steps) = (plan.recipes, plan.settings().steps);
     let base = base(plan, seed)?;
-    let shape = recipes.shape(ExpertInit::Copy);
+    let shape = recipes.shape(init);
     let of = |domain| recipes.expert(plan, On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
     [1, 2].into_iter().map(of).collect()
 }
@@ -38,12 +49,32 @@ pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIn
 /// The learning rate of stage 1, once it is known: both experts in one composed model, of which nothing more is trained, for each is to
 /// serve its own domain and keep English.
 pub(super) fn expert_rate(plan: &mut Plan) -> Result<Option<f64>, Error> {
-    plan.rate("expert", &ALL, |plan, seed, rate| {
-        let mut runs = experts(plan, seed, rate)?;
-        let on = On::all(base(plan, seed)?, seed, MIXTURE);
-        runs.push(plan.recipes.compose(plan, on, &runs, Stage::gates(), rate, 0)?);
-        Ok(runs)
-    })
+    expert_rate_of(plan, ExpertInit::Copy)
+}
+
+/// The same of experts that start in this way.
+pub(super) fn expert_rate_of(plan: &mut Plan, init: ExpertInit) -> Result<Option<f64>, Error> {
+    let name = match init {
+        ExpertInit::Copy => "expert",
+        ExpertInit::ZeroOutput => "expert-zero",
+        ExpertInit::Random => "expert-random",
+    };
+    plan.rate(name, &ALL, |plan, seed, rate| composed(plan, seed, (init, rate), Stage::gates(), rate, 0))
+}
+
+/// Stage 1 of Code and Math at its own rate, and stage 2 on the mixture.
+pub(super) fn composed(
+    plan: &mut Plan,
+    seed: u64,
+    (init, of_experts): (ExpertInit, f64),
+    stage: Stage,
+    rate: f64,
+    steps: u64,
+) -> Result<Vec<RunIndex>, Error> {
+    let mut runs = experts_of(plan, seed, init, of_experts)?;
+    let on = On::all(base(plan, seed)?, seed, MIXTURE);
+    runs.push(plan.recipes.compose(plan, on, &runs, stage, rate, steps)?);
+    Ok(runs)
 }
 
 /// Experts that start random and have no stage 1, of Code alone or of Code and Math.

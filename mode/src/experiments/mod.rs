@@ -6,6 +6,7 @@
 //! models are there. What was found are JSON lines (`results.rs`); differences come with intervals over seeds and text
 //! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
 
+mod claims;
 mod document;
 mod fig3;
 mod fig5;
@@ -59,8 +60,14 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 5] =
-    [table1::EXPERIMENT, table2::EXPERIMENT, table3::EXPERIMENT, fig3::EXPERIMENT, fig5::EXPERIMENT];
+pub const ALL: [Experiment; 6] = [
+    table1::EXPERIMENT,
+    table2::EXPERIMENT,
+    table3::EXPERIMENT,
+    fig3::EXPERIMENT,
+    fig5::EXPERIMENT,
+    claims::EXPERIMENT,
+];
 
 impl Experiment {
     /// By its name.

@@ -9,8 +9,8 @@ use super::texts::Texts;
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
 use crate::train::{
-    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
-    TrainSettings, Unfrozen, gate_rule, share,
+    BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method,
+    ModelShape, Recipe, TrainSettings, Unfrozen, gate_rule, share,
 };
 use std::path::PathBuf;
 
@@ -106,6 +106,17 @@ impl Recipes {
         let flop = 4.0 * self.tokens(steps) * (weights + self.head());
         let lora = Some(lora);
         plan.run(Recipe { lora, ..self.on(Method::Lora, plan, on, rate, steps) }, flop)
+    }
+
+    /// Bottleneck adapters.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn bottleneck(&self, plan: &mut Plan, on: On, size: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let weights = self.settings.layers as f64 * (self.layer() + 4.0 * (self.settings.width * size) as f64);
+        let flop = 4.0 * self.tokens(steps) * (weights + self.head());
+        let bottleneck = Some(BottleneckSettings { size });
+        plan.run(Recipe { bottleneck, ..self.on(Method::Bottleneck, plan, on, rate, steps) }, flop)
     }
 
     /// Stage 1: an expert of the first of its texts; without steps one that is as it begins.

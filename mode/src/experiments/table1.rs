@@ -6,7 +6,7 @@
 //! as many tokens as the base and then trained whole.
 
 use super::finding::Finding;
-use super::methods::{ALL, base, expert_rate, experts, full, lora, uninitialised};
+use super::methods::{ALL, base, composed, expert_rate, full, lora, uninitialised};
 use super::page::{Section, Table, percent};
 use super::plan::{Plan, RunIndex};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
@@ -94,10 +94,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     let Some(of_experts) = expert_rate(plan)? else { return Ok(()) };
     for (name, stage) in [("mode-2x-frozen", Stage::gates()), ("mode-2x", Stage::all())] {
         plan.cells(name, &ALL, |plan, seed, rate| {
-            let mut runs = experts(plan, seed, of_experts)?;
-            let on = On::all(base(plan, seed)?, seed, MIXTURE);
-            runs.push(plan.recipes.compose(plan, on, &runs, stage, rate, steps)?);
-            Ok(runs)
+            composed(plan, seed, (ExpertInit::Copy, of_experts), stage, rate, steps)
         })?;
     }
     Ok(())
