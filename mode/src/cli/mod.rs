@@ -21,8 +21,6 @@ mod devices;
 mod eval;
 mod expert;
 mod export;
-#[cfg(feature = "net")]
-mod far;
 mod fetch;
 mod generate;
 mod init;
@@ -34,6 +32,8 @@ mod pipelines;
 mod profile;
 mod progress;
 mod recipe;
+#[cfg(feature = "net")]
+mod remote;
 mod report;
 mod run;
 mod shaders;
