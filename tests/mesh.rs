@@ -102,7 +102,7 @@ fn every_layout_has_the_losses_of_one_device() {
             assert_same(&format!("{trained:?} on {layout}"), &found, &wanted);
         }
         for (what, other) in [
-            ("parts", Problem { parts: 2, ..plain.clone() }),
+            ("microbatches", Problem { microbatches: 2, ..plain.clone() }),
             ("halves again", Problem { recompute: Recompute::Halves, ..plain.clone() }),
             ("branches again", Problem { recompute: Recompute::Branches, ..plain.clone() }),
             ("nothing left out", Problem { computes_frozen: true, ..plain.clone() }),
@@ -347,9 +347,9 @@ fn what_does_not_fit_is_refused() {
         "spmd-3x1",
         "4 windows can't be shared out evenly to 3 devices along data; a train.batch that is a multiple of 3",
     );
-    let parts = problem.clone().in_parts(4);
-    let what = parts.check(&Layout::read("spmd-2x1", &["a".into(), "b".into()]).expect("a layout"));
-    let what = what.expect_err("a window a part").to_string();
+    let four = problem.clone().in_microbatches(4);
+    let what = four.check(&Layout::read("spmd-2x1", &["a".into(), "b".into()]).expect("a layout"));
+    let what = what.expect_err("a window a microbatch").to_string();
     assert!(what.ends_with("; a train.batch that is a multiple of 8 would do, or train.accumulate = 2"), "{what}");
     let team = |devices: usize| {
         let layout = Layout::read("1+1", &["a".into(), "b".into()]).expect("a layout");

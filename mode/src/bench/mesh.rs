@@ -1,7 +1,9 @@
 //! Layouts side by side: the same steps from the same weights on each, in turns, and what they took.
 
 use crate::Error;
-use crate::mesh::{Here, Layout, Link, Options, Problem, Schedule, Stepped, Team, Traced, check_threads, plan};
+use crate::mesh::{
+    EmulatedLink, Here, Layout, Options, Problem, Schedule, Team, TeamStep, Traced, check_threads, plan,
+};
 use crate::model::{Held, Model};
 use crate::train::{Prepared, Recipe, TrainSettings};
 use mode_tensor::Device;
@@ -148,7 +150,7 @@ impl MeshBench {
         team.wait_at_entries()?;
         let schedule = team.schedule().clone();
         let step = |(windows, rate): &(Vec<Vec<u32>>, f64)| {
-            let Stepped { spans, seconds, .. } = team.step_unchecked(windows.clone(), *rate)?;
+            let TeamStep { spans, seconds, .. } = team.step_unchecked(windows.clone(), *rate)?;
             Ok(Traced { schedule: schedule.clone(), spans, seconds })
         };
         self.batches.iter().map(step).collect()
@@ -165,7 +167,7 @@ impl MeshBench {
         let gpus: Vec<usize> = here.iter().filter(|here| here.device.is_gpu()).map(|here| here.number).collect();
         let alone = here.len() == layout.devices();
         let mut team = Team::of(&self.model, &self.problem, layout, here, self.train.adamw(), threads)?;
-        let (mut losses, mut fastest) = (Vec::new(), None::<(usize, Stepped)>);
+        let (mut losses, mut fastest) = (Vec::new(), None::<(usize, TeamStep)>);
         // Seconds that each device of this process computes in each step.
         let mut computing = vec![Vec::new(); layout.devices()];
         for (number, (windows, rate)) in self.batches.iter().enumerate() {
@@ -194,7 +196,7 @@ impl MeshBench {
             }
         }
         let computing = team.gather(|device| computing[device].clone())?;
-        let (number, Stepped { spans, seconds: whole, .. }) = traced;
+        let (number, TeamStep { spans, seconds: whole, .. }) = traced;
         let busy = computing.iter().map(|seconds| f64::from(seconds[number]) / whole).collect();
         let schedule = team.schedule().clone();
         let [mut within, mut between] = [0; 2];
@@ -216,7 +218,7 @@ impl MeshBench {
 }
 
 /// Takes note of the seconds that each device of this process computed in a step.
-fn note(computing: &mut [Vec<f32>], team: &Team, stepped: &Stepped) {
+fn note(computing: &mut [Vec<f32>], team: &Team, stepped: &TeamStep) {
     for (device, spans) in stepped.spans.iter().enumerate() {
         computing[device].push(team.schedule().computing(device, spans) as f32);
     }
@@ -236,7 +238,7 @@ impl MeasuredLayout {
 const MOST_SECONDS: f64 = 600.0;
 
 /// An error if a link is too slow for what a device of a layout sends in a step.
-fn check_link(link: Link, layout: &Layout, schedule: &Schedule) -> Result<(), Error> {
+fn check_link(link: EmulatedLink, layout: &Layout, schedule: &Schedule) -> Result<(), Error> {
     let sent = |device| schedule.bytes_sent(layout, device).iter().sum::<u64>();
     let bytes = (0..schedule.devices).map(sent).max().unwrap_or(0);
     let seconds = bytes as f64 / link.bytes_per_second;
@@ -259,9 +261,10 @@ mod tests {
     #[test]
     fn a_link_that_nobody_waits_for_is_refused_and_the_least_it_names_is_not() -> Result<(), Error> {
         let action = Action::Send { to: 1, rows: 0..1_000 };
-        let entry = Entry { device: 0, part: 0, action, reads: Vec::new(), writes: Vec::new(), frees: Vec::new() };
+        let entry =
+            Entry { device: 0, microbatch: 0, action, reads: Vec::new(), writes: Vec::new(), frees: Vec::new() };
         let schedule = Schedule { devices: 2, width: 200, entries: vec![entry] };
-        let link = |bytes_per_second| Link { bytes_per_second, latency: 0.0 };
+        let link = |bytes_per_second| EmulatedLink { bytes_per_second, latency: 0.0 };
         let layout = Layout::named("1+1", 1)?;
         let error = check_link(link(1.0), &layout, &schedule).expect_err("nine days").to_string();
         let what = "layout 1+1: a device sends 800000 bytes in a step, 800000 s at 1 bytes a second; give 1334 or more";

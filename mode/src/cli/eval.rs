@@ -76,7 +76,7 @@ impl ModelArguments {
 
     #[cfg(feature = "net")]
     fn reach(&self, model: &mut Model) -> Result<(), Error> {
-        super::far::reach(model, &self.calls)
+        super::remote::reach(model, &self.calls)
     }
 
     #[cfg(not(feature = "net"))]

@@ -22,8 +22,6 @@ mod eval;
 mod experiment;
 mod expert;
 mod export;
-#[cfg(feature = "net")]
-mod far;
 mod fetch;
 mod generate;
 mod init;
@@ -35,6 +33,8 @@ mod pipelines;
 mod profile;
 mod progress;
 mod recipe;
+#[cfg(feature = "net")]
+mod remote;
 mod report;
 mod run;
 mod shaders;

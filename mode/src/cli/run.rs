@@ -6,7 +6,7 @@ use super::{DeviceArguments, open, profile};
 use crate::bench::{PROFILED, Profiles, RunProfile};
 use crate::mesh::Members;
 use crate::train::{
-    DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run_wired,
+    DryRun, Event, Existing, Finished, LossScaling, Method, PROFILE, Precision, Recipe, dry_run, run_on,
 };
 use crate::{Error, files, memory};
 use mode_tensor::Device;
@@ -106,7 +106,7 @@ pub(super) fn carry_out(
     stop_after_step();
     let mut progress = Progress::new(quiet);
     let name = recipe.out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let finished = run_wired(recipe, device, members, existing, &mut |event| {
+    let finished = run_on(recipe, device, members, existing, &mut |event| {
         let alone = steps.hear(device, event);
         match event {
             Event::Begin(_) => {}

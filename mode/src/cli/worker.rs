@@ -6,7 +6,7 @@ mod mpi;
 #[cfg(feature = "net")]
 mod net;
 #[cfg(any(feature = "mpi", feature = "net"))]
-mod part;
+mod process;
 
 use super::peers::Calls;
 use super::recipe::RecipeArguments;

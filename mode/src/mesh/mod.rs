@@ -8,7 +8,7 @@
 //! over a [`Transport`] (`transport/`), in one process or several (`processes/`); the simulator prices it (`simulate/`). The model's own
 //! maths know nothing of all this.
 //!
-//! A model whose expert is in another process asks its owner over the same transports: [`Asking`] and [`answer()`] (`remote/`).
+//! A model whose expert is in another process asks its owner over the same transports: [`ExpertClient`] and [`answer()`] (`remote/`).
 
 mod plan;
 mod processes;
@@ -20,21 +20,21 @@ mod tests;
 mod transport;
 
 pub use plan::{
-    Action, Axis, Branch, Collective, Entry, Footprint, Layout, Mesh, Place, Placement, Problem, Recompute, Schedule,
-    Set, Slot, Work, footprint, plan, share,
+    Action, Axis, Branch, Collective, Entry, Footprint, GradientKind, HalfLayer, Layout, Mesh, Placement, Problem,
+    Recompute, Schedule, Slot, Work, footprint, plan, share,
 };
+pub(crate) use processes::{Connected, Leader, Members, Places, devices};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use processes::{Follower, FollowerEvent};
-pub(crate) use processes::{Leader, Members, Places, Wired, devices};
 #[cfg(feature = "net")]
 pub(crate) use remote::said;
-pub use remote::{Asking, answer};
+pub use remote::{ExpertClient, answer};
 pub(crate) use run::{Here, check_threads};
-pub use run::{Options, Stepped, Team};
+pub use run::{Options, Team, TeamStep};
 pub use simulate::paper::{fig4, scale};
 pub use simulate::{
-    Assumed, Attention, Cost, Hardware, Host, Prediction, Priced, Rates, Traced, Wire, bytes_by_link, costs, layouts,
-    predict, seconds, timeline,
+    Assumed, Attention, Cost, Hardware, Host, LinkRate, Prediction, Priced, Rates, Traced, bytes_by_link, costs,
+    layouts, predict, seconds, timeline,
 };
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use transport::Hello;
@@ -42,4 +42,4 @@ pub(crate) use transport::Hello;
 pub(crate) use transport::mpi;
 #[cfg(feature = "net")]
 pub(crate) use transport::net;
-pub use transport::{Link, Local, Message, PATIENCE, Transport, local};
+pub use transport::{EmulatedLink, Local, Message, PATIENCE, Transport, local};

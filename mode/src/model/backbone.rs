@@ -200,7 +200,7 @@ impl Backbone {
     }
 
     /// A part of this decoder, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
-    pub(crate) fn part(config: Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
+    pub(crate) fn shard(config: Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
         Self::build(&config, device, Weights::Cut(cut))?.turning(config)
     }
 

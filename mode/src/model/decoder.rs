@@ -5,9 +5,9 @@ use super::backbone::Backbone;
 use super::cache::{Cache, Span};
 use super::context::Context;
 use super::expert::{Expert, check_blocks};
-use super::far::{ask, branches};
 use super::gate::Gate;
 use super::layer::Layer;
+use super::remote::{ask, branches};
 use super::sets::{Group, StageOneGates};
 use super::switch::Base;
 use crate::Error;
@@ -311,7 +311,7 @@ impl Model {
     /// All parameters: the backbone's, its adapters', the experts', the gates'; but those of experts whose weights are in other processes.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let adapters = self.backbone.adapter_params();
-        let experts = self.experts.iter().filter(|expert| !expert.is_elsewhere()).flat_map(Expert::params);
+        let experts = self.experts.iter().filter(|expert| !expert.is_remote()).flat_map(Expert::params);
         self.backbone.params().chain(adapters).chain(experts).chain(self.gates.iter().flat_map(Gate::params))
     }
 

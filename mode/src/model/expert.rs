@@ -3,10 +3,10 @@
 use super::Backbone;
 use super::config::Config;
 use super::family::Names;
-use super::far::Far;
 use super::gate::Gate;
 use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
+use super::remote::RemoteExpert;
 use super::weights::{self, Cutting, Maker, Rule, Weights};
 use crate::{Error, files, folders, memory};
 use mode_autograd::Param;
@@ -140,9 +140,9 @@ pub struct Expert {
     prefix: String,
     names: &'static Names,
     /// Whether its weights are in another process, and what is here has its shape alone.
-    elsewhere: bool,
+    is_remote: bool,
     /// The way to them, if there is one.
-    pub(super) far: Option<Box<dyn Far>>,
+    pub(super) way: Option<Box<dyn RemoteExpert>>,
 }
 
 impl Expert {
@@ -238,28 +238,28 @@ impl Expert {
     ///
     /// # Errors
     /// Blocks that do not divide the backbone.
-    pub fn elsewhere(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
+    pub fn remote(config: &Config, info: ExpertInfo, prefix: &str) -> Result<Self, Error> {
         check_blocks(config, info.blocks, info.layers_per_block)
             .and_then(|()| info.check_config(config))
             .map_err(|what| Error::Setting(format!("expert {}: {what}", info.name)))?;
         let mut names = Vec::new();
         let listed = Weights::Listed(&mut names, &config.family.names);
         let shape = Self::build(config, &Device::dry(), info, listed, Start::Constant(0.0), prefix)?;
-        Ok(Self { elsewhere: true, ..shape })
+        Ok(Self { is_remote: true, ..shape })
     }
 
     /// True if its weights are in another process.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        self.elsewhere
+    pub(crate) fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     /// Gives one whose weights are in another process a way to them.
-    pub fn reach(&mut self, far: impl Far + 'static) {
-        self.far = Some(Box::new(far));
+    pub fn reach(&mut self, way: impl RemoteExpert + 'static) {
+        self.way = Some(Box::new(way));
     }
 
     /// A part of this expert, or all of it elsewhere: of the sizes that `config` has, with what `cut` gives for each parameter.
-    pub(crate) fn part(&self, config: &Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
+    pub(crate) fn shard(&self, config: &Config, device: &Device, cut: &Cutting) -> Result<Self, Error> {
         Self::build(config, device, self.info.clone(), Weights::Cut(cut), Start::Constant(0.0), &self.prefix)
     }
 
@@ -302,7 +302,7 @@ impl Expert {
                 .collect::<Result<Vec<_>, _>>()
         };
         let blocks = (0..info.blocks).map(&mut block).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names, elsewhere: false, far: None })
+        Ok(Self { info, blocks, prefix: prefix.into(), names: &config.family.names, is_remote: false, way: None })
     }
 
     /// All its parameters.
@@ -355,7 +355,7 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64, Error> {
 
 /// Writes an expert folder, which exists, with `gates` if it has its own; of an expert that is elsewhere all but its layers.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
-    let layers = expert.params().filter(|_| !expert.elsewhere);
+    let layers = expert.params().filter(|_| !expert.is_remote);
     let params: Vec<&Param> = layers.chain(gates.iter().flat_map(Gate::params)).collect();
     if !params.is_empty() {
         weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;

@@ -184,7 +184,7 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device, held: Held
         let prefix = format!("experts.{name}.");
         let expert = match (held.expert)(name) {
             true => Expert::open(&part, &backbone.config, device, &prefix)?,
-            false => Expert::elsewhere(&backbone.config, ExpertInfo::read(&part)?, &prefix)?,
+            false => Expert::remote(&backbone.config, ExpertInfo::read(&part)?, &prefix)?,
         };
         if expert.info.name != *name {
             let what = format!(

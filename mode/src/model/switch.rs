@@ -65,7 +65,7 @@ impl Model {
             let prefix = if folders.len() == 1 { String::new() } else { format!("experts.{}.", info.name) };
             experts.push(match (held.expert)(&info.name) {
                 true => Expert::open(folder, config, device, &prefix)?,
-                false => Expert::elsewhere(config, info.clone(), &prefix)?,
+                false => Expert::remote(config, info.clone(), &prefix)?,
             });
             own.push(Expert::open_gates(folder, info, config.width, device)?);
             bytes += expert::bytes(folder)?;

@@ -9,7 +9,7 @@ use super::record::RECIPE;
 use super::run::{Existing, open_model, require_memory};
 use super::trainer::check_finite;
 use crate::Error;
-use crate::mesh::{Follower, FollowerEvent, Places, Wired};
+use crate::mesh::{Connected, Follower, FollowerEvent, Places};
 use crate::model::{EXPERT_WEIGHTS, Expert, Gate, Held, Model, base_sha256, save_expert};
 use mode_autograd::AdamW;
 use mode_tensor::Device;
@@ -34,9 +34,9 @@ struct Note {
 ///
 /// # Errors
 /// Bad input, what a device reports, or a first device that ends before the last step.
-pub(crate) fn follow(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<Option<u64>, Error> {
+pub(crate) fn follow(recipe: &Recipe, connected: Connected, existing: Existing) -> Result<Option<u64>, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
-    let (layout, here) = (&wired.layout, wired.here.iter().map(|here| here.number).collect::<Vec<_>>());
+    let (layout, here) = (&connected.layout, connected.here.iter().map(|here| here.number).collect::<Vec<_>>());
     let experts = recipe.experts()?;
     let mine: Vec<usize> =
         (0..experts.len()).filter(|&expert| layout.is_among(layout.experts[expert], &here)).collect();
@@ -49,7 +49,7 @@ pub(crate) fn follow(recipe: &Recipe, wired: Wired, existing: Existing) -> Resul
         expert: &|name| mine.iter().any(|&expert| experts[expert].name == name),
     };
     let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
-    let places = Places::new(wired, recipe.problem(&model)?)?;
+    let places = Places::new(connected, recipe.problem(&model)?)?;
     let own = private.iter().flat_map(|&expert| model.experts[expert].params()).filter(|param| param.is_trained());
     require_memory(&model, &recipe.train, own.map(|param| param.value().len() as u64).sum(), Some(&places))?;
     let follower = Follower::new(places, recipe.train.adamw(), &model, &private)?;

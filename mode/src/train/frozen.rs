@@ -5,8 +5,8 @@ use crate::model::{Expert, Model, Trained, sha256_of};
 
 /// Number of elements of the parameters that are trained, or of those that are not, those of experts in other processes among them.
 pub(crate) fn count(model: &Model, trained: bool) -> u64 {
-    let elsewhere = model.experts.iter().filter(|expert| expert.is_elsewhere()).flat_map(Expert::params);
-    let all = model.params().chain(elsewhere).filter(|param| param.is_trained() == trained);
+    let remote = model.experts.iter().filter(|expert| expert.is_remote()).flat_map(Expert::params);
+    let all = model.params().chain(remote).filter(|param| param.is_trained() == trained);
     all.map(|param| param.value().len() as u64).sum()
 }
 

@@ -51,7 +51,7 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held)
             }
             let expert = match own {
                 true => Expert::on(device, &backbone, info, settings.init, &mut random)?,
-                false => Expert::elsewhere(&backbone.config, info, "")?,
+                false => Expert::remote(&backbone.config, info, "")?,
             };
             let gate = |i| Gate::with_share(device, i, backbone.config.width, settings.share);
             let gates = (0..settings.blocks).map(gate).collect::<Result<_, _>>()?;

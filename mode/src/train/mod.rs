@@ -46,7 +46,7 @@ pub use recipe::{Method, Recipe};
 pub use record::Finished;
 pub(crate) use record::{PROFILE, is_run, read_run};
 pub use run::{Event, Existing, Listener, run};
-pub(crate) use run::{Prepared, prepare, run_wired};
+pub(crate) use run::{Prepared, prepare, run_on};
 pub use schedule::Schedule;
 pub use settings::{
     BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, DecayedSetting, ExpertSettings, LoraSettings,

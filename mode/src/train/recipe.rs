@@ -216,7 +216,7 @@ impl Recipe {
     /// As [`Problem::new`].
     pub(crate) fn problem(&self, model: &Model) -> Result<Problem, Error> {
         let TrainSettings { batch, length, accumulate, .. } = self.train;
-        Ok(Problem::new(model, batch, length)?.in_parts(accumulate))
+        Ok(Problem::new(model, batch, length)?.in_microbatches(accumulate))
     }
 
     /// Hash of what its results follow from: itself, but for settings that change no bit of them, and the files of weights that it begins with,

@@ -9,7 +9,7 @@ use super::settings::{Precision, TrainSettings};
 use super::trainer::{StepReport, Trainer};
 use super::{LossScaling, frozen, method, mixed, out};
 use crate::data::Mixture;
-use crate::mesh::{Layout, Leader, Members, Places, Wired};
+use crate::mesh::{Connected, Layout, Leader, Members, Places};
 use crate::model::{Held, Model, Trained};
 use crate::{Error, files, memory};
 use mode_autograd::AdamW;
@@ -50,14 +50,14 @@ pub enum Existing {
 /// Bad input, before anything is written; a loss that is not finite; [`Error::Interrupted`] once the listener breaks.
 pub fn run(recipe: &Recipe, device: &Device, existing: Existing, listener: &mut Listener) -> Result<Finished, Error> {
     let open = |name: &str| Ok(Device::choose(Some(name))?);
-    run_wired(recipe, device, Members::Named(&open), existing, listener)
+    run_on(recipe, device, Members::Named(&open), existing, listener)
 }
 
 /// The same, with these devices for its mesh, of which some may be in other processes.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn run_wired(
+pub(crate) fn run_on(
     recipe: &Recipe,
     device: &Device,
     members: Members,
@@ -67,12 +67,12 @@ pub(crate) fn run_wired(
     let task = recipe.task().map_err(Error::Setting)?;
     let private = match &members {
         Members::Named(_) => recipe.refuse_private().map(|()| Vec::new())?,
-        Members::Wired(_) => recipe.private()?,
+        Members::Connected(_) => recipe.private()?,
     };
     out::check(recipe, existing)?;
     if existing == Existing::Resume && recipe.out.join(RECORD).exists() {
-        if let Members::Wired(wired) = members {
-            wired.over()?;
+        if let Members::Connected(connected) = members {
+            connected.over()?;
         }
         let _ = listener(Event::Say(&format!("{}: the run has ended already", recipe.out.display())));
         return files::read_json(&recipe.out.join(RECORD));
@@ -84,15 +84,15 @@ pub(crate) fn run_wired(
     }
     let held = Held { expert: &|name| !private.iter().any(|other| other == name), ..Held::ALL };
     let Opened { model, trained, mixture, validation, data_sha256 } = Opened::new(recipe, &task, device, held)?;
-    let wired = match (members, &recipe.mesh) {
-        (Members::Wired(wired), _) => Some(wired),
+    let connected = match (members, &recipe.mesh) {
+        (Members::Connected(connected), _) => Some(connected),
         (Members::Named(open), Some(mesh)) => {
             let layout = Layout::read(&mesh.layout, &model.expert_names())?;
-            Some(Wired::local(layout, &mesh.devices, mesh.threads, open)?)
+            Some(Connected::local(layout, &mesh.devices, mesh.threads, open)?)
         }
         (Members::Named(_), None) => None,
     };
-    let places = wired.map(|wired| Places::new(wired, recipe.problem(&model)?)).transpose()?;
+    let places = connected.map(|connected| Places::new(connected, recipe.problem(&model)?)).transpose()?;
     require_memory(&model, &recipe.train, frozen::count(&model, true), places.as_ref())?;
     if let Some(places) = &places {
         let _ = listener(Event::Say(&format!("layout {}", places.summary())));

@@ -32,19 +32,19 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Error> {
     use crate::cli::printable;
     use crate::mesh::net::{Door, Line};
     use crate::mesh::{Hello, answer, said};
-    use crate::model::Owned;
+    use crate::model::ServedExpert;
 
     let (identity, caller) = (arguments.own.identity()?, arguments.own.caller()?);
-    let mut owned = Owned::open(&arguments.folder, &arguments.base, &arguments.device.open()?)?;
-    let name = format!("expert '{}'", owned.info().name);
-    let hello = Hello::of_expert(owned.info(), owned.config());
+    let mut served = ServedExpert::open(&arguments.folder, &arguments.base, &arguments.device.open()?)?;
+    let name = format!("expert '{}'", served.info().name);
+    let hello = Hello::of_expert(served.info(), served.config());
     let names = vec!["the caller".into(), name.clone()];
     let setting = arguments.own.setting(identity, hello, names, vec![1]);
     let door = Door::open(&arguments.listen, &name, &caller, setting)?;
     loop {
         let mut line = Line::new(door.next()?)?;
         tell!("{name}: answering");
-        match answer(&mut owned, &mut line) {
+        match answer(&mut served, &mut line) {
             Ok(count) => tell!("{name}: the caller has ended after {count} questions"),
             Err(error) => {
                 let why = match error {

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::open::Fleet;
-use crate::mesh::{Link, Options};
+use crate::mesh::{EmulatedLink, Options};
 use crate::train::Recipe;
 use mode_tensor::Device;
 use std::path::Path;
@@ -46,7 +46,7 @@ impl PlaceArguments {
         let Some(layout) = self.mesh.or_else(|| own.map(|mesh| mesh.layout.clone())) else {
             return Err(Error::content(file, "has no [mesh] with a layout; give one as --mesh"));
         };
-        let link = self.link.map(|bytes_per_second| Link { bytes_per_second, latency: 0.0 });
+        let link = self.link.map(|bytes_per_second| EmulatedLink { bytes_per_second, latency: 0.0 });
         let threads = self.threads.map_or_else(|| own.map_or(1, |mesh| mesh.threads), |threads| threads as usize);
         let names = match (self.device.is_empty(), own) {
             (true, Some(mesh)) => mesh.devices.clone(),

@@ -1,7 +1,7 @@
 //! Under `mpirun`: a device a process.
 
 use super::Arguments;
-use super::part::Part;
+use super::process::Process;
 use crate::Error;
 use crate::mesh::mpi::World;
 use crate::mesh::{Hello, Here, Layout};
@@ -24,16 +24,16 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
 fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
     let words = world.gather(&arguments.mesh);
     let number = world.device();
-    let part = Part::open(arguments, |experts, layout| match layout {
-        None => Layout::of_words(&words, experts).map_err(|what| Error::Setting(format!("--mesh: {what}"))),
+    let process = Process::open(arguments, |experts, layout| match layout {
+        None => Layout::of_processes(&words, experts).map_err(|what| Error::Setting(format!("--mesh: {what}"))),
         Some(text) => {
             let layout = Layout::read(text, experts)?;
             check(&layout, &words)?;
             Ok(layout)
         }
     })?;
-    part.check(arguments, &[number])?;
-    let (hello, names) = (&part.hello, part.layout.device_names());
+    process.check(arguments, &[number])?;
+    let (hello, names) = (&process.hello, process.layout.device_names());
     let own = serde_json::to_string(hello).map_err(|source| Error::Json { path: "MPI".into(), source })?;
     for (other, text) in world.gather(&own).iter().enumerate() {
         let there: Hello = serde_json::from_str(text).map_err(|source| Error::Json { path: "MPI".into(), source })?;
@@ -43,9 +43,9 @@ fn run(world: &World, arguments: &Arguments) -> Result<(), Error> {
         }
     }
     let transport = world.transport(names, Duration::from_secs(arguments.calls.own.patience));
-    let here = vec![Here { number, device: Part::device(arguments)?, transport: Box::new(transport) }];
-    let others = (0..part.layout.devices()).filter(|&other| other != number).collect();
-    part.run(arguments, here, others)
+    let here = vec![Here { number, device: Process::device(arguments)?, transport: Box::new(transport) }];
+    let others = (0..process.layout.devices()).filter(|&other| other != number).collect();
+    process.run(arguments, here, others)
 }
 
 /// An error unless the processes' words are the names of a layout's meshes.

@@ -1,7 +1,7 @@
 //! Over gRPC: the process of one mesh, which waits, or the main process, which has all others and calls.
 
 use super::Arguments;
-use super::part::Part;
+use super::process::Process;
 use crate::Error;
 use crate::cli::peers::{Called, Calls, number_of};
 use crate::mesh::net::{Peer, Routed, Session, connect, listen};
@@ -13,10 +13,11 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
         return Err(Error::Setting("--layout: over gRPC it is given, the same in all processes".into()));
     }
     // Who has the backbone is known by the call; a layout needs the experts' names, which are known once the recipe is open.
-    let part = Part::open(&arguments, |experts, layout| Layout::read(layout.unwrap_or_default(), experts))?;
-    let own = mesh(&part.layout, &arguments.mesh)?;
-    let setting = |here| arguments.calls.own.setting(identity, part.hello.clone(), part.layout.device_names(), here);
-    let devices = |mesh: usize| part.layout.meshes[mesh].devices();
+    let process = Process::open(&arguments, |experts, layout| Layout::read(layout.unwrap_or_default(), experts))?;
+    let own = mesh(&process.layout, &arguments.mesh)?;
+    let setting =
+        |here| arguments.calls.own.setting(identity, process.hello.clone(), process.layout.device_names(), here);
+    let devices = |mesh: usize| process.layout.meshes[mesh].devices();
     let mut others = Vec::new();
     let (session, transports) = match &arguments.listen {
         Some(address) => {
@@ -27,7 +28,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             }
             let peer = arguments.calls.own.caller()?;
             let here: Vec<usize> = devices(own).collect();
-            part.check(&arguments, &here)?;
+            process.check(&arguments, &here)?;
             // Who waits for the main process waits for whomever that waits for: it is to give up first, and to say on whom.
             let mut setting = setting(here);
             setting.patience *= 2;
@@ -37,33 +38,33 @@ pub(super) fn main(arguments: Arguments) -> Result<(), Error> {
             if own > 0 {
                 let what = format!(
                     "--mesh {}: the main process has the backbone; give --mesh {}",
-                    arguments.mesh, part.layout.meshes[0].name
+                    arguments.mesh, process.layout.meshes[0].name
                 );
                 return Err(Error::Setting(what));
             }
-            let peers = peers(&arguments.calls, &part.layout)?;
+            let peers = peers(&arguments.calls, &process.layout)?;
             let elsewhere = |device: &usize| peers.iter().any(|peer| peer.devices.contains(device));
-            let here: Vec<usize> = (0..part.layout.devices()).filter(|device| !elsewhere(device)).collect();
-            part.check(&arguments, &here)?;
+            let here: Vec<usize> = (0..process.layout.devices()).filter(|device| !elsewhere(device)).collect();
+            process.check(&arguments, &here)?;
             others = peers.iter().filter_map(|peer| peer.devices.first().copied()).collect();
             connect(&peers, setting(here))?
         }
     };
-    run(part, &arguments, session, transports, others)
+    run(process, &arguments, session, transports, others)
 }
 
 fn run(
-    part: Part,
+    process: Process,
     arguments: &Arguments,
     session: Session,
     transports: Vec<(usize, Routed)>,
     others: Vec<usize>,
 ) -> Result<(), Error> {
     let here = |(number, transport): (usize, Routed)| {
-        Ok(Here { number, device: Part::device(arguments)?, transport: Box::new(transport) })
+        Ok(Here { number, device: Process::device(arguments)?, transport: Box::new(transport) })
     };
     let here = transports.into_iter().map(here).collect::<Result<Vec<_>, Error>>();
-    let done = here.and_then(|here| part.run(arguments, here, others));
+    let done = here.and_then(|here| process.run(arguments, here, others));
     session.finish();
     done
 }

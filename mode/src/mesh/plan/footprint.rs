@@ -35,23 +35,23 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
     const F32: f64 = 4.0;
     let mesh = layout.mesh_of(device);
     let position = mesh.position(device, Axis::Tensor);
-    let part = problem.part(mesh.tensor, position);
-    let number = layout.number_of(device);
+    let shard = problem.shard(mesh.tensor, position);
+    let number = layout.mesh_index(device);
     let tokens = problem.tokens() / mesh.data;
     let own = if problem.merges_whole { tokens } else { share(tokens, mesh.tensor, position).len() };
-    let (t, d, home) = (tokens as f64, part.width as f64, number == 0);
+    let (t, d, home) = (tokens as f64, shard.width as f64, number == 0);
 
-    let layer = part.layer_parameters() as f64;
+    let layer = shard.layer_parameters() as f64;
     let experts: Vec<usize> = layout.experts_on(number).collect();
     let expert_layers: usize = experts.iter().map(|&expert| problem.expert_layers[expert]).sum();
     let mut weights = F32 * layer * (expert_layers * problem.blocks) as f64;
     if home {
-        let tables = if part.tied { 1.0 } else { 2.0 };
-        let learned = if part.ropes.is_empty() { part.positions } else { 0 };
-        let matrices = layer * part.layers as f64 + tables * d * part.vocabulary as f64 + d * learned as f64;
+        let tables = if shard.tied { 1.0 } else { 2.0 };
+        let learned = if shard.ropes.is_empty() { shard.positions } else { 0 };
+        let matrices = layer * shard.layers as f64 + tables * d * shard.vocabulary as f64 + d * learned as f64;
         weights += weight_bytes * matrices + F32 * (problem.blocks * problem.branches()) as f64 * (d + 1.0);
     }
-    weights += F32 * (part.ropes.len() * part.positions * part.head_width) as f64;
+    weights += F32 * (shard.ropes.len() * shard.positions * shard.head_width) as f64;
     let trained = problem.trained_on(layout, device);
 
     let mut kept = 0.0;
@@ -61,7 +61,7 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
                 return 0.0;
             }
             match problem.recompute {
-                Recompute::Nothing => layers as f64 * kept_by_layer(&part, t, problem.is_trained(branch)),
+                Recompute::Nothing => layers as f64 * kept_by_layer(&shard, t, problem.is_trained(branch)),
                 Recompute::Halves => layers as f64 * 2.0 * t * d,
                 Recompute::Branches => t * d,
             }
@@ -79,13 +79,13 @@ pub fn footprint(problem: &Problem, layout: &Layout, device: usize, weight_bytes
     let deepest = if home && backward { deepest.max(problem.layers(None)) } else { deepest };
     kept += match problem.recompute {
         Recompute::Nothing => 0.0,
-        Recompute::Halves => kept_by_layer(&part, t, true),
-        Recompute::Branches => deepest as f64 * kept_by_layer(&part, t, true),
+        Recompute::Halves => kept_by_layer(&shard, t, true),
+        Recompute::Branches => deepest as f64 * kept_by_layer(&shard, t, true),
     };
     // Along the tensor axis a sum's terms and the sum itself are there at once; gradients come and go.
-    let passing = 4.0 * t * d + t * part.hidden as f64;
+    let passing = 4.0 * t * d + t * shard.hidden as f64;
     let logits =
-        if home { loss_rows(tokens, part.vocabulary) as f64 * part.vocabulary as f64 + 2.0 * t * d } else { 0.0 };
+        if home { loss_rows(tokens, shard.vocabulary) as f64 * shard.vocabulary as f64 + 2.0 * t * d } else { 0.0 };
     Footprint { weights, optimizer: 3.0 * F32 * trained as f64, activations: F32 * (kept + passing.max(logits)) }
 }
 
@@ -96,10 +96,10 @@ pub(in crate::mesh) fn fullest(problem: &Problem, layout: &Layout, weight_bytes:
 }
 
 /// Numbers that a layer keeps.
-fn kept_by_layer(part: &Config, t: f64, trained: bool) -> f64 {
-    let of = |heads: usize| (heads * part.head_width) as f64;
-    let (d, f, q, kv) = (part.width as f64, part.hidden as f64, of(part.heads), of(part.kv_heads));
-    let hidden = match (part.gated(), trained) {
+fn kept_by_layer(shard: &Config, t: f64, trained: bool) -> f64 {
+    let of = |heads: usize| (heads * shard.head_width) as f64;
+    let (d, f, q, kv) = (shard.width as f64, shard.hidden as f64, of(shard.heads), of(shard.kv_heads));
+    let hidden = match (shard.gated(), trained) {
         (true, true) => 3.0,
         (true, false) | (false, true) => 2.0,
         (false, false) => 1.0,

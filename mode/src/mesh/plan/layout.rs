@@ -121,7 +121,7 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::read`], in words that name no layout, for it has no name yet.
-    pub fn of_words(words: &[String], experts: &[String]) -> Result<Self, String> {
+    pub fn of_processes(words: &[String], experts: &[String]) -> Result<Self, String> {
         let mut shapes: Vec<(String, usize, usize)> = Vec::new();
         for word in words {
             let known = shapes.iter().position(|(name, ..)| name == word);
@@ -235,13 +235,13 @@ impl Layout {
     }
 
     /// The number of the mesh that a device belongs to.
-    pub fn number_of(&self, device: usize) -> usize {
+    pub fn mesh_index(&self, device: usize) -> usize {
         self.meshes.iter().position(|mesh| mesh.devices().contains(&device)).unwrap_or(0)
     }
 
     /// The mesh that a device belongs to.
     pub fn mesh_of(&self, device: usize) -> &Mesh {
-        &self.meshes[self.number_of(device)]
+        &self.meshes[self.mesh_index(device)]
     }
 
     /// What messages call a device.
@@ -296,7 +296,7 @@ mod tests {
     fn words_of_processes_are_layouts() {
         let texts = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
         let experts = texts(&["code", "math", "law"]);
-        let layout = |words: &[&str]| Layout::of_words(&texts(words), &experts);
+        let layout = |words: &[&str]| Layout::of_processes(&texts(words), &experts);
         let all = layout(&["all", "all"]).expect("a layout");
         assert_eq!((all.name.as_str(), all.summary().as_str()), ("spmd-2", "all 1x2 expert 0 expert 1 expert 2"));
         let two = layout(&["backbone", "experts", "experts"]).expect("a layout");

@@ -19,6 +19,6 @@ pub use grid::{Axis, Mesh, share};
 pub use layout::Layout;
 pub use placement::Placement;
 pub use problem::{Problem, Recompute};
-pub use schedule::{Action, Branch, Collective, Entry, Place, Schedule, Set, Slot, Work};
+pub use schedule::{Action, Branch, Collective, Entry, GradientKind, HalfLayer, Schedule, Slot, Work};
 pub use step::plan;
 pub(super) use step::plan_score;

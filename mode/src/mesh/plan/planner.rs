@@ -20,11 +20,11 @@ pub(super) struct Spread {
 /// Writes entries.
 pub(super) struct Planner<'a> {
     pub(super) layout: &'a Layout,
-    /// Tokens of a part of the batch.
+    /// Tokens of a microbatch.
     tokens: usize,
     width: usize,
-    /// Which part of the batch.
-    pub(super) part: usize,
+    /// Which microbatch.
+    pub(super) microbatch: usize,
     entries: Vec<Entry>,
     /// How many slots each device has used.
     slots: Vec<Slot>,
@@ -33,7 +33,7 @@ pub(super) struct Planner<'a> {
 impl<'a> Planner<'a> {
     pub(super) fn new(layout: &'a Layout, tokens: usize, width: usize) -> Self {
         let slots = vec![0; layout.devices()];
-        Self { layout, tokens, width, part: 0, entries: Vec::new(), slots }
+        Self { layout, tokens, width, microbatch: 0, entries: Vec::new(), slots }
     }
 
     pub(super) fn finish(self) -> Schedule {
@@ -57,7 +57,7 @@ impl<'a> Planner<'a> {
     }
 
     fn push(&mut self, device: usize, action: Action, reads: Vec<Slot>, writes: Vec<Slot>) {
-        self.entries.push(Entry { device, part: self.part, action, reads, writes, frees: Vec::new() });
+        self.entries.push(Entry { device, microbatch: self.microbatch, action, reads, writes, frees: Vec::new() });
     }
 
     /// Work of all devices of a mesh on what they have; the results, one for each placement.
@@ -169,7 +169,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The tokens of the batch's part that a device has under a placement.
+    /// The tokens of the microbatch that a device has under a placement.
     fn rows(&self, mesh: usize, device: usize, placement: Placement) -> Range<usize> {
         let grid = self.mesh(mesh);
         let windows = share(self.tokens, grid.data, grid.position(device, Axis::Data));

@@ -2,7 +2,7 @@
 
 use super::grid::{Axis, Mesh, share};
 use super::layout::Layout;
-use super::schedule::{Branch, Set};
+use super::schedule::{Branch, GradientKind};
 use crate::Error;
 use crate::model::{Config, Expert, Gate, Model};
 use mode_autograd::Param;
@@ -20,8 +20,8 @@ pub struct Problem {
     pub windows: usize,
     /// Predicted tokens a window.
     pub length: usize,
-    /// Parts that a batch is gone through in.
-    pub parts: usize,
+    /// Microbatches that a batch is gone through in, one after the other.
+    pub microbatches: usize,
     /// Whether experts are trained, or gates alone.
     pub train_experts: bool,
     /// What the backward pass computes again.
@@ -65,7 +65,7 @@ impl Problem {
             expert_layers: model.experts.iter().map(|expert| expert.info.layers_per_block).collect(),
             windows,
             length,
-            parts: 1,
+            microbatches: 1,
             train_experts: experts,
             recompute: if model.recompute { Recompute::Halves } else { Recompute::Nothing },
             computes_frozen: false,
@@ -73,9 +73,9 @@ impl Problem {
         })
     }
 
-    /// The same, gone through in so many parts.
-    pub fn in_parts(self, parts: usize) -> Self {
-        Self { parts: parts.max(1), ..self }
+    /// The same, gone through in so many microbatches.
+    pub fn in_microbatches(self, microbatches: usize) -> Self {
+        Self { microbatches: microbatches.max(1), ..self }
     }
 
     /// Branches of a block, the backbone's among them.
@@ -103,9 +103,9 @@ impl Problem {
         self.wants_x(block) || self.is_trained(branch)
     }
 
-    /// Tokens of a part of the batch.
+    /// Tokens of a microbatch.
     pub fn tokens(&self) -> usize {
-        self.windows / self.parts * self.length
+        self.windows / self.microbatches * self.length
     }
 
     /// Whether a layout can share out this problem.
@@ -117,10 +117,10 @@ impl Problem {
     }
 
     fn shares_out(&self, layout: &Layout) -> Result<(), String> {
-        if !self.windows.is_multiple_of(self.parts) {
-            let (windows, parts) = (self.windows, self.parts);
+        if !self.windows.is_multiple_of(self.microbatches) {
+            let (windows, microbatches) = (self.windows, self.microbatches);
             return Err(format!(
-                "{windows} windows a step can't be gone through in {parts} equal parts; set train.accumulate"
+                "{windows} windows a step can't be gone through in {microbatches} equal parts; set train.accumulate"
             ));
         }
         layout.meshes.iter().try_for_each(|mesh| self.check_mesh(mesh))
@@ -129,7 +129,7 @@ impl Problem {
     pub(in crate::mesh) fn check_mesh(&self, mesh: &Mesh) -> Result<(), String> {
         let Mesh { name, data, tensor, .. } = mesh;
         let Config { heads, kv_heads, hidden, vocabulary, .. } = self.config;
-        let windows = self.windows / self.parts;
+        let windows = self.windows / self.microbatches;
         if !windows.is_multiple_of(*data) {
             return Err(format!(
                 "mesh '{name}': {windows} windows can't be shared out evenly to {data} devices along data; {}",
@@ -150,12 +150,12 @@ impl Problem {
         Ok(())
     }
 
-    /// What would let so many devices along data share out each part of a batch.
+    /// What would let so many devices along data share out each microbatch.
     fn sharing(&self, data: usize) -> String {
-        let batch = format!("a train.batch that is a multiple of {} would do", data * self.parts);
-        let fits = |parts: &usize| self.windows.is_multiple_of(parts * data);
-        match (1..self.parts).rev().find(fits) {
-            Some(parts) => format!("{batch}, or train.accumulate = {parts}"),
+        let batch = format!("a train.batch that is a multiple of {} would do", data * self.microbatches);
+        let fits = |microbatches: &usize| self.windows.is_multiple_of(microbatches * data);
+        match (1..self.microbatches).rev().find(fits) {
+            Some(microbatches) => format!("{batch}, or train.accumulate = {microbatches}"),
             None => batch,
         }
     }
@@ -170,31 +170,31 @@ impl Problem {
 
     /// Trained numbers that a device has.
     pub fn trained_on(&self, layout: &Layout, device: usize) -> usize {
-        Set::ALL.iter().map(|&set| self.trained(layout, device, set)).sum()
+        GradientKind::ALL.iter().map(|&kind| self.trained(layout, device, kind)).sum()
     }
 
-    /// Those of a set.
-    pub fn trained(&self, layout: &Layout, device: usize, set: Set) -> usize {
+    /// Those of a kind of gradient.
+    pub fn trained(&self, layout: &Layout, device: usize, kind: GradientKind) -> usize {
         let mesh = layout.mesh_of(device);
         let position = mesh.position(device, Axis::Tensor);
-        let part = self.part(mesh.tensor, position);
-        let [norms, heads, sums] = [part.norms_of_layer(), part.head_norms_of_layer(), part.biases_of_sums()];
-        let matrices = part.layer_parameters() as usize - norms - heads - if position > 0 { sums } else { 0 };
-        let each = match set {
-            Set::Sharded => matrices,
-            Set::Replicated => norms,
-            Set::Partial => heads,
+        let shard = self.shard(mesh.tensor, position);
+        let [norms, heads, sums] = [shard.norms_of_layer(), shard.head_norms_of_layer(), shard.biases_of_sums()];
+        let matrices = shard.layer_parameters() as usize - norms - heads - if position > 0 { sums } else { 0 };
+        let each = match kind {
+            GradientKind::Sharded => matrices,
+            GradientKind::Replicated => norms,
+            GradientKind::Partial => heads,
         };
-        let number = layout.number_of(device);
+        let number = layout.mesh_index(device);
         let layers: usize = layout.experts_on(number).map(|expert| self.expert_layers[expert] * self.blocks).sum();
-        let set_of_gates = if self.merges_whole { Set::Replicated } else { Set::Partial };
+        let kind_of_gates = if self.merges_whole { GradientKind::Replicated } else { GradientKind::Partial };
         let gates =
-            if number == 0 && set == set_of_gates { self.blocks * self.branches() * (part.width + 1) } else { 0 };
+            if number == 0 && kind == kind_of_gates { self.blocks * self.branches() * (shard.width + 1) } else { 0 };
         gates + if self.train_experts { layers * each } else { 0 }
     }
 
     /// The decoder's shape as one device of a mesh has it: its share of heads, hidden elements and words.
-    pub fn part(&self, tensor: usize, position: usize) -> Config {
+    pub fn shard(&self, tensor: usize, position: usize) -> Config {
         let whole = &self.config;
         Config {
             heads: whole.heads / tensor,
@@ -228,7 +228,7 @@ pub(in crate::mesh) mod tests {
             expert_layers: vec![2, 2],
             windows: 4,
             length: 16,
-            parts: 1,
+            microbatches: 1,
             train_experts: true,
             recompute: Recompute::Nothing,
             computes_frozen: false,

@@ -23,7 +23,7 @@ pub enum Branch {
 
 /// Half a layer: a sum that the devices of a mesh make together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct HalfLayer {
     /// The block.
     pub block: usize,
     /// The branch.
@@ -34,7 +34,7 @@ pub struct Place {
     pub half: Half,
 }
 
-impl Place {
+impl HalfLayer {
     /// Whether it reads what the whole branch reads.
     pub fn is_first(&self) -> bool {
         self.layer == 0 && self.half == Half::Attention
@@ -43,7 +43,7 @@ impl Place {
 
 /// Which trained parameters, by what their gradients are along the tensor axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Set {
+pub enum GradientKind {
     /// Parts of matrices: each device has the gradient of its own.
     Sharded,
     /// What all devices have and find the same gradient of, of which the first one's is taken: the norms of the stream.
@@ -52,7 +52,7 @@ pub enum Set {
     Partial,
 }
 
-impl Set {
+impl GradientKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Sharded, Self::Replicated, Self::Partial];
 }
@@ -65,20 +65,20 @@ pub enum Work {
     /// x -> f: this device's term of x + f(norm x), or of f(norm x) where that is normed before it is added.
     Forward {
         /// Where.
-        place: Place,
+        place: HalfLayer,
         /// Whether the gradient of x will be wanted.
         wants_x: bool,
         /// Whether the backward pass goes on from here, or from another time that it is computed.
         keeps: bool,
     },
     /// x, f -> x + norm f.
-    Join(Place),
+    Join(HalfLayer),
     /// g -> df.
-    JoinBackward(Place),
+    JoinBackward(HalfLayer),
     /// g -> dn: gradients of the device's parts of matrices, and its term of that of the normed stream, if that is wanted.
-    Backward(Place),
+    Backward(HalfLayer),
     /// dn, g -> dx, if that is wanted; and the norm's own gradient.
-    NormBackward(Place),
+    NormBackward(HalfLayer),
     /// x, f_bb, f_1 .. f_N -> y, of some tokens.
     Merge {
         /// Where.
@@ -129,9 +129,9 @@ pub enum Work {
     },
     /// Adds tensors.
     Sum,
-    /// -> a set's gradients.
-    Gradients(Set),
-    /// Gradients of all sets, if there are any -> squares of their norms and the loss `[1, 4]`.
+    /// -> gradients of a kind.
+    Gradients(GradientKind),
+    /// Gradients of all kinds, if there are any -> squares of their norms and the loss `[1, 4]`.
     Measure,
     /// What all devices measured, and the gradients -> one AdamW step.
     Update,
@@ -187,8 +187,8 @@ pub enum Action {
 pub struct Entry {
     /// Which device.
     pub device: usize,
-    /// Which part of the batch.
-    pub part: usize,
+    /// Which microbatch.
+    pub microbatch: usize,
     /// What it does.
     pub action: Action,
     /// Which slots it reads.
@@ -276,7 +276,7 @@ impl fmt::Display for Branch {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HalfLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let half = if self.half == Half::Attention { "attention" } else { "feed-forward" };
         write!(f, "{half} of layer {} of {} in block {}", self.layer, self.branch, self.block)

@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::placement::Placement;
 use super::planner::{Planner, Spread};
 use super::problem::{Problem, Recompute};
-use super::schedule::{Branch, Collective, Place, Schedule, Set, Work};
+use super::schedule::{Branch, Collective, GradientKind, HalfLayer, Schedule, Work};
 use crate::model::Half;
 use mode_autograd::loss_rows;
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ const HOME: usize = 0;
 pub(in crate::mesh) fn plan_score(problem: &Problem, layout: &Layout) -> Schedule {
     let planner = Planner::new(layout, problem.tokens(), problem.config.width);
     let mut step = Step { problem, planner, trains: false };
-    for part in 0..problem.parts {
-        step.planner.part = part;
+    for microbatch in 0..problem.microbatches {
+        step.planner.microbatch = microbatch;
         let (y, _) = step.forward();
         step.score(&y);
     }
@@ -42,8 +42,8 @@ pub(in crate::mesh) fn plan_score(problem: &Problem, layout: &Layout) -> Schedul
 pub fn plan(problem: &Problem, layout: &Layout) -> Schedule {
     let planner = Planner::new(layout, problem.tokens(), problem.config.width);
     let mut step = Step { problem, planner, trains: true };
-    for part in 0..problem.parts {
-        step.planner.part = part;
+    for microbatch in 0..problem.microbatches {
+        step.planner.microbatch = microbatch;
         let (y, inputs) = step.forward();
         step.backward(&y, &inputs);
     }
@@ -52,7 +52,7 @@ pub fn plan(problem: &Problem, layout: &Layout) -> Schedule {
 }
 
 /// What each half that is computed again read.
-type Inputs = BTreeMap<Place, Spread>;
+type Inputs = BTreeMap<HalfLayer, Spread>;
 
 struct Step<'a> {
     problem: &'a Problem,
@@ -73,9 +73,9 @@ impl Step<'_> {
     }
 
     /// The halves of a branch in a block, in order.
-    fn places(&self, block: usize, branch: Branch) -> Vec<Place> {
+    fn places(&self, block: usize, branch: Branch) -> Vec<HalfLayer> {
         let layers = self.problem.layers(if let Branch::Expert(expert) = branch { Some(expert) } else { None });
-        let halves = |layer| Half::ALL.map(|half| Place { block, branch, layer, half });
+        let halves = |layer| Half::ALL.map(|half| HalfLayer { block, branch, layer, half });
         (0..layers).flat_map(halves).collect()
     }
 
@@ -148,7 +148,7 @@ impl Step<'_> {
     }
 
     /// Half a layer; its sum lies as `placement` says.
-    fn half(&mut self, place: Place, x: &Spread, placement: Placement, keeps: bool) -> Spread {
+    fn half(&mut self, place: HalfLayer, x: &Spread, placement: Placement, keeps: bool) -> Spread {
         let y = self.half_alone(place, x, keeps);
         self.planner.reshard(&y, self.home(place.branch), placement)
     }
@@ -267,7 +267,7 @@ impl Step<'_> {
     }
 
     /// The forward pass of a whole branch, just before its backward pass.
-    fn branch_again(&mut self, places: &[Place], inputs: &Inputs) {
+    fn branch_again(&mut self, places: &[HalfLayer], inputs: &Inputs) {
         let [before @ .., last] = places else { return };
         let Some(mut x) = inputs.get(&places[0]).cloned() else { return };
         for &place in before {
@@ -277,7 +277,7 @@ impl Step<'_> {
     }
 
     /// Half a layer as far as it goes without a sum that only others read.
-    fn half_alone(&mut self, place: Place, x: &Spread, keeps: bool) -> Spread {
+    fn half_alone(&mut self, place: HalfLayer, x: &Spread, keeps: bool) -> Spread {
         let mesh = self.home(place.branch);
         let wants_x = self.is_walked(place.block, place.branch) && (!place.is_first() || self.wants_x(place.block));
         let f = self.planner.compute_one(mesh, Work::Forward { place, wants_x, keeps }, &[x], Placement::Partial);
@@ -306,30 +306,30 @@ impl Step<'_> {
         let mut gathered = Vec::new();
         let mut measured = Vec::new();
         for mesh in meshes.clone() {
-            let mut sets = Vec::new();
-            for set in Set::ALL {
-                let placement = if set == Set::Sharded { Placement::Replicate } else { Placement::Partial };
-                let mut found = self.planner.compute_one(mesh, Work::Gradients(set), &[], placement);
-                let size = |device| self.problem.trained(self.planner.layout, device, set);
+            let mut kinds = Vec::new();
+            for kind in GradientKind::ALL {
+                let placement = if kind == GradientKind::Sharded { Placement::Replicate } else { Placement::Partial };
+                let mut found = self.planner.compute_one(mesh, Work::Gradients(kind), &[], placement);
+                let size = |device| self.problem.trained(self.planner.layout, device, kind);
                 let sizes: Vec<usize> = (0..self.planner.layout.devices()).map(size).collect();
                 for axis in [Axis::Tensor, Axis::Data] {
-                    let summed = axis == Axis::Data || set != Set::Sharded;
+                    let summed = axis == Axis::Data || kind != GradientKind::Sharded;
                     if summed && self.planner.mesh(mesh).devices().any(|device| sizes[device] > 0) {
                         let reduce = Collective::AllReduce;
                         let sizes = |device: usize| sizes[device];
                         found = self.planner.collective(reduce, axis, &found, sizes, Placement::Replicate);
                     }
                 }
-                sets.push(found);
+                kinds.push(found);
             }
             let measure =
-                self.planner.compute_one(mesh, Work::Measure, &sets.iter().collect::<Vec<_>>(), Placement::Replicate);
+                self.planner.compute_one(mesh, Work::Measure, &kinds.iter().collect::<Vec<_>>(), Placement::Replicate);
             measured.push(measure);
-            gathered.push(sets);
+            gathered.push(kinds);
         }
         let measured = self.planner.gather_from_all(&measured, 4);
-        for (mesh, (sets, measured)) in gathered.iter().zip(&measured).enumerate() {
-            let reads: Vec<&Spread> = std::iter::once(measured).chain(sets).collect();
+        for (mesh, (kinds, measured)) in gathered.iter().zip(&measured).enumerate() {
+            let reads: Vec<&Spread> = std::iter::once(measured).chain(kinds).collect();
             self.planner.compute(mesh, Work::Update, &reads, &[]);
         }
     }

@@ -2,9 +2,9 @@
 //! are collected here alone, and what crosses are activations, their gradients, and of each step the square of the gradient's norm.
 
 use super::orders::Order;
-use super::places::{Places, Wired};
+use super::places::{Connected, Places};
 use crate::Error;
-use crate::mesh::run::{Batch, Rank, State, Team, Wanted};
+use crate::mesh::run::{ParamState, Rank, StepBatch, Team, Wanted};
 use crate::model::Model;
 use mode_autograd::{AdamW, AdamWSettings};
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ impl Follower {
     /// # Errors
     /// What a device reports.
     pub(crate) fn new(
-        Places { wired: Wired { layout, here, threads, .. }, problem }: Places,
+        Places { connected: Connected { layout, here, threads, .. }, problem }: Places,
         settings: AdamWSettings,
         model: &Model,
         private: &[usize],
@@ -119,7 +119,7 @@ impl Follower {
     }
 
     /// What stays here of each device.
-    fn own(&self) -> Result<Vec<(usize, Vec<State>)>, Error> {
+    fn own(&self) -> Result<Vec<(usize, Vec<ParamState>)>, Error> {
         let private = self.private.clone();
         self.team.states(Arc::new(move |name: &str| private.contains(name)))
     }
@@ -132,12 +132,12 @@ impl Team {
     }
 
     /// A step that was ordered.
-    fn follow(&self, batch: Batch) -> Result<(), Error> {
+    fn follow(&self, batch: StepBatch) -> Result<(), Error> {
         self.carry_out(&self.schedule, &batch).map(drop)
     }
 
     /// A score that was ordered.
-    fn follow_score(&self, batch: Batch) -> Result<(), Error> {
+    fn follow_score(&self, batch: StepBatch) -> Result<(), Error> {
         self.carry_out(self.scoring(), &batch).map(drop)
     }
 
@@ -154,7 +154,7 @@ impl Team {
     }
 
     /// Has each device of this process go on from what the first one sends it and from its `own`.
-    fn take_from_first(&self, own: Vec<(usize, Vec<State>)>, steps: u64) -> Result<(), Error> {
+    fn take_from_first(&self, own: Vec<(usize, Vec<ParamState>)>, steps: u64) -> Result<(), Error> {
         let take = |number: usize| {
             let own = own.iter().find(|(device, _)| *device == number).map(|(_, states)| states.clone());
             move |rank: &mut Rank| {
@@ -168,7 +168,7 @@ impl Team {
     }
 
     /// What the first device sends to this process's first.
-    fn states_of_first(&self) -> Result<Vec<State>, Error> {
+    fn states_of_first(&self) -> Result<Vec<ParamState>, Error> {
         self.ask_first(|rank| rank.states_of(0))
     }
 

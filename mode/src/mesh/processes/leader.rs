@@ -3,10 +3,10 @@
 //! where a checkpoint, an evaluation or the end wants it whole.
 
 use super::orders::Order;
-use super::places::{Places, Wired};
+use super::places::{Connected, Places};
 use crate::Error;
 use crate::mesh::plan::Problem;
-use crate::mesh::run::{Batch, Rank, State, Stepped, Team};
+use crate::mesh::run::{ParamState, Rank, StepBatch, Team, TeamStep};
 use crate::model::{Gate, Model};
 use mode_autograd::{AdamW, AdamWSettings, Param};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Leader {
     /// # Errors
     /// What a device reports.
     pub(crate) fn new(
-        Places { wired: Wired { layout, here, others, threads }, problem }: Places,
+        Places { connected: Connected { layout, here, others, threads }, problem }: Places,
         settings: AdamWSettings,
         model: &Model,
         optimizer: &AdamW,
@@ -43,7 +43,7 @@ impl Leader {
     ///
     /// # Errors
     /// As [`Team::step`].
-    pub(crate) fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+    pub(crate) fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<TeamStep, Error> {
         let batch = self.team.batch(windows, rate)?;
         self.order_batch(&batch, Order::Step)?;
         self.team.step_on(&batch)
@@ -61,7 +61,7 @@ impl Leader {
         let (mut nll, mut tokens) = (0.0, 0.0);
         for some in windows.chunks(count) {
             let filled = some.iter().chain(std::iter::repeat(&some[0])).take(count).cloned().collect();
-            let batch = Batch { windows: Arc::new(filled), rate: 0.0, counted: some.len() };
+            let batch = StepBatch { windows: Arc::new(filled), rate: 0.0, counted: some.len() };
             self.order_batch(&batch, Order::Score)?;
             let sums = self.team.carry_out(self.team.scoring(), &batch)?[0].sums;
             (nll, tokens) = (nll + f64::from(sums.nll), tokens + f64::from(sums.tokens));
@@ -89,7 +89,7 @@ impl Leader {
         let state = |param: &Param| {
             let value = param.value().to_vec()?;
             let (m, v) = (vec![0.0; value.len()], vec![0.0; value.len()]);
-            Ok(State { name: param.name().into(), shape: param.value().shape().to_vec(), value, m, v })
+            Ok(ParamState { name: param.name().into(), shape: param.value().shape().to_vec(), value, m, v })
         };
         let gates = gates.iter().flat_map(Gate::params).map(state).collect::<Result<Vec<_>, Error>>()?;
         self.team.check_frozen()?;
@@ -117,16 +117,16 @@ impl Leader {
     }
 
     /// Orders what is done with a batch: words go to the backbone's devices and to no others.
-    fn order_batch(&self, batch: &Batch, order: fn(Batch) -> Order) -> Result<(), Error> {
+    fn order_batch(&self, batch: &StepBatch, order: fn(StepBatch) -> Order) -> Result<(), Error> {
         let layout = &self.team.sharding.layout;
-        let (readers, others) = self.others.iter().partition(|&&device| layout.number_of(device) == 0);
+        let (readers, others) = self.others.iter().partition(|&&device| layout.mesh_index(device) == 0);
         self.order_to(readers, order(batch.clone()))?;
-        self.order_to(others, order(Batch { windows: Arc::default(), ..*batch }))
+        self.order_to(others, order(StepBatch { windows: Arc::default(), ..*batch }))
     }
 
     /// The trained parameters of all devices, with their moments: for each device those that it has, and that do not stay in its
     /// process, where they are saved as those of step `saved` if there is one.
-    fn give(&self, saved: Option<u64>) -> Result<Vec<(usize, Vec<State>)>, Error> {
+    fn give(&self, saved: Option<u64>) -> Result<Vec<(usize, Vec<ParamState>)>, Error> {
         self.order(Order::Give(saved))?;
         let mut all = self.team.states(Arc::new(|_: &str| true))?;
         let elsewhere = self.elsewhere();
@@ -145,7 +145,7 @@ impl Leader {
     }
 
     /// Hands each device its part of trained parameters and moments, as they were after `steps` steps.
-    fn take_over(&self, states: Vec<(usize, Vec<State>)>, steps: u64) -> Result<(), Error> {
+    fn take_over(&self, states: Vec<(usize, Vec<ParamState>)>, steps: u64) -> Result<(), Error> {
         self.order(Order::Take(steps))?;
         let (states, others) = (Arc::new(states), Arc::new(self.elsewhere()));
         let job = |number: usize| {

@@ -10,4 +10,4 @@ mod places;
 #[cfg(any(test, feature = "mpi", feature = "net"))]
 pub(crate) use follower::{Follower, FollowerEvent};
 pub(crate) use leader::Leader;
-pub(crate) use places::{Members, Places, Wired, devices};
+pub(crate) use places::{Connected, Members, Places, devices};

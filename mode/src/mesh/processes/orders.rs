@@ -18,7 +18,7 @@
 //! names and shapes go as the bytes of JSON, a number each.
 
 use crate::Error;
-use crate::mesh::run::{Batch, Rank, State};
+use crate::mesh::run::{ParamState, Rank, StepBatch};
 use crate::mesh::transport::Message;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) enum Order {
     /// A step, on these windows where the device reads any.
-    Step(Batch),
+    Step(StepBatch),
     /// The loss of these windows, and nothing trained.
-    Score(Batch),
+    Score(StepBatch),
     /// To send what its process trains to the first device, but for private experts; these are saved there as those of this step, if
     /// there is one, before.
     Give(Option<u64>),
@@ -46,19 +46,19 @@ pub(super) enum Order {
 
 /// Name and shape of what is sent.
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct Row {
     name: String,
     shape: Vec<usize>,
 }
 
 /// A whole number as four that f32 holds, the least significant first.
-fn words(number: u64) -> [f32; 4] {
+fn digits(number: u64) -> [f32; 4] {
     std::array::from_fn(|i| f32::from((number >> (16 * i)) as u16))
 }
 
 #[cfg(any(test, feature = "mpi", feature = "net"))]
-fn number(words: &[f32]) -> u64 {
-    words.iter().rev().fold(0, |number, &word| number << 16 | u64::from(word as u16))
+fn number(digits: &[f32]) -> u64 {
+    digits.iter().rev().fold(0, |number, &digit| number << 16 | u64::from(digit as u16))
 }
 
 impl Order {
@@ -67,17 +67,17 @@ impl Order {
         match self {
             Self::Step(batch) | Self::Score(batch) => {
                 numbers.push(if matches!(self, Self::Step(_)) { 0.0 } else { 1.0 });
-                numbers.extend(words(batch.rate.to_bits()));
+                numbers.extend(digits(batch.rate.to_bits()));
                 numbers.extend([batch.counted as f32, batch.windows.len() as f32]);
                 numbers.extend(batch.windows.iter().flatten().map(|&id| id as f32));
             }
             Self::Give(step) => {
                 numbers.push(2.0);
-                numbers.extend(step.iter().flat_map(|&step| words(step)));
+                numbers.extend(step.iter().flat_map(|&step| digits(step)));
             }
             Self::Take(steps) => {
                 numbers.push(3.0);
-                numbers.extend(words(*steps));
+                numbers.extend(digits(*steps));
             }
             Self::Finish => numbers.push(4.0),
             Self::End => numbers.push(5.0),
@@ -99,7 +99,7 @@ impl Order {
                 }
                 let window = |window: &[f32]| window.iter().map(|&id| id as u32).collect();
                 let windows = ids.chunks((ids.len() / count.max(1)).max(1)).map(window).collect();
-                let batch = Batch { windows: Arc::new(windows), rate, counted };
+                let batch = StepBatch { windows: Arc::new(windows), rate, counted };
                 Some(if kind == 0 { Self::Step(batch) } else { Self::Score(batch) })
             }
             2 if rest.is_empty() => Some(Self::Give(None)),
@@ -114,27 +114,27 @@ impl Order {
 }
 
 /// A device's states as messages: their names and shapes, then the numbers of each.
-fn packed(states: &[State]) -> Result<Vec<Message>, Error> {
-    let entries: Vec<Entry> =
-        states.iter().map(|state| Entry { name: state.name.clone(), shape: state.shape.clone() }).collect();
-    let text = serde_json::to_string(&entries).map_err(|source| Error::Json { path: "states".into(), source })?;
+fn packed(states: &[ParamState]) -> Result<Vec<Message>, Error> {
+    let rows: Vec<Row> =
+        states.iter().map(|state| Row { name: state.name.clone(), shape: state.shape.clone() }).collect();
+    let text = serde_json::to_string(&rows).map_err(|source| Error::Json { path: "states".into(), source })?;
     let table = text.bytes().map(f32::from).collect();
     let numbers = states.iter().map(|state| Arc::new([&state.value[..], &state.m, &state.v].concat()));
     Ok(std::iter::once(Arc::new(table)).chain(numbers).collect())
 }
 
 /// The names and shapes of states to come.
-fn table(message: &[f32]) -> Option<Vec<Entry>> {
+fn table(message: &[f32]) -> Option<Vec<Row>> {
     let text: Vec<u8> = message.iter().map(|&byte| byte as u8).collect();
     serde_json::from_slice(&text).ok()
 }
 
 /// A state of this name and shape, of its numbers.
-fn state(Entry { name, shape }: Entry, numbers: &[f32]) -> Option<State> {
+fn state(Row { name, shape }: Row, numbers: &[f32]) -> Option<ParamState> {
     let count = shape.iter().try_fold(1_usize, |all, &size| all.checked_mul(size)).filter(|&count| count > 0)?;
     let mut parts = numbers.chunks_exact(count).map(<[f32]>::to_vec);
     let whole = numbers.len() == count.checked_mul(3)?;
-    whole.then(|| Some(State { name, shape, value: parts.next()?, m: parts.next()?, v: parts.next()? }))?
+    whole.then(|| Some(ParamState { name, shape, value: parts.next()?, m: parts.next()?, v: parts.next()? }))?
 }
 
 impl Rank {
@@ -145,14 +145,14 @@ impl Rank {
     }
 
     /// The states that another device sends.
-    pub(super) fn states_of(&mut self, other: usize) -> Result<Vec<State>, Error> {
+    pub(super) fn states_of(&mut self, other: usize) -> Result<Vec<ParamState>, Error> {
         let broken = || sends_none(other, "states that are none");
-        let entries = table(&self.transport.receive(other)?).ok_or_else(broken)?;
-        entries.into_iter().map(|entry| state(entry, &self.transport.receive(other)?).ok_or_else(broken)).collect()
+        let rows = table(&self.transport.receive(other)?).ok_or_else(broken)?;
+        rows.into_iter().map(|row| state(row, &self.transport.receive(other)?).ok_or_else(broken)).collect()
     }
 
     /// Sends states to another device.
-    pub(super) fn send_states(&mut self, other: usize, states: &[State]) -> Result<(), Error> {
+    pub(super) fn send_states(&mut self, other: usize, states: &[ParamState]) -> Result<(), Error> {
         packed(states)?.into_iter().try_for_each(|message| self.transport.send(other, message))
     }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn orders_arrive_as_they_were_sent() {
         let windows = Arc::new(vec![vec![1, 262_143], vec![7, 0]]);
-        let batch = Batch { windows, rate: 1.234_567_890_123e-3, counted: 1 };
+        let batch = StepBatch { windows, rate: 1.234_567_890_123e-3, counted: 1 };
         for order in [Order::Step(batch.clone()), Order::Score(batch.clone())] {
             match (&order, Order::read(&order.message())) {
                 (Order::Step(_), Some(Order::Step(found))) | (Order::Score(_), Some(Order::Score(found))) => {
@@ -208,16 +208,22 @@ mod tests {
     fn states_arrive_as_they_were_sent() -> Result<(), Error> {
         let made = |name: &str, shape: &[usize], first: f32| {
             let numbers = |more: f32| (0..shape.iter().product()).map(|i: usize| first + more + i as f32).collect();
-            State { name: name.into(), shape: shape.into(), value: numbers(0.0), m: numbers(0.5), v: numbers(0.25) }
+            ParamState {
+                name: name.into(),
+                shape: shape.into(),
+                value: numbers(0.0),
+                m: numbers(0.5),
+                v: numbers(0.25),
+            }
         };
         let states = vec![made("a", &[2, 3], 1.0), made("b", &[4], 100.0)];
         let messages = packed(&states)?;
-        let entries = table(&messages[0]).expect("a table");
-        let found = entries.into_iter().zip(&messages[1..]).map(|(entry, numbers)| state(entry, numbers));
+        let rows = table(&messages[0]).expect("a table");
+        let found = rows.into_iter().zip(&messages[1..]).map(|(row, numbers)| state(row, numbers));
         assert_eq!(found.collect::<Option<Vec<_>>>(), Some(states));
         assert!(table(&messages[1]).is_none());
-        let entry = |shape: &[usize]| Entry { name: "a".into(), shape: shape.into() };
-        assert!(state(entry(&[2, 3]), &messages[1][1..]).is_none() && state(entry(&[0]), &[]).is_none());
+        let row = |shape: &[usize]| Row { name: "a".into(), shape: shape.into() };
+        assert!(state(row(&[2, 3]), &messages[1][1..]).is_none() && state(row(&[0]), &[]).is_none());
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::mesh::run::{Here, check_threads};
 use mode_tensor::Device;
 
 /// Devices of this process, with ways to a layout's others, which may be in other processes.
-pub(crate) struct Wired {
+pub(crate) struct Connected {
     pub(crate) layout: Layout,
     pub(crate) here: Vec<Here>,
     /// The first device of each other process.
@@ -15,7 +15,7 @@ pub(crate) struct Wired {
     pub(crate) threads: usize,
 }
 
-impl Wired {
+impl Connected {
     /// All devices of a layout, by the names that `--device` has for them.
     ///
     /// # Errors
@@ -46,12 +46,12 @@ pub(crate) enum Members<'a> {
     Named(&'a Open<'a>),
     /// They are open.
     #[cfg_attr(not(any(feature = "mpi", feature = "net")), allow(dead_code))]
-    Wired(Wired),
+    Connected(Connected),
 }
 
 /// The devices that a run will be on, which can share it out, before anything is cut for them.
 pub(crate) struct Places {
-    pub(super) wired: Wired,
+    pub(super) connected: Connected,
     pub(super) problem: Problem,
 }
 
@@ -60,27 +60,27 @@ impl Places {
     ///
     /// # Errors
     /// A layout that can't share it out, or threads that can't be had.
-    pub(crate) fn new(wired: Wired, problem: Problem) -> Result<Self, Error> {
-        problem.check(&wired.layout)?;
-        check_threads(wired.here.len(), wired.threads)?;
-        Ok(Self { wired, problem })
+    pub(crate) fn new(connected: Connected, problem: Problem) -> Result<Self, Error> {
+        problem.check(&connected.layout)?;
+        check_threads(connected.here.len(), connected.threads)?;
+        Ok(Self { connected, problem })
     }
 
     /// Whether other processes do what this one does.
     pub(crate) fn leads(&self) -> bool {
-        !self.wired.others.is_empty()
+        !self.connected.others.is_empty()
     }
 
     /// Bytes of main memory that the devices of this process will take: those that compute on the CPU.
     pub(crate) fn bytes(&self, weight_bytes: f64) -> f64 {
-        let Wired { layout, here, .. } = &self.wired;
+        let Connected { layout, here, .. } = &self.connected;
         let cpus = here.iter().filter(|here| !here.device.is_gpu());
         cpus.map(|here| footprint(&self.problem, layout, here.number, weight_bytes).bytes()).sum()
     }
 
     /// The layout's name, and which meshes it has, in words.
     pub(crate) fn summary(&self) -> String {
-        format!("{}: {}", self.wired.layout.name, self.wired.layout.summary())
+        format!("{}: {}", self.connected.layout.name, self.connected.layout.summary())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::message::{NUMBERS, Question, said, whole};
 use crate::Error;
 use crate::mesh::transport::{Message, Transport};
-use crate::model::{Far, Part, Rows, Span};
+use crate::model::{Chunk, RemoteExpert, Rows, Span};
 use mode_tensor::Tensor;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 const OWNER: usize = 1;
 
 /// The way, and what is on it.
-pub struct Asking {
+pub struct ExpertClient {
     /// What errors call the owner.
     owner: String,
-    state: Mutex<State>,
+    dialogue: Mutex<Dialogue>,
 }
 
-struct State {
+struct Dialogue {
     transport: Box<dyn Transport + Send>,
     /// The next question's number.
     next: usize,
@@ -28,15 +28,15 @@ struct State {
     sequences: Vec<Weak<()>>,
 }
 
-impl Asking {
+impl ExpertClient {
     /// To the owner at the other end of `transport`.
     pub fn new(owner: String, transport: Box<dyn Transport + Send>) -> Self {
-        let state = State { transport, next: 0, open: VecDeque::new(), sequences: Vec::new() };
-        Self { owner, state: Mutex::new(state) }
+        let dialogue = Dialogue { transport, next: 0, open: VecDeque::new(), sequences: Vec::new() };
+        Self { owner, dialogue: Mutex::new(dialogue) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dialogue(&self) -> MutexGuard<'_, Dialogue> {
+        self.dialogue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wrong(&self, what: impl Into<String>) -> Error {
@@ -44,7 +44,7 @@ impl Asking {
     }
 }
 
-impl State {
+impl Dialogue {
     /// The number of a sequence, which may be new: the first that none has which is not over.
     fn number(&mut self, span: &Span) -> usize {
         let life = span.cache.life();
@@ -66,16 +66,16 @@ impl State {
             Rows::Windows(length) => (length, &[][..]),
             Rows::Spans(spans) => (0, spans),
         };
-        let parts = spans.iter().map(|span| Part {
+        let chunks = spans.iter().map(|span| Chunk {
             sequence: self.number(span),
             past: span.cache.past(),
             tokens: span.tokens,
             capacity: span.cache.capacity(),
         });
-        let parts = parts.collect();
+        let chunks = chunks.collect();
         let number = self.next;
         self.next = (number + 1) % NUMBERS;
-        Question { number, block, length, over, parts, x }
+        Question { number, block, length, over, chunks, x }
     }
 
     /// The answer to this question; what was left of others, which nobody waits for any more, is passed over.
@@ -89,20 +89,20 @@ impl State {
     }
 }
 
-impl Far for Asking {
+impl RemoteExpert for ExpertClient {
     fn ask(&self, block: usize, x: &Tensor, rows: Rows) -> Result<(), Error> {
         let x = x.to_vec()?;
-        let mut state = self.state();
-        let question = state.question(block, x, rows);
-        state.transport.send(OWNER, Arc::new(question.to_message())).map_err(|error| self.wrong(said(error)))?;
-        state.open.push_back(question.number);
+        let mut dialogue = self.dialogue();
+        let question = dialogue.question(block, x, rows);
+        dialogue.transport.send(OWNER, Arc::new(question.to_message())).map_err(|error| self.wrong(said(error)))?;
+        dialogue.open.push_back(question.number);
         Ok(())
     }
 
     fn answer(&self, out: &Tensor) -> Result<(), Error> {
-        let mut state = self.state();
-        let number = state.open.pop_front().ok_or_else(|| self.wrong("was not asked"))?;
-        let message = state.answer(number).map_err(|error| self.wrong(said(error)))?;
+        let mut dialogue = self.dialogue();
+        let number = dialogue.open.pop_front().ok_or_else(|| self.wrong("was not asked"))?;
+        let message = dialogue.answer(number).map_err(|error| self.wrong(said(error)))?;
         match message.split_first() {
             Some((_, f)) if f.len() == out.len() => Ok(out.write(f)?),
             _ => Err(self.wrong(format!("has answered {} numbers for {}", message.len(), out.len() + 1))),
@@ -110,10 +110,10 @@ impl Far for Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for ExpertClient {
     /// Asks nothing more.
     fn drop(&mut self) {
         // One that is gone needs no word.
-        let _ = self.state().transport.send(OWNER, Arc::default());
+        let _ = self.dialogue().transport.send(OWNER, Arc::default());
     }
 }

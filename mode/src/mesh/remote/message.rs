@@ -10,7 +10,7 @@
 //! A question without sequences is about windows of `length` tokens; one of nothing is the last.
 
 use crate::Error;
-use crate::model::Part;
+use crate::model::Chunk;
 
 /// Numbers before the lists.
 const HEAD: usize = 5;
@@ -29,16 +29,16 @@ pub(super) struct Question {
     /// Sequences that are over.
     pub(super) over: Vec<usize>,
     /// Sequences with new tokens.
-    pub(super) parts: Vec<Part>,
+    pub(super) chunks: Vec<Chunk>,
     pub(super) x: Vec<f32>,
 }
 
 impl Question {
     pub(super) fn to_message(&self) -> Vec<f32> {
-        let Self { number, block, length, over, parts, x } = self;
-        let head = [*number, *block, *length, over.len(), parts.len()].into_iter().chain(over.iter().copied());
-        let parts = parts.iter().flat_map(|part| [part.sequence, part.past, part.tokens, part.capacity]);
-        head.chain(parts).map(|count| count as f32).chain(x.iter().copied()).collect()
+        let Self { number, block, length, over, chunks, x } = self;
+        let head = [*number, *block, *length, over.len(), chunks.len()].into_iter().chain(over.iter().copied());
+        let chunks = chunks.iter().flat_map(|chunk| [chunk.sequence, chunk.past, chunk.tokens, chunk.capacity]);
+        head.chain(chunks).map(|count| count as f32).chain(x.iter().copied()).collect()
     }
 
     /// None if a message is no question.
@@ -49,12 +49,12 @@ impl Question {
             rest = behind;
             counts.iter().map(|&count| whole(count)).collect::<Option<Vec<usize>>>()
         };
-        let [number, block, length, over, parts] = *counts(HEAD)?.as_array::<HEAD>()?;
+        let [number, block, length, over, chunks] = *counts(HEAD)?.as_array::<HEAD>()?;
         let over = counts(over)?;
-        let parts = counts(parts.checked_mul(4)?)?;
-        let part = |&[sequence, past, tokens, capacity]: &[usize; 4]| Part { sequence, past, tokens, capacity };
-        let parts = parts.as_chunks().0.iter().map(part).collect();
-        Some(Self { number, block, length, over, parts, x: rest.to_vec() })
+        let chunks = counts(chunks.checked_mul(4)?)?;
+        let chunk = |&[sequence, past, tokens, capacity]: &[usize; 4]| Chunk { sequence, past, tokens, capacity };
+        let chunks = chunks.as_chunks().0.iter().map(chunk).collect();
+        Some(Self { number, block, length, over, chunks, x: rest.to_vec() })
     }
 }
 
@@ -78,13 +78,13 @@ mod tests {
 
     #[test]
     fn questions_arrive_as_they_were_and_what_is_none_is_refused() {
-        let part = |sequence| Part { sequence, past: 3, tokens: 1, capacity: 9 };
+        let chunk = |sequence| Chunk { sequence, past: 3, tokens: 1, capacity: 9 };
         let question = Question {
             number: NUMBERS - 1,
             block: 1,
             length: 2,
             over: vec![7, 0],
-            parts: vec![part(1), part(2)],
+            chunks: vec![chunk(1), chunk(2)],
             x: vec![0.5, -1.0],
         };
         let message = question.to_message();

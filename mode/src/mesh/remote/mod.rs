@@ -4,7 +4,7 @@ mod client;
 mod message;
 mod server;
 
-pub use client::Asking;
+pub use client::ExpertClient;
 #[cfg(feature = "net")]
 pub(crate) use message::said;
 pub use server::answer;

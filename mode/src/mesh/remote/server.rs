@@ -3,7 +3,7 @@
 use super::message::Question;
 use crate::Error;
 use crate::mesh::transport::Transport;
-use crate::model::Owned;
+use crate::model::ServedExpert;
 use std::sync::Arc;
 
 /// Who asks.
@@ -13,13 +13,13 @@ const CALLER: usize = 0;
 ///
 /// # Errors
 /// A caller that is gone, silent or asks for what can't be, or what the device reports.
-pub fn answer(owned: &mut Owned, transport: &mut dyn Transport) -> Result<u64, Error> {
-    let answered = answer_all(owned, transport);
-    owned.forget_all();
+pub fn answer(served: &mut ServedExpert, transport: &mut dyn Transport) -> Result<u64, Error> {
+    let answered = answer_all(served, transport);
+    served.forget_all();
     answered
 }
 
-fn answer_all(owned: &mut Owned, transport: &mut dyn Transport) -> Result<u64, Error> {
+fn answer_all(served: &mut ServedExpert, transport: &mut dyn Transport) -> Result<u64, Error> {
     let mut count = 0;
     loop {
         let message = transport.receive(CALLER)?;
@@ -27,12 +27,12 @@ fn answer_all(owned: &mut Owned, transport: &mut dyn Transport) -> Result<u64, E
             return Ok(count);
         }
         let no_question = || Error::Peer { device: "the caller".into(), what: "has asked no question".into() };
-        let Question { number, block, length, over, parts, x } =
+        let Question { number, block, length, over, chunks, x } =
             Question::from_message(&message).ok_or_else(no_question)?;
-        over.into_iter().for_each(|sequence| owned.forget(sequence));
-        let f = match parts.as_slice() {
-            [] => owned.windows(block, &x, length)?,
-            parts => owned.parts(block, &x, parts)?,
+        over.into_iter().for_each(|sequence| served.forget(sequence));
+        let f = match chunks.as_slice() {
+            [] => served.windows(block, &x, length)?,
+            chunks => served.chunks(block, &x, chunks)?,
         };
         let answer = std::iter::once(number as f32).chain(f).collect();
         transport.send(CALLER, Arc::new(answer))?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 /// What a step is given.
 #[derive(Debug, Clone)]
-pub(in crate::mesh) struct Batch {
+pub(in crate::mesh) struct StepBatch {
     /// All windows of the step, the last of whose ids is only predicted.
     pub(in crate::mesh) windows: Arc<Vec<Vec<u32>>>,
     /// The learning rate.
@@ -14,7 +14,7 @@ pub(in crate::mesh) struct Batch {
     pub(in crate::mesh) counted: usize,
 }
 
-impl Batch {
+impl StepBatch {
     pub(super) fn new(windows: Vec<Vec<u32>>, rate: f64) -> Self {
         Self { counted: windows.len(), windows: Arc::new(windows), rate }
     }
@@ -22,7 +22,7 @@ impl Batch {
 
 /// What a device found in a step.
 #[derive(Debug, Clone)]
-pub(in crate::mesh) struct Found {
+pub(in crate::mesh) struct StepMetrics {
     /// Of all devices, and the same on all of them.
     pub(in crate::mesh) sums: Sums,
     /// When each of its entries began and ended.
@@ -40,11 +40,11 @@ pub(in crate::mesh) struct Sums {
     pub(in crate::mesh) tokens: f32,
 }
 
-/// A device's part of a trained parameter, and of AdamW's moments.
+/// A device's shard of a trained parameter, and of AdamW's moments.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::mesh) struct State {
+pub(in crate::mesh) struct ParamState {
     pub(in crate::mesh) name: String,
-    /// The part's.
+    /// The shard's.
     pub(in crate::mesh) shape: Vec<usize>,
     pub(in crate::mesh) value: Vec<f32>,
     pub(in crate::mesh) m: Vec<f32>,

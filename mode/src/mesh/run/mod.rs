@@ -10,9 +10,9 @@ mod tapes;
 mod team;
 mod vocab_parallel;
 
-pub(super) use batch::{Batch, State};
+pub(super) use batch::{ParamState, StepBatch};
 pub(super) use rank::Rank;
 #[cfg(any(test, feature = "mpi", feature = "net"))]
 pub(super) use team::Wanted;
 pub(crate) use team::{Here, check_threads};
-pub use team::{Options, Stepped, Team};
+pub use team::{Options, Team, TeamStep};

@@ -1,10 +1,10 @@
 //! One device at work: it carries out its entries of a schedule in their order, on its part of the model.
 
-use super::batch::{Batch, Found, State, Sums};
+use super::batch::{ParamState, StepBatch, StepMetrics, Sums};
 use super::shard::Shard;
 use super::tapes::{HalfTapes, JoinTape, MergeTape, NormTape, Sum, Windows};
 use crate::Error;
-use crate::mesh::plan::{Action, Collective, Entry, Place, Schedule, Set, Slot, Work};
+use crate::mesh::plan::{Action, Collective, Entry, GradientKind, HalfLayer, Schedule, Slot, Work};
 use crate::mesh::transport::{Group, Transport, same_count};
 use mode_autograd::{AdamW, AdamWSettings, Param};
 use mode_tensor::{Device, Ids, Tensor, add, copy_block, fill};
@@ -18,10 +18,10 @@ pub(in crate::mesh) struct Rank {
     pub(super) device: Device,
     pub(super) shard: Shard,
     pub(in crate::mesh) transport: Box<dyn Transport>,
-    optimizers: BTreeMap<Set, AdamW>,
+    optimizers: BTreeMap<GradientKind, AdamW>,
     /// Tokens a window.
     pub(super) length: usize,
-    pub(super) parts: usize,
+    pub(super) microbatches: usize,
     /// Where it stands along the data axis, and how many there are.
     pub(super) data: [usize; 2],
     /// Words of the vocabulary before its own.
@@ -37,8 +37,8 @@ pub(in crate::mesh) struct Rank {
 #[derive(Default)]
 pub(super) struct Step {
     slots: BTreeMap<Slot, Vec<Tensor>>,
-    halves: BTreeMap<Place, HalfTapes>,
-    joins: BTreeMap<Place, JoinTape>,
+    halves: BTreeMap<HalfLayer, HalfTapes>,
+    joins: BTreeMap<HalfLayer, JoinTape>,
     merges: BTreeMap<usize, MergeTape>,
     norm: Option<NormTape>,
     /// The logits of the chunk at hand.
@@ -52,7 +52,7 @@ pub(super) struct Step {
 pub(super) struct Seat {
     pub(super) number: usize,
     pub(super) length: usize,
-    pub(super) parts: usize,
+    pub(super) microbatches: usize,
     /// Where it stands along the data axis, and how many there are.
     pub(super) data: [usize; 2],
     /// Words of the vocabulary before its own.
@@ -68,13 +68,13 @@ impl Rank {
         settings: AdamWSettings,
     ) -> Result<Self, Error> {
         let mut optimizers = BTreeMap::new();
-        for set in Set::ALL {
-            let trained = shard.trained(set);
+        for kind in GradientKind::ALL {
+            let trained = shard.trained(kind);
             if !trained.is_empty() {
-                optimizers.insert(set, AdamW::new(trained, settings)?);
+                optimizers.insert(kind, AdamW::new(trained, settings)?);
             }
         }
-        let Seat { number, length, parts, data, offset } = seat;
+        let Seat { number, length, microbatches, data, offset } = seat;
         let (step, frozen_sha256, waits) = (Step::default(), None, false);
         Ok(Self {
             number,
@@ -83,7 +83,7 @@ impl Rank {
             transport,
             optimizers,
             length,
-            parts,
+            microbatches,
             data,
             offset,
             step,
@@ -109,20 +109,20 @@ impl Rank {
     }
 
     /// What it trains of those parameters that are `wanted`, as it stands.
-    pub(in crate::mesh) fn give(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<State>, Error> {
+    pub(in crate::mesh) fn give(&self, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<ParamState>, Error> {
         let state = |(param, m, v): (&Param, &Tensor, &Tensor)| {
             let (name, value) = (param.name().to_string(), param.value());
             let shape = value.shape().to_vec();
-            Ok(State { name, shape, value: value.to_vec()?, m: m.to_vec()?, v: v.to_vec()? })
+            Ok(ParamState { name, shape, value: value.to_vec()?, m: m.to_vec()?, v: v.to_vec()? })
         };
         let states = self.optimizers.values().flat_map(AdamW::states);
         states.filter(|(param, ..)| wanted(param.name())).map(state).collect()
     }
 
     /// Goes on from what was given after `steps` steps.
-    pub(in crate::mesh) fn take_over(&mut self, states: &[State], steps: u64) -> Result<(), Error> {
+    pub(in crate::mesh) fn take_over(&mut self, states: &[ParamState], steps: u64) -> Result<(), Error> {
         for (param, m, v) in self.optimizers.values().flat_map(AdamW::states) {
-            let state = take(states.iter().find(|state| state.name == param.name()), param.name())?;
+            let state = needed(states.iter().find(|state| state.name == param.name()), param.name())?;
             param.value().write(&state.value)?;
             m.write(&state.m)?;
             v.write(&state.v)?;
@@ -132,7 +132,7 @@ impl Rank {
     }
 
     /// One step, or what another schedule makes of a batch.
-    pub(super) fn step(&mut self, schedule: &Schedule, batch: &Batch) -> Result<Found, Error> {
+    pub(super) fn step(&mut self, schedule: &Schedule, batch: &StepBatch) -> Result<StepMetrics, Error> {
         self.step = Step::default();
         let mut spans = Vec::new();
         let mut found = None;
@@ -147,7 +147,7 @@ impl Rank {
                 self.step.slots.remove(slot);
             }
         }
-        Ok(Found { sums: take(found, "what was measured")?, spans })
+        Ok(StepMetrics { sums: needed(found, "what was measured")?, spans })
     }
 
     /// Brings numbers of each of `devices` devices to the first, and nothing to the others.
@@ -163,7 +163,7 @@ impl Rank {
         Ok(all)
     }
 
-    fn entry(&mut self, entry: &Entry, batch: &Batch, found: &mut Option<Sums>) -> Result<(), Error> {
+    fn entry(&mut self, entry: &Entry, batch: &StepBatch, found: &mut Option<Sums>) -> Result<(), Error> {
         match &entry.action {
             Action::Compute(Work::Found) => *found = Some(self.found(entry)?),
             Action::Compute(Work::Update) => {
@@ -238,12 +238,12 @@ impl Rank {
     }
 
     /// What each slot that the entry writes gets.
-    fn compute(&mut self, work: Work, entry: &Entry, batch: &Batch) -> Result<Vec<Vec<Tensor>>, Error> {
+    fn compute(&mut self, work: Work, entry: &Entry, batch: &StepBatch) -> Result<Vec<Vec<Tensor>>, Error> {
         let one = |tensor: Tensor| Ok(vec![vec![tensor]]);
         let some = |tensor: Option<Tensor>| Ok(tensor.map(|tensor| vec![tensor]).into_iter().collect());
         let windows = Windows { rotations: &self.shard.rotations, length: self.length };
         match work {
-            Work::Embed => one(self.embed(entry.part, batch)?),
+            Work::Embed => one(self.embed(entry.microbatch, batch)?),
             Work::Forward { place, wants_x, keeps } => {
                 let x = self.read(entry, 0)?;
                 let layer = self.shard.layer(&place)?;
@@ -266,17 +266,17 @@ impl Rank {
             }
             Work::JoinBackward(place) => {
                 let g = self.read(entry, 0)?;
-                let tape = take(self.step.joins.remove(&place), entry)?;
+                let tape = needed(self.step.joins.remove(&place), entry)?;
                 some(tape.backward(g, &mut self.step.gradients)?)
             }
             Work::Backward(place) => {
                 let g = self.read(entry, 0)?;
-                let tapes = take(self.step.halves.get(&place), entry)?;
+                let tapes = needed(self.step.halves.get(&place), entry)?;
                 some(tapes.backward(g, &mut self.step.gradients)?)
             }
             Work::NormBackward(place) => {
                 let (dn, g) = (self.read(entry, 0)?, self.read(entry, 1)?);
-                let tapes = take(self.step.halves.remove(&place), entry)?;
+                let tapes = needed(self.step.halves.remove(&place), entry)?;
                 some(tapes.norm_backward(dn, &g, &mut self.step.gradients)?)
             }
             Work::Merge { block, wants_x, wants_experts, keeps } => {
@@ -293,18 +293,18 @@ impl Rank {
             }
             Work::MergeBackward(block) => {
                 let g = self.read(entry, 0)?;
-                let tape = take(self.step.merges.remove(&block), entry)?;
+                let tape = needed(self.step.merges.remove(&block), entry)?;
                 Ok(tape.backward(g, &mut self.step.gradients)?.into_iter().map(|tensor| vec![tensor]).collect())
             }
             Work::FinalNorm { keeps } => {
                 let y = self.read(entry, 0)?;
-                let (tape, h) = NormTape::forward(&take(self.shard.backbone.as_ref(), entry)?.norm, &y)?;
+                let (tape, h) = NormTape::forward(&needed(self.shard.backbone.as_ref(), entry)?.norm, &y)?;
                 self.step.norm = keeps.then_some(tape);
                 one(h)
             }
             Work::FinalNormBackward => {
                 let g = self.read(entry, 0)?;
-                some(take(self.step.norm.take(), entry)?.backward(g, &mut self.step.gradients)?)
+                some(needed(self.step.norm.take(), entry)?.backward(g, &mut self.step.gradients)?)
             }
             Work::Logits { first, rows } => one(self.logits(entry, batch, first, rows)?),
             Work::LossGradient { first, rows } => self.loss_gradient(entry, first, rows).map(|()| Vec::new()),
@@ -322,12 +322,12 @@ impl Rank {
                 }
                 one(sum)
             }
-            Work::Gradients(set) => {
+            Work::Gradients(kind) => {
                 let gradients = self.step.gradients.get_or_insert_default();
-                let gathered = self.optimizers.get(&set).map(|optimizer| optimizer.gather(gradients)).transpose()?;
+                let gathered = self.optimizers.get(&kind).map(|optimizer| optimizer.gather(gradients)).transpose()?;
                 let gathered = gathered.unwrap_or_default();
                 // All find the same, as far as unlike devices do: the first one's counts for all, so that weights stay the same to the bit.
-                if set == Set::Replicated && self.shard.position > 0 {
+                if kind == GradientKind::Replicated && self.shard.position > 0 {
                     gathered.iter().try_for_each(|gradient| fill(gradient, 0.0))?;
                 }
                 Ok(vec![gathered])
@@ -341,12 +341,12 @@ impl Rank {
     /// The square of the norm of what this device answers for, and its tokens' loss: squares, sum of nll, tokens, 0.
     fn measure(&mut self, entry: &Entry) -> Result<Tensor, Error> {
         let mut squares = 0.0;
-        for (set, slot) in Set::ALL.into_iter().zip(&entry.reads) {
+        for (kind, slot) in GradientKind::ALL.into_iter().zip(&entry.reads) {
             let gathered = self.step.slots.get(slot).cloned().unwrap_or_default();
-            let Some(optimizer) = self.optimizers.get_mut(&set) else { continue };
+            let Some(optimizer) = self.optimizers.get_mut(&kind) else { continue };
             optimizer.measure(&gathered)?;
             // What several devices have is counted where it first stands.
-            let counted = self.data[0] == 0 && (set == Set::Sharded || self.shard.position == 0);
+            let counted = self.data[0] == 0 && (kind == GradientKind::Sharded || self.shard.position == 0);
             if counted {
                 squares += optimizer.squared_norm().to_vec()?[0];
             }
@@ -365,9 +365,9 @@ impl Rank {
 
     /// The step itself, from the square of the whole gradient's norm.
     fn update(&mut self, entry: &Entry, squares: f32, rate: f64) -> Result<(), Error> {
-        for (i, set) in Set::ALL.into_iter().enumerate() {
+        for (i, kind) in GradientKind::ALL.into_iter().enumerate() {
             let gathered = self.step.slots.get(&entry.reads[i + 1]).cloned().unwrap_or_default();
-            if let Some(optimizer) = self.optimizers.get_mut(&set) {
+            if let Some(optimizer) = self.optimizers.get_mut(&kind) {
                 fill(optimizer.squared_norm(), squares)?;
                 optimizer.apply(&gathered, rate)?;
                 optimizer.learn(squares.sqrt());
@@ -379,6 +379,6 @@ impl Rank {
 }
 
 /// What an earlier entry has left, without which the schedule is wrong.
-pub(super) fn take<T>(found: Option<T>, entry: impl std::fmt::Debug) -> Result<T, Error> {
+pub(super) fn needed<T>(found: Option<T>, entry: impl std::fmt::Debug) -> Result<T, Error> {
     found.ok_or_else(|| Error::Setting(format!("the schedule needs what no entry has made: {entry:?}")))
 }

@@ -1,11 +1,11 @@
-//! A device's part of a model: its share of heads, hidden elements and words, along the tensor axis of its mesh.
+//! A device's shard of a model: its share of heads, hidden elements and words, along the tensor axis of its mesh.
 //!
 //! With n devices, device i has rows i of q, k, v, gate and up `[out / n, in]` (column-parallel), columns i of o and down `[out, in / n]`
 //! (row-parallel), rows i of embedding and head; all of every norm and, on the backbone's mesh, of every gate. A bias that is added to a
 //! sum of terms is the first device's alone.
 
 use crate::Error;
-use crate::mesh::plan::{Axis, Branch, Layout, Place, Problem, Set, share};
+use crate::mesh::plan::{Axis, Branch, GradientKind, HalfLayer, Layout, Problem, share};
 use crate::model::{Backbone, Config, Expert, Gate, Half, Layer, Model, Norm, rotations};
 use mode_autograd::Param;
 use mode_tensor::{Device, Dtype, Rotation, Tensor};
@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// What one device has of a model.
 pub(super) struct Shard {
-    /// Its part's shape.
+    /// Its shard's shape.
     pub(super) config: Config,
     /// On the backbone's mesh.
     pub(super) backbone: Option<Backbone>,
@@ -31,7 +31,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// The part of `model`, which may be on another device, that device number `number` of a layout has.
+    /// The shard of `model`, which may be on another device, that device number `number` of a layout has.
     pub(super) fn new(
         model: &Model,
         problem: &Problem,
@@ -41,7 +41,7 @@ impl Shard {
     ) -> Result<Self, Error> {
         let mesh = layout.mesh_of(number);
         let (tensor, position) = (mesh.tensor, mesh.position(number, Axis::Tensor));
-        let config = problem.part(tensor, position);
+        let config = problem.shard(tensor, position);
         let whole: BTreeMap<&str, &Param> = model.params().map(|param| (param.name(), param)).collect();
         let cut = |name: &str, shape: &[usize]| match whole.get(name) {
             Some(param) => {
@@ -50,9 +50,9 @@ impl Shard {
             None => Err(Error::Setting(format!("the model has no parameter {name} to cut"))),
         };
         let home = mesh.first == 0;
-        let experts = layout.experts_on(layout.number_of(number)).map(|expert| {
-            let part = model.experts[expert].part(&config, device, &cut)?;
-            Ok((expert, part))
+        let experts = layout.experts_on(layout.mesh_index(number)).map(|expert| {
+            let shard = model.experts[expert].shard(&config, device, &cut)?;
+            Ok((expert, shard))
         });
         let experts = experts.collect::<Result<BTreeMap<_, _>, Error>>()?;
         let gates = if home { model.gates.as_slice() } else { &[] };
@@ -62,7 +62,7 @@ impl Shard {
             Ok(Gate { weight: copy(&gate.weight)?, bias: copy(&gate.bias)? })
         });
         let shard = Self {
-            backbone: if home { Some(Backbone::part(config.clone(), device, &cut)?) } else { None },
+            backbone: if home { Some(Backbone::shard(config.clone(), device, &cut)?) } else { None },
             experts,
             gates: gates.collect::<Result<_, Error>>()?,
             rotations: rotations(&config, device)?,
@@ -111,29 +111,29 @@ impl Shard {
     }
 
     /// What is trained, by what its gradient is along the tensor axis.
-    pub(super) fn trained(&self, set: Set) -> Vec<&Param> {
+    pub(super) fn trained(&self, kind: GradientKind) -> Vec<&Param> {
         let experts = || self.experts.values().filter(|_| self.train_experts);
         let layers = || experts().flat_map(|expert| expert.blocks.iter().flatten());
-        let all: Vec<&Param> = match set {
-            Set::Sharded => layers().flat_map(|layer| layer.projections().flat_map(|p| p.params())).collect(),
-            Set::Replicated => layers().flat_map(stream_norms).flat_map(Norm::params).collect(),
-            Set::Partial => layers().flat_map(|layer| layer.attention.norm_params()).collect(),
+        let all: Vec<&Param> = match kind {
+            GradientKind::Sharded => layers().flat_map(|layer| layer.projections().flat_map(|p| p.params())).collect(),
+            GradientKind::Replicated => layers().flat_map(stream_norms).flat_map(Norm::params).collect(),
+            GradientKind::Partial => layers().flat_map(|layer| layer.attention.norm_params()).collect(),
         };
-        let set_of_gates = if self.merges_whole { Set::Replicated } else { Set::Partial };
-        let gates = self.gates.iter().flat_map(Gate::params).filter(|_| set == set_of_gates);
+        let kind_of_gates = if self.merges_whole { GradientKind::Replicated } else { GradientKind::Partial };
+        let gates = self.gates.iter().flat_map(Gate::params).filter(|_| kind == kind_of_gates);
         all.into_iter().chain(gates).filter(|param| param.is_trained()).collect()
     }
 
     /// Hash of the bits of all that is not trained.
     pub(super) fn frozen_sha256(&self) -> Result<String, Error> {
-        let trained: Vec<&Param> = Set::ALL.into_iter().flat_map(|set| self.trained(set)).collect();
+        let trained: Vec<&Param> = GradientKind::ALL.into_iter().flat_map(|kind| self.trained(kind)).collect();
         let is_trained = |param: &Param| trained.iter().any(|other| other.name() == param.name());
         let all = self.backbone.iter().flat_map(Backbone::params).chain(self.experts.values().flat_map(Expert::params));
         crate::model::sha256_of(all.chain(self.gates.iter().flat_map(Gate::params)).filter(|param| !is_trained(param)))
     }
 
     /// The layer of a place.
-    pub(super) fn layer(&self, place: &Place) -> Result<&Layer, Error> {
+    pub(super) fn layer(&self, place: &HalfLayer) -> Result<&Layer, Error> {
         let found = match place.branch {
             Branch::Backbone => self.backbone.as_ref().and_then(|backbone| {
                 let each = backbone.layers.len() / self.blocks.max(1);
@@ -152,7 +152,7 @@ fn stream_norms(layer: &Layer) -> impl Iterator<Item = &Norm> {
     Half::ALL.into_iter().flat_map(|half| std::iter::once(layer.norm(half)).chain(layer.out_norm(half)))
 }
 
-/// Which rows and columns of a matrix a part has; a vector is a matrix of one column.
+/// Which rows and columns of a matrix a shard has; a vector is a matrix of one column.
 pub(super) struct Cut {
     rows: Vec<Range<usize>>,
     columns: Range<usize>,
@@ -162,17 +162,17 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// That of the parameter `name` of shape `whole`, whose part has shape `part`: cut along the dim in which they differ.
+    /// That of the parameter `name` of shape `whole`, whose shard has shape `shard`: cut along the dim in which they differ.
     pub(super) fn new(
         config: &Config,
         name: &str,
         whole: &[usize],
-        part: &[usize],
+        shard: &[usize],
         tensor: usize,
         position: usize,
     ) -> Self {
         let matrix = |shape: &[usize]| if let [rows, columns] = shape { [*rows, *columns] } else { [shape[0], 1] };
-        let ([rows, width], [own_rows, own_columns]) = (matrix(whole), matrix(part));
+        let ([rows, width], [own_rows, own_columns]) = (matrix(whole), matrix(shard));
         let at = |first: usize, rows: usize| {
             let own = share(rows, tensor, position);
             first + own.start..first + own.end
@@ -189,7 +189,7 @@ impl Cut {
             vec![at(0, rows)]
         };
         let columns = if own_columns == width { 0..width } else { at(0, width) };
-        Self { rows, columns, width, shape: part.to_vec() }
+        Self { rows, columns, width, shape: shard.to_vec() }
     }
 
     /// How many elements it has.
@@ -203,25 +203,25 @@ impl Cut {
         rows.map(|row| row * self.width + self.columns.start..row * self.width + self.columns.end)
     }
 
-    /// The part of a parameter, stored like it, on a device.
+    /// The shard of a parameter, stored like it, on a device.
     fn of(&self, param: &Param, device: &Device) -> Result<Tensor, Error> {
         let value = param.value();
-        let part = self.take(&value.to_vec()?);
+        let shard = self.slice(&value.to_vec()?);
         Ok(match value.dtype() {
-            Dtype::F32 => Tensor::from_slice(device, &part, &self.shape)?,
-            halves => Tensor::from_halves(device, halves, &halves.encode(&part), &self.shape)?,
+            Dtype::F32 => Tensor::from_slice(device, &shard, &self.shape)?,
+            halves => Tensor::from_halves(device, halves, &halves.encode(&shard), &self.shape)?,
         })
     }
 
-    /// The part of numbers.
-    pub(super) fn take(&self, whole: &[f32]) -> Vec<f32> {
+    /// The shard of numbers.
+    pub(super) fn slice(&self, whole: &[f32]) -> Vec<f32> {
         self.spans().flat_map(|span| whole[span].iter().copied()).collect()
     }
 
-    /// Puts the part where it belongs.
-    pub(super) fn put(&self, part: &[f32], whole: &mut [f32]) {
+    /// Puts the shard where it belongs.
+    pub(super) fn put(&self, shard: &[f32], whole: &mut [f32]) {
         let columns = self.columns.len();
-        for (span, values) in self.spans().zip(part.chunks(columns)) {
+        for (span, values) in self.spans().zip(shard.chunks(columns)) {
             whole[span].copy_from_slice(values);
         }
     }
@@ -235,12 +235,12 @@ mod tests {
     fn parts_make_up_the_whole() {
         let config = Config { heads: 4, kv_heads: 2, head_width: 1, width: 3, ..Config::default() };
         let whole: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        for (shape, part) in [([8, 3], [4, 3]), ([3, 8], [3, 4]), ([8, 3], [8, 3])] {
+        for (shape, shard) in [([8, 3], [4, 3]), ([3, 8], [3, 4]), ([8, 3], [8, 3])] {
             let mut back = vec![0.0; 24];
             for position in 0..2 {
-                let cut = Cut::new(&config, "x.weight", &shape, &part, 2, position);
-                let values = cut.take(&whole);
-                assert_eq!(values.len(), part[0] * part[1]);
+                let cut = Cut::new(&config, "x.weight", &shape, &shard, 2, position);
+                let values = cut.slice(&whole);
+                assert_eq!(values.len(), shard[0] * shard[1]);
                 cut.put(&values, &mut back);
             }
             assert_eq!(back, whole, "{shape:?}");

@@ -1,6 +1,6 @@
-//! Trained parameters and their moments, whole in main memory and in parts on devices: from one to the other and back.
+//! Trained parameters and their moments, whole in main memory and in shards on devices: from one to the other and back.
 
-use super::batch::State;
+use super::batch::ParamState;
 use super::shard::Cut;
 use crate::Error;
 use crate::mesh::plan::{Axis, Layout, Problem};
@@ -14,15 +14,17 @@ pub(in crate::mesh) struct Sharding {
 }
 
 impl Sharding {
-    /// Which rows and columns of a whole parameter a device's part of it has.
+    /// Which rows and columns of a whole parameter a device's shard of it has.
     ///
     /// # Errors
-    /// A part that can't be one of it.
-    fn cut(&self, device: usize, name: &str, whole: &[usize], state: &State) -> Result<Cut, Error> {
+    /// A shard that can't be one of it.
+    fn cut(&self, device: usize, name: &str, whole: &[usize], state: &ParamState) -> Result<Cut, Error> {
         let mesh = self.layout.mesh_of(device);
-        let cut =
-            |part| Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor));
-        let fits = state.shape.len() == whole.len() && state.shape.iter().zip(whole).all(|(part, whole)| part <= whole);
+        let cut = |shard| {
+            Cut::new(&self.problem.config, name, whole, shard, mesh.tensor, mesh.position(device, Axis::Tensor))
+        };
+        let fits =
+            state.shape.len() == whole.len() && state.shape.iter().zip(whole).all(|(shard, whole)| shard <= whole);
         let cut = fits.then(|| cut(&state.shape)).filter(|cut| cut.len() == state.value.len());
         cut.ok_or_else(|| self.wrong(device, &format!("has sent another {name} than its own")))
     }
@@ -35,19 +37,23 @@ impl Sharding {
     ///
     /// # Errors
     /// A parameter of which they have not given all.
-    pub(in crate::mesh) fn collect(&self, given: Vec<(usize, Vec<State>)>, optimizer: &AdamW) -> Result<(), Error> {
-        let mut parts: HashMap<String, Vec<(usize, State)>> = HashMap::new();
+    pub(in crate::mesh) fn collect(
+        &self,
+        given: Vec<(usize, Vec<ParamState>)>,
+        optimizer: &AdamW,
+    ) -> Result<(), Error> {
+        let mut shards: HashMap<String, Vec<(usize, ParamState)>> = HashMap::new();
         for (device, states) in given {
-            states.into_iter().for_each(|state| parts.entry(state.name.clone()).or_default().push((device, state)));
+            states.into_iter().for_each(|state| shards.entry(state.name.clone()).or_default().push((device, state)));
         }
         for (param, m, v) in optimizer.states() {
             let value = param.value();
             let mut whole = [vec![0.0; value.len()], vec![0.0; value.len()], vec![0.0; value.len()]];
             let mut covered = vec![false; value.len()];
-            for (device, state) in parts.remove(param.name()).unwrap_or_default() {
+            for (device, state) in shards.remove(param.name()).unwrap_or_default() {
                 let cut = self.cut(device, param.name(), value.shape(), &state)?;
-                for (whole, part) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
-                    cut.put(part, whole);
+                for (whole, shard) in whole.iter_mut().zip([&state.value, &state.m, &state.v]) {
+                    cut.put(shard, whole);
                 }
                 cut.spans().flatten().for_each(|element| covered[element] = true);
             }
@@ -64,11 +70,11 @@ impl Sharding {
         Ok(())
     }
 
-    /// Fills what devices gave with their parts of `optimizer`'s parameters and moments.
+    /// Fills what devices gave with their shards of `optimizer`'s parameters and moments.
     ///
     /// # Errors
     /// A device that has another parameter than `optimizer`.
-    pub(in crate::mesh) fn fill(&self, given: &mut [(usize, Vec<State>)], optimizer: &AdamW) -> Result<(), Error> {
+    pub(in crate::mesh) fn fill(&self, given: &mut [(usize, Vec<ParamState>)], optimizer: &AdamW) -> Result<(), Error> {
         let whole: HashMap<String, _> =
             optimizer.states().map(|(param, m, v)| (param.name().into(), (param, m, v))).collect();
         for (device, states) in given {
@@ -79,9 +85,9 @@ impl Sharding {
                     );
                 };
                 let cut = self.cut(*device, &state.name, param.value().shape(), state)?;
-                state.value = cut.take(&param.value().to_vec()?);
-                state.m = cut.take(&m.to_vec()?);
-                state.v = cut.take(&v.to_vec()?);
+                state.value = cut.slice(&param.value().to_vec()?);
+                state.m = cut.slice(&m.to_vec()?);
+                state.v = cut.slice(&v.to_vec()?);
             }
         }
         Ok(())

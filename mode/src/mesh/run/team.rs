@@ -1,13 +1,13 @@
 //! The devices of one process, each on a thread of its own with its own share of the cores, which step together: all of a layout, or
 //! those that are not in other processes.
 
-use super::batch::{Batch, Found, State, Sums};
+use super::batch::{ParamState, StepBatch, StepMetrics, Sums};
 use super::rank::{Rank, Seat};
 use super::shard::Shard;
 use super::sharding::Sharding;
 use crate::Error;
 use crate::mesh::plan::{Axis, Layout, Problem, Schedule, plan, plan_score, share};
-use crate::mesh::transport::{Link, Local, Transport, local};
+use crate::mesh::transport::{EmulatedLink, Local, Transport, local};
 use crate::model::Model;
 use mode_autograd::AdamWSettings;
 use mode_tensor::Device;
@@ -25,7 +25,7 @@ pub struct Options {
     /// Threads of each CPU device.
     pub threads: usize,
     /// A link that memory is made to look like.
-    pub link: Option<Link>,
+    pub link: Option<EmulatedLink>,
 }
 
 impl Default for Options {
@@ -44,7 +44,7 @@ pub(crate) struct Here {
 
 impl Here {
     /// All devices of a layout, joined by memory.
-    pub(crate) fn all(layout: &Layout, devices: &[Device], link: Option<Link>) -> Vec<Self> {
+    pub(crate) fn all(layout: &Layout, devices: &[Device], link: Option<EmulatedLink>) -> Vec<Self> {
         // One that ends is known by its queue; one that is slow is waited for.
         let ends = local(layout.device_names(), link, FOREVER).into_iter().zip(devices).enumerate();
         let here = |(number, (end, device)): (usize, (Local, &Device))| Self {
@@ -104,7 +104,7 @@ struct Member {
 type Job = Box<dyn FnOnce(Result<&mut Rank, Error>) -> bool + Send>;
 
 /// What the devices of this process found in a step.
-pub struct Stepped {
+pub struct TeamStep {
     /// The loss before it.
     pub loss: f32,
     /// The norm of the gradient over all devices, before clipping.
@@ -187,20 +187,20 @@ impl Team {
     ///
     /// # Errors
     /// Other windows than the problem's, or what went wrong on the first device where something did.
-    pub fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
+    pub fn step(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<TeamStep, Error> {
         let batch = self.batch(windows, rate)?;
         self.step_on(&batch)
     }
 
     /// What a step is given, or an error if these are other windows than the problem's.
-    pub(in crate::mesh) fn batch(&self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Batch, Error> {
+    pub(in crate::mesh) fn batch(&self, windows: Vec<Vec<u32>>, rate: f64) -> Result<StepBatch, Error> {
         let Problem { windows: count, length, .. } = self.sharding.problem;
         if windows.len() != count || windows.iter().any(|window| window.len() != length + 1) {
             return Err(Error::Setting(format!(
                 "a step takes {count} windows of {length} predicted tokens and one more"
             )));
         }
-        Ok(Batch::new(windows, rate))
+        Ok(StepBatch::new(windows, rate))
     }
 
     /// What its devices carry out.
@@ -220,12 +220,12 @@ impl Team {
     }
 
     /// [`Team::step`] of windows that are known to fit, or of none where no device of this process reads any.
-    pub(crate) fn step_unchecked(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<Stepped, Error> {
-        self.step_on(&Batch::new(windows, rate))
+    pub(crate) fn step_unchecked(&mut self, windows: Vec<Vec<u32>>, rate: f64) -> Result<TeamStep, Error> {
+        self.step_on(&StepBatch::new(windows, rate))
     }
 
     /// A step on a batch that is known to fit.
-    pub(in crate::mesh) fn step_on(&mut self, batch: &Batch) -> Result<Stepped, Error> {
+    pub(in crate::mesh) fn step_on(&mut self, batch: &StepBatch) -> Result<TeamStep, Error> {
         let all = self.carry_out(&self.schedule, batch)?;
         let instants = || all.iter().flat_map(|found| found.spans.iter().flatten().copied());
         let (Some(began), Some(ended)) = (instants().min(), instants().max()) else {
@@ -238,10 +238,14 @@ impl Team {
         }
         let Sums { squares, nll, tokens } = all[0].sums;
         let (loss, gradient_norm) = (nll / tokens, squares.sqrt());
-        Ok(Stepped { loss, gradient_norm, seconds: since(ended), spans, ended })
+        Ok(TeamStep { loss, gradient_norm, seconds: since(ended), spans, ended })
     }
 
-    pub(in crate::mesh) fn carry_out(&self, schedule: &Arc<Schedule>, batch: &Batch) -> Result<Vec<Found>, Error> {
+    pub(in crate::mesh) fn carry_out(
+        &self,
+        schedule: &Arc<Schedule>,
+        batch: &StepBatch,
+    ) -> Result<Vec<StepMetrics>, Error> {
         self.ask(|_| {
             let (schedule, batch) = (schedule.clone(), batch.clone());
             move |rank: &mut Rank| rank.step(&schedule, &batch)
@@ -259,7 +263,7 @@ impl Team {
     }
 
     /// Trained parameters of this process's devices that are wanted, with their moments.
-    pub(in crate::mesh) fn states(&self, wanted: Wanted) -> Result<Vec<(usize, Vec<State>)>, Error> {
+    pub(in crate::mesh) fn states(&self, wanted: Wanted) -> Result<Vec<(usize, Vec<ParamState>)>, Error> {
         let here = self.ask(|_| {
             let wanted = wanted.clone();
             move |rank: &mut Rank| rank.give(&*wanted)
@@ -387,7 +391,7 @@ pub(super) fn seat(problem: &Problem, layout: &Layout, number: usize) -> Seat {
     Seat {
         number,
         length: problem.length,
-        parts: problem.parts,
+        microbatches: problem.microbatches,
         data: [mesh.position(number, Axis::Data), mesh.data],
         offset: share(vocabulary, mesh.tensor, mesh.position(number, Axis::Tensor)).start,
     }

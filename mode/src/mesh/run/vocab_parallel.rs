@@ -3,8 +3,8 @@
 //! Each embeds the tokens that are its words, x `[tokens, width]` with zeros for others, which an all-reduce sums. Of the logits `[tokens,
 //! vocabulary]` each has its columns; what all have to know of a row, four numbers of each device, is gathered (`cross_entropy_part`).
 
-use super::batch::Batch;
-use super::rank::{Rank, take};
+use super::batch::StepBatch;
+use super::rank::{Rank, needed};
 use crate::Error;
 use crate::data::shifted;
 use crate::mesh::plan::{Entry, share};
@@ -15,23 +15,23 @@ use mode_tensor::{
 use std::ops::Range;
 
 impl Rank {
-    /// The windows of this device in a part of the batch.
-    fn windows(&self, part: usize, batch: &Batch) -> Range<usize> {
+    /// The windows of this device in a microbatch.
+    fn windows(&self, microbatch: usize, batch: &StepBatch) -> Range<usize> {
         let [position, count] = self.data;
-        let of_part = share(batch.windows.len(), self.parts, part);
-        let own = share(of_part.len(), count, position);
-        of_part.start + own.start..of_part.start + own.end
+        let of_microbatch = share(batch.windows.len(), self.microbatches, microbatch);
+        let own = share(of_microbatch.len(), count, position);
+        of_microbatch.start + own.start..of_microbatch.start + own.end
     }
 
     /// Their inputs and targets.
-    fn ids(&self, part: usize, batch: &Batch) -> (Vec<u32>, Vec<u32>) {
-        shifted(&batch.windows[self.windows(part, batch)])
+    fn ids(&self, microbatch: usize, batch: &StepBatch) -> (Vec<u32>, Vec<u32>) {
+        shifted(&batch.windows[self.windows(microbatch, batch)])
     }
 
     /// Rows of the embedding whose words are on this device, zeros for the others; the first device adds learned positions.
-    pub(super) fn embed(&self, part: usize, batch: &Batch) -> Result<Tensor, Error> {
-        let (ids, _) = self.ids(part, batch);
-        let Some(backbone) = &self.shard.backbone else { return take(None, "embedding") };
+    pub(super) fn embed(&self, microbatch: usize, batch: &StepBatch) -> Result<Tensor, Error> {
+        let (ids, _) = self.ids(microbatch, batch);
+        let Some(backbone) = &self.shard.backbone else { return needed(None, "embedding") };
         let (config, table) = (&self.shard.config, backbone.embedding.value());
         let x = Tensor::full(&self.device, &[ids.len(), config.width], 0.0)?;
         let here = |id: u32| (id as usize).checked_sub(self.offset).filter(|&row| row < table.rows());
@@ -51,9 +51,15 @@ impl Rank {
     }
 
     /// This device's words of some tokens' logits, and what is to be known of them elsewhere.
-    pub(super) fn logits(&mut self, entry: &Entry, batch: &Batch, first: usize, rows: usize) -> Result<Tensor, Error> {
+    pub(super) fn logits(
+        &mut self,
+        entry: &Entry,
+        batch: &StepBatch,
+        first: usize,
+        rows: usize,
+    ) -> Result<Tensor, Error> {
         let h = self.read(entry, 0)?.rows_from(first, rows)?;
-        let (_, targets) = self.ids(entry.part, batch);
+        let (_, targets) = self.ids(entry.microbatch, batch);
         let targets = Ids::new(&self.device, &targets[first..first + rows])?;
         let head = self.head()?;
         let logits = matmul_into(Product::new(&h, &head).transpose_b(), Target::New)?;
@@ -66,12 +72,12 @@ impl Rank {
     /// From what all devices know of some tokens' logits to rows of dh: this device's term.
     pub(super) fn loss_gradient(&mut self, entry: &Entry, first: usize, rows: usize) -> Result<(), Error> {
         let (h, stats) = (self.read(entry, 0)?, self.read(entry, 1)?.to_vec()?);
-        let (logits, targets) = take(self.step.logits.take(), entry)?;
+        let (logits, targets) = needed(self.step.logits.take(), entry)?;
         let joined = joined(&stats, rows);
         self.step.loss[0] += joined.nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
         self.step.loss[1] += rows as f64;
         // The mean is over all tokens of all parts and devices.
-        let share = rows as f32 / (h.rows() * self.data[1] * self.parts) as f32;
+        let share = rows as f32 / (h.rows() * self.data[1] * self.microbatches) as f32;
         let lse = Tensor::from_slice(&self.device, &joined.lse, &[rows])?;
         let dloss = Tensor::from_slice(&self.device, &[share], &[1])?;
         cross_entropy_part_gradient(&logits, &targets, 0, self.offset, self.cap(), &lse, &dloss)?;
@@ -82,10 +88,10 @@ impl Rank {
     }
 
     /// From what all devices know of some tokens' logits to their loss, of those windows that count.
-    pub(super) fn score(&mut self, entry: &Entry, batch: &Batch, first: usize, rows: usize) -> Result<(), Error> {
+    pub(super) fn score(&mut self, entry: &Entry, batch: &StepBatch, first: usize, rows: usize) -> Result<(), Error> {
         let joined = joined(&self.read(entry, 0)?.to_vec()?, rows);
         self.step.logits = None;
-        let counted = batch.counted.saturating_sub(self.windows(entry.part, batch).start) * self.length;
+        let counted = batch.counted.saturating_sub(self.windows(entry.microbatch, batch).start) * self.length;
         let nll = &joined.nll[..counted.saturating_sub(first).min(rows)];
         self.step.loss[0] += nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
         self.step.loss[1] += nll.len() as f64;
@@ -94,7 +100,7 @@ impl Rank {
 
     /// This device's words of the head.
     fn head(&self) -> Result<Tensor, Error> {
-        let backbone = take(self.shard.backbone.as_ref(), "head")?;
+        let backbone = needed(self.shard.backbone.as_ref(), "head")?;
         Ok(backbone.head.as_ref().unwrap_or(&backbone.embedding).value())
     }
 

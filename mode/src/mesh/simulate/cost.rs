@@ -7,7 +7,7 @@
 //! frozen matrix has no gradient of its own, unless a problem says that nothing is left out. `tests/mesh.rs` holds all this against what
 //! the kernels themselves say that they were launched for.
 
-use crate::mesh::plan::{Action, Axis, Branch, Entry, Layout, Place, Problem, Schedule, Work, share};
+use crate::mesh::plan::{Action, Axis, Branch, Entry, HalfLayer, Layout, Problem, Schedule, Work, share};
 use crate::model::{Config, Half, NormKind};
 use std::ops::AddAssign;
 
@@ -96,7 +96,7 @@ impl<'a> Device<'a> {
         let tokens = problem.tokens() / mesh.data;
         Self {
             problem,
-            config: problem.part(mesh.tensor, position),
+            config: problem.shard(mesh.tensor, position),
             tokens: tokens as f64,
             own: if problem.merges_whole { tokens } else { share(tokens, mesh.tensor, position).len() } as f64,
             trained: problem.trained_on(layout, number) as f64,
@@ -146,7 +146,7 @@ impl<'a> Device<'a> {
                 Cost::fused(additions, 3.0 * additions, own * d)
             }
             Work::Gradients(_) | Work::Score { .. } | Work::Found => Cost::default(),
-            // A launch for each set at the least.
+            // A launch for each kind at the least.
             Work::Measure => Cost::moved(3.0, 1.0, self.trained),
             Work::Update => Cost::moved(3.0, 7.0, self.trained),
         }
@@ -173,7 +173,7 @@ impl<'a> Device<'a> {
         4.0 * self.widths().0 * self.tokens * self.problem.length as f64
     }
 
-    fn forward(&self, place: Place) -> Cost {
+    fn forward(&self, place: HalfLayer) -> Cost {
         let (t, d) = (self.tokens, self.config.width as f64);
         let norm = Cost::fused(1.0, 2.0, t * d);
         let matmul = Cost { matmul: self.products(place.half), ..Cost::default() };
@@ -214,7 +214,7 @@ impl<'a> Device<'a> {
     }
 
     /// From the gradient of a half's term to that of the normed stream, and of its own matrices if they are trained.
-    fn backward(&self, place: Place) -> Cost {
+    fn backward(&self, place: HalfLayer) -> Cost {
         let gradients = if self.problem.is_trained(place.branch) { 2.0 } else { 1.0 };
         let matmul = Cost { matmul: gradients * self.products(place.half), ..Cost::default() };
         let again = if self.attention == Attention::Fused { 2.5 } else { 2.0 };

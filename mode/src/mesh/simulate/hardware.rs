@@ -47,13 +47,13 @@ pub struct Hardware {
     pub host: Option<Host>,
     /// Between devices of a mesh; none for memory that they share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub within: Option<Wire>,
+    pub within: Option<LinkRate>,
     /// Between devices of another mesh than the backbone's, where that is another link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub experts_within: Option<Wire>,
+    pub experts_within: Option<LinkRate>,
     /// From mesh to mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub between: Option<Wire>,
+    pub between: Option<LinkRate>,
 }
 
 /// A device's rates.
@@ -93,7 +93,7 @@ pub struct Host {
 /// A link.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wire {
+pub struct LinkRate {
     /// Bytes a second that a device sends.
     pub bytes_per_second: f64,
     /// Seconds that each message is on its way besides; those to several devices are so at once.
@@ -138,8 +138,8 @@ impl Hardware {
         };
         let mut positive: Vec<(String, f64)> = rates("device", &self.device).into();
         positive.extend(self.experts.iter().flat_map(|experts| rates("experts", experts)));
-        for (table, wire) in self.wires() {
-            positive.extend(wire.iter().map(|wire| (format!("{table}.bytes_per_second"), wire.bytes_per_second)));
+        for (table, link) in self.links() {
+            positive.extend(link.iter().map(|link| (format!("{table}.bytes_per_second"), link.bytes_per_second)));
         }
         if let Some(host) = &self.host {
             positive.push(("host.cores".into(), host.cores));
@@ -152,9 +152,9 @@ impl Hardware {
         if let Some(host) = self.host.as_ref().filter(|host| host.together > 1.0) {
             return Err(format!("host.together is {}, a share; give 1 or less", host.together));
         }
-        let wires = self.wires().into_iter().filter_map(|(_, wire)| wire.as_ref()).map(|wire| wire.seconds);
+        let links = self.links().into_iter().filter_map(|(_, link)| link.as_ref()).map(|link| link.seconds);
         let launches = std::iter::once(&self.device).chain(&self.experts).map(|rates| rates.launch_seconds);
-        let seconds = launches.chain(wires).chain(self.host.iter().map(|host| host.message_seconds));
+        let seconds = launches.chain(links).chain(self.host.iter().map(|host| host.message_seconds));
         if let Some(value) = seconds.into_iter().find(|value| !(value.is_finite() && *value >= 0.0)) {
             return Err(format!("seconds of a launch, a message or a link are {value}; give 0 or more"));
         }
@@ -164,7 +164,7 @@ impl Hardware {
         }
     }
 
-    fn wires(&self) -> [(&'static str, &Option<Wire>); 3] {
+    fn links(&self) -> [(&'static str, &Option<LinkRate>); 3] {
         [("within", &self.within), ("experts_within", &self.experts_within), ("between", &self.between)]
     }
 
@@ -198,7 +198,7 @@ impl Hardware {
     }
 
     /// The link between devices of a layout's mesh number `mesh`.
-    pub fn within(&self, mesh: usize) -> Option<Wire> {
+    pub fn within(&self, mesh: usize) -> Option<LinkRate> {
         self.experts_within.filter(|_| mesh > 0).or(self.within)
     }
 }

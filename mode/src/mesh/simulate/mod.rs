@@ -12,7 +12,7 @@ mod timeline;
 mod traced;
 
 pub use cost::{Attention, Cost, costs};
-pub use hardware::{Hardware, Host, Rates, Wire};
+pub use hardware::{Hardware, Host, LinkRate, Rates};
 pub use priced::{Assumed, Priced};
 pub use search::{Prediction, layouts, predict};
 pub use simulator::seconds;

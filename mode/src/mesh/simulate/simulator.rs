@@ -8,7 +8,7 @@
 //! their speed.
 
 use super::cost::Cost;
-use super::hardware::{Hardware, Rates, Wire};
+use super::hardware::{Hardware, LinkRate, Rates};
 use super::priced::Priced;
 use super::traced::Traced;
 use crate::mesh::plan::{Action, Collective, Entry};
@@ -161,15 +161,15 @@ impl<'a> Simulation<'a> {
     }
 
     /// Seconds of bytes on a link.
-    fn on_wire(&self, wire: Option<Wire>, elements: f64) -> [f64; 2] {
-        wire.map_or([0.0; 2], |wire| {
-            [elements * self.priced.assumed.element_bytes / wire.bytes_per_second, wire.seconds]
+    fn on_link(&self, link: Option<LinkRate>, elements: f64) -> [f64; 2] {
+        link.map_or([0.0; 2], |link| {
+            [elements * self.priced.assumed.element_bytes / link.bytes_per_second, link.seconds]
         })
     }
 
     /// Which ports lead to a link: a mesh whose own is the one between meshes has no others for it.
-    fn port(&self, wire: Option<Wire>) -> usize {
-        if wire == self.hardware.between { BETWEEN } else { WITHIN }
+    fn port(&self, link: Option<LinkRate>) -> usize {
+        if link == self.hardware.between { BETWEEN } else { WITHIN }
     }
 
     fn go_on(&mut self, device: usize) {
@@ -222,12 +222,12 @@ impl<'a> Simulation<'a> {
                 }
                 let come = std::mem::take(come);
                 let sent = collective_elements(*kind, group.len(), *elements) as f64;
-                let number = self.priced.layout.number_of(device);
+                let number = self.priced.layout.mesh_index(device);
                 let mesh = self.priced.layout.meshes[number].devices();
                 let inside = group.iter().all(|other| mesh.contains(other));
-                let wire = if inside { self.hardware.within(number) } else { self.hardware.between };
-                let [on_wire, once] = self.on_wire(wire, sent);
-                let passed = self.ports[self.port(wire)].pass_among(group, self.now, on_wire);
+                let link = if inside { self.hardware.within(number) } else { self.hardware.between };
+                let [on_link, once] = self.on_link(link, sent);
+                let passed = self.ports[self.port(link)].pass_among(group, self.now, on_link);
                 for member in come {
                     self.wait(member, passed + kind.hops() as f64 * once, Next::Copy);
                 }
@@ -239,8 +239,8 @@ impl<'a> Simulation<'a> {
     fn post(&mut self, device: usize, entry: &Entry) {
         if let Action::Send { to, rows } = &entry.action {
             let elements = (rows.len() * self.priced.problem.config.width) as f64;
-            let [on_wire, once] = self.on_wire(self.hardware.between, elements);
-            let passed = self.ports[BETWEEN].pass(device, *to, self.now, on_wire);
+            let [on_link, once] = self.on_link(self.hardware.between, elements);
+            let passed = self.ports[BETWEEN].pass(device, *to, self.now, on_link);
             let at = passed + once;
             match self.receivers.remove(&(device, *to)) {
                 true => self.wait(*to, at, Next::Copy),
@@ -274,8 +274,8 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::mesh) fn hardware(host: Option<f64>, wire: Option<f64>) -> Hardware {
-        let wire = wire.map(|bytes_per_second| Wire { bytes_per_second, seconds: 0.0 });
+    pub(in crate::mesh) fn hardware(host: Option<f64>, link: Option<f64>) -> Hardware {
+        let link = link.map(|bytes_per_second| LinkRate { bytes_per_second, seconds: 0.0 });
         let host = host.map(|cores| super::super::hardware::Host {
             cores,
             together: 1.0,
@@ -287,9 +287,9 @@ pub(super) mod tests {
             device: rates(),
             experts: None,
             host,
-            within: wire,
+            within: link,
             experts_within: None,
-            between: wire,
+            between: link,
         }
     }
 
@@ -316,7 +316,7 @@ pub(super) mod tests {
     #[test]
     fn meshes_of_experts_have_their_own_link() {
         let fast = hardware(None, Some(1e9));
-        let slow = Hardware { experts_within: Some(Wire { bytes_per_second: 1e6, seconds: 0.0 }), ..fast.clone() };
+        let slow = Hardware { experts_within: Some(LinkRate { bytes_per_second: 1e6, seconds: 0.0 }), ..fast.clone() };
         assert!(time("1+2", &slow) > 2.0 * time("1+2", &fast));
         // The backbone's mesh has none of it.
         assert_eq!(time("2+1", &slow), time("2+1", &fast));
@@ -337,7 +337,7 @@ pub(super) mod tests {
         assert_eq!(messages, 3.0 * hops);
         let free = time("spmd-4", &hardware(Some(4.0), None));
         let mut late = hardware(Some(4.0), Some(f64::INFINITY));
-        late.within.iter_mut().for_each(|wire| wire.seconds = 1e-3);
+        late.within.iter_mut().for_each(|link| link.seconds = 1e-3);
         assert!((time("spmd-4", &late) - free - 1e-3 * hops).abs() < 1e-9);
         let mut busy = hardware(Some(4.0), None);
         busy.host.iter_mut().for_each(|host| host.message_seconds = 1e-3);
@@ -349,7 +349,7 @@ pub(super) mod tests {
         let one = hardware(None, Some(1e7));
         // Of another rate, though by a hair: two links.
         let mut two = one.clone();
-        two.within.iter_mut().for_each(|wire| wire.bytes_per_second += 1.0);
+        two.within.iter_mut().for_each(|link| link.bytes_per_second += 1.0);
         let (one, two) = (time("2+2", &one), time("2+2", &two));
         assert!(one > 1.01 * two, "{one} {two}");
     }

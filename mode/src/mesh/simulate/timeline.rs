@@ -1,7 +1,7 @@
 //! A step as a picture: a row for each device, a box for what it does when, who waits, and the bytes on each link. SVG.
 
 use super::traced::Traced;
-use crate::mesh::plan::{Action, Branch, Layout, Place, Work};
+use crate::mesh::plan::{Action, Branch, HalfLayer, Layout, Work};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ enum Kind {
 
 impl Kind {
     fn of(action: &Action) -> Self {
-        let place = |place: &Place, backward| Self::Branch(place.branch, backward);
+        let place = |place: &HalfLayer, backward| Self::Branch(place.branch, backward);
         match action {
             Action::Collective { .. } => Self::Collective,
             Action::Send { .. } | Action::Receive { .. } => Self::Waiting,

@@ -39,8 +39,8 @@ impl Transport for Recorded {
     }
 }
 
-/// An expert, which may be elsewhere, beside a decoder of four layers.
-fn model(elsewhere: bool) -> Model {
+/// An expert, which may be remote, beside a decoder of four layers.
+fn model(is_remote: bool) -> Model {
     let shape = Config {
         vocabulary: 64,
         width: 16,
@@ -56,8 +56,8 @@ fn model(elsewhere: bool) -> Model {
     let cpu = Device::cpu();
     let backbone = Backbone::random(shape, &cpu, &mut Random::new(1)).expect("a decoder");
     let info = ExpertInfo::new("math", "math", "", 2, 1).expect("a name");
-    let expert = match elsewhere {
-        true => Expert::elsewhere(&backbone.config, info, ""),
+    let expert = match is_remote {
+        true => Expert::remote(&backbone.config, info, ""),
         false => Expert::new(&backbone, info, ExpertInit::Random, &mut Random::new(3)),
     };
     let gates = (0..2).map(|block| Gate::with_share(&cpu, block, 16, 0.5).expect("a gate")).collect();

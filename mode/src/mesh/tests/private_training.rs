@@ -4,7 +4,7 @@ use super::{LENGTH, Log, Recorded, WINDOWS, found, model, windows};
 use crate::mesh::plan::{Action, Collective, Schedule, plan, plan_score};
 use crate::mesh::processes::{Follower, FollowerEvent};
 use crate::mesh::transport::{Message, local};
-use crate::mesh::{Here, Layout, Leader, Places, Problem, Wired};
+use crate::mesh::{Connected, Here, Layout, Leader, Places, Problem};
 use crate::model::Model;
 use mode_autograd::{AdamW, AdamWSettings};
 use mode_tensor::Device;
@@ -32,11 +32,11 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
             false => main.push(Here { number, device, transport: Box::new(way) }),
         }
     }
-    let wired = |here, others| Wired { layout: layout.clone(), here, others, threads: 1 };
+    let connected = |here, others| Connected { layout: layout.clone(), here, others, threads: 1 };
     let problem = |model: &Model| Problem::new(model, WINDOWS, LENGTH).expect("a problem");
     let settings = AdamWSettings::default();
     let numbers = std::thread::scope(|scope| {
-        let follower = wired(owner, Vec::new());
+        let follower = connected(owner, Vec::new());
         let served = scope.spawn(move || {
             let model = model(false);
             let params = model.experts[0].params();
@@ -82,7 +82,7 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
         let mut optimizer =
             AdamW::new(model.params().filter(|param| param.is_trained()), settings).expect("parameters");
         optimizer.resume(BEFORE);
-        let places = Places::new(wired(main, vec![OWNERS[0]]), problem(&model)).expect("places");
+        let places = Places::new(connected(main, vec![OWNERS[0]]), problem(&model)).expect("places");
         let mut leader = Leader::new(places, settings, &model, &optimizer).expect("devices");
         for step in 0..STEPS {
             leader.step(windows(step), 1e-2).expect("a step");

@@ -3,8 +3,8 @@
 use super::{Log, Recorded, found, model, windows};
 use crate::Error;
 use crate::generate::{Request, Sampling, Settings, generate_batch};
-use crate::mesh::{Asking, answer, local};
-use crate::model::{Far, Model, Owned, Rows};
+use crate::mesh::{ExpertClient, answer, local};
+use crate::model::{Model, RemoteExpert, Rows, ServedExpert};
 use crate::train::evaluate;
 use mode_tensor::Tensor;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use std::time::Duration;
 const WIDTH: usize = 16;
 
 /// The model's expert in its owner's process.
-fn owned() -> Owned {
+fn served() -> ServedExpert {
     let Model { backbone, mut experts, .. } = model(false);
     let device = backbone.device().clone();
-    Owned::new(experts.remove(0), backbone.config, &device).expect("an expert")
+    ServedExpert::new(experts.remove(0), backbone.config, &device).expect("an expert")
 }
 
 /// What `ask` finds out from a model whose expert is elsewhere, what crossed either way, and how many questions were asked.
@@ -27,9 +27,9 @@ fn asked<T>(ask: impl FnOnce(&Model) -> T) -> (T, [Log; 2], Result<u64, Error>) 
     let mut ends = ends.map(|((way, log), outside)| Recorded { way, log: log.clone(), outside });
     let (caller, mut owner) = (ends.next().expect("an end"), ends.next().expect("an end"));
     let (result, answered) = std::thread::scope(|scope| {
-        let answered = scope.spawn(move || answer(&mut owned(), &mut owner));
+        let answered = scope.spawn(move || answer(&mut served(), &mut owner));
         let mut model = model(true);
-        model.experts[0].reach(Asking::new("the owner".into(), Box::new(caller)));
+        model.experts[0].reach(ExpertClient::new("the owner".into(), Box::new(caller)));
         let result = ask(&model);
         drop(model);
         (result, answered.join().expect("the owner's process"))
@@ -54,8 +54,8 @@ fn all_of(model: &Model) -> (Vec<Vec<u32>>, String) {
 
 #[test]
 fn an_owner_answers_what_the_model_would_have_computed() {
-    let (far, _, answered) = asked(all_of);
-    assert_eq!(far, all_of(&model(false)));
+    let (remote, _, answered) = asked(all_of);
+    assert_eq!(remote, all_of(&model(false)));
     // Of two blocks: twice six passes with the expert, and windows of two lengths.
     assert_eq!(answered.expect("answers"), 2 * (6 + 6 + 2));
 }
@@ -63,7 +63,7 @@ fn an_owner_answers_what_the_model_would_have_computed() {
 /// Takes note of what it is asked, and answers nothing.
 struct Noted(Arc<Mutex<Vec<&'static str>>>);
 
-impl Far for Noted {
+impl RemoteExpert for Noted {
     fn ask(&self, _: usize, _: &Tensor, _: Rows) -> Result<(), Error> {
         self.0.lock().expect("a log").push("asked");
         Ok(())
@@ -100,10 +100,10 @@ fn nothing_crosses_but_activations_and_their_places() {
     assert!(last.is_empty() && questions.len() == answers.len());
     for (question, answer) in questions.iter().zip(&answers) {
         // Beside x there are five numbers, one for each sequence that is over, and four for each with new tokens.
-        let [_, _, _, over, parts] = *question[..5].as_array().expect("a question");
-        let x = question.len() - 5 - over as usize - 4 * parts as usize;
+        let [_, _, _, over, chunks] = *question[..5].as_array().expect("a question");
+        let x = question.len() - 5 - over as usize - 4 * chunks as usize;
         assert!(x > 0 && x.is_multiple_of(WIDTH) && answer.len() == x + 1, "{x} {}", answer.len());
-        assert!(over <= 3.0 && parts <= 3.0, "what is over is forgotten");
+        assert!(over <= 3.0 && chunks <= 3.0, "what is over is forgotten");
     }
     assert!(questions.iter().any(|question| question[3] > 0.0));
 }
@@ -119,37 +119,37 @@ fn what_an_expert_elsewhere_can_t_give_is_told() {
     let ends = local(vec!["the caller".into(), "the owner".into()], None, Duration::from_secs(20));
     let mut model = model(true);
     let way = Box::new(ends.into_iter().next().expect("an end"));
-    model.experts[0].reach(Asking::new("expert 'math' at HOST".into(), way));
+    model.experts[0].reach(ExpertClient::new("expert 'math' at HOST".into(), way));
     let error = evaluate(&model, &windows(1), false).expect_err("gone");
     assert!(error.to_string().starts_with("expert 'math' at HOST has ended") && error.exit_code() == 1, "{error}");
 }
 
 #[test]
 fn what_an_owner_can_t_be_asked_is_refused() {
-    use crate::model::Part;
-    let mut owned = owned();
+    use crate::model::Chunk;
+    let mut served = served();
     let x = vec![0.5; 2 * WIDTH];
-    let part = |sequence, past, tokens, capacity| Part { sequence, past, tokens, capacity };
-    for (block, parts, says) in [
-        (2, &[part(0, 0, 2, 8)][..], "block 2"),
-        (0, &[part(0, 0, 1, 8)], "2 tokens for parts"),
-        (0, &[part(0, 0, 1, 8), part(0, 1, 1, 8)], "a sequence twice"),
-        (0, &[part(0, 1, 2, 8)], "1 tokens of which 0 are here"),
-        (0, &[part(0, 0, 2, 1)], "2 tokens behind 0 of 1"),
-        (0, &[part(0, 0, 2, 18)], "2 tokens behind 0 of 18"),
+    let chunk = |sequence, past, tokens, capacity| Chunk { sequence, past, tokens, capacity };
+    for (block, chunks, says) in [
+        (2, &[chunk(0, 0, 2, 8)][..], "block 2"),
+        (0, &[chunk(0, 0, 1, 8)], "2 tokens for chunks"),
+        (0, &[chunk(0, 0, 1, 8), chunk(0, 1, 1, 8)], "a sequence twice"),
+        (0, &[chunk(0, 1, 2, 8)], "1 tokens of which 0 are here"),
+        (0, &[chunk(0, 0, 2, 1)], "2 tokens behind 0 of 1"),
+        (0, &[chunk(0, 0, 2, 18)], "2 tokens behind 0 of 18"),
     ] {
-        let error = owned.parts(block, &x, parts).expect_err(says).to_string();
+        let error = served.chunks(block, &x, chunks).expect_err(says).to_string();
         assert!(error.contains(says), "{says}: {error}");
-        owned.forget_all();
+        served.forget_all();
     }
-    owned.parts(0, &x, &[part(0, 0, 2, 8)]).expect("an answer");
+    served.chunks(0, &x, &[chunk(0, 0, 2, 8)]).expect("an answer");
     // What block 0 has put in is not in block 1.
-    assert!(owned.parts(1, &x, &[part(0, 2, 2, 8)]).is_err());
-    owned.parts(0, &x, &[part(0, 2, 2, 8)]).expect("an answer");
-    owned.forget(0);
-    assert!(owned.parts(0, &x, &[part(0, 4, 2, 8)]).is_err(), "it was over");
+    assert!(served.chunks(1, &x, &[chunk(0, 2, 2, 8)]).is_err());
+    served.chunks(0, &x, &[chunk(0, 2, 2, 8)]).expect("an answer");
+    served.forget(0);
+    assert!(served.chunks(0, &x, &[chunk(0, 4, 2, 8)]).is_err(), "it was over");
     for (rows, length) in [(2, 0), (2, 3), (2, 17), (0, 1)] {
-        assert!(owned.windows(0, &x[..rows * WIDTH], length).is_err(), "{rows} in windows of {length}");
+        assert!(served.windows(0, &x[..rows * WIDTH], length).is_err(), "{rows} in windows of {length}");
     }
-    assert!(owned.windows(0, &x[..WIDTH + 1], 1).is_err());
+    assert!(served.windows(0, &x[..WIDTH + 1], 1).is_err());
 }

@@ -111,7 +111,7 @@ pub(in crate::mesh) fn same_count(device: usize, found: usize, wanted: usize) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::local::{Link, local};
+    use super::super::local::{EmulatedLink, local};
     use super::*;
     use std::time::{Duration, Instant};
 
@@ -121,7 +121,10 @@ mod tests {
     }
 
     /// The same over an emulated link.
-    fn three_over<T: Send>(link: Option<Link>, run: impl Fn(Group, &mut dyn Transport, usize) -> T + Sync) -> Vec<T> {
+    fn three_over<T: Send>(
+        link: Option<EmulatedLink>,
+        run: impl Fn(Group, &mut dyn Transport, usize) -> T + Sync,
+    ) -> Vec<T> {
         let ends = local((0..3).map(|i| format!("device {i}")).collect(), link, Duration::from_secs(5));
         std::thread::scope(|scope| {
             let run = &run;
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn messages_of_a_hop_are_on_their_way_at_once() {
-        let link = Link { bytes_per_second: 1e12, latency: 0.1 };
+        let link = EmulatedLink { bytes_per_second: 1e12, latency: 0.1 };
         let took = three_over(Some(link), |group, transport, me| {
             let began = Instant::now();
             group.all_reduce(transport, &[me as f32; 3], 1).expect("a sum");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// A link that memory is made to look like: what is sent arrives when the sender's port and the receiver's have passed it on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Link {
+pub struct EmulatedLink {
     /// Bytes a second that a device sends, to whomever, and that it receives.
     pub bytes_per_second: f64,
     /// Seconds that each message is on its way besides; those to several devices are so at once.
@@ -28,7 +28,7 @@ pub struct Local {
     names: Arc<Vec<String>>,
     to: Vec<Sender<Parcel>>,
     from: Vec<Receiver<Parcel>>,
-    link: Option<Link>,
+    link: Option<EmulatedLink>,
     /// The ports of all, and when their time began.
     ports: Arc<Mutex<Ports>>,
     began: Instant,
@@ -36,7 +36,7 @@ pub struct Local {
 }
 
 /// The ends of `names.len()` devices, called so in messages.
-pub fn local(names: Vec<String>, link: Option<Link>, patience: Duration) -> Vec<Local> {
+pub fn local(names: Vec<String>, link: Option<EmulatedLink>, patience: Duration) -> Vec<Local> {
     let (ports, began) = (Arc::new(Mutex::new(Ports::new(names.len()))), Instant::now());
     let names = Arc::new(names);
     let end = |device| Local {
@@ -97,7 +97,7 @@ impl Transport for Local {
 mod tests {
     use super::*;
 
-    fn pair(link: Option<Link>, patience: Duration) -> (Local, Local) {
+    fn pair(link: Option<EmulatedLink>, patience: Duration) -> (Local, Local) {
         let mut ends = local(vec!["one".into(), "two".into()], link, patience).into_iter();
         match (ends.next(), ends.next()) {
             (Some(one), Some(two)) => (one, two),
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_emulated_link_takes_its_time() -> Result<(), Error> {
-        let link = Link { bytes_per_second: 4e5, latency: 0.0 };
+        let link = EmulatedLink { bytes_per_second: 4e5, latency: 0.0 };
         let (mut one, mut two) = pair(Some(link), Duration::from_secs(5));
         let started = Instant::now();
         for _ in 0..2 {

@@ -19,7 +19,7 @@ mod ports;
 pub(super) use collective::{Group, same_count};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use handshake::Hello;
-pub use local::{Link, Local, local};
+pub use local::{EmulatedLink, Local, local};
 pub(super) use ports::Ports;
 
 use crate::Error;

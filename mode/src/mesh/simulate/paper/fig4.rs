@@ -14,7 +14,7 @@ pub use table::table;
 
 use crate::Error;
 use crate::mesh::plan::{Layout, Problem, Recompute, fullest};
-use crate::mesh::simulate::{Assumed, Attention, Hardware, Priced, Rates, Wire};
+use crate::mesh::simulate::{Assumed, Attention, Hardware, LinkRate, Priced, Rates};
 use crate::model::Config;
 use serde::Serialize;
 
@@ -143,7 +143,7 @@ pub(super) fn paper_problem(
         expert_layers: vec![layers; experts],
         windows,
         length: LENGTH,
-        parts: 1,
+        microbatches: 1,
         train_experts: true,
         recompute,
         computes_frozen: false,
@@ -181,9 +181,9 @@ impl Fitted {
             },
             experts: None,
             host: None,
-            within: Some(Wire { bytes_per_second: self.bandwidth, seconds: 0.0 }),
+            within: Some(LinkRate { bytes_per_second: self.bandwidth, seconds: 0.0 }),
             experts_within: None,
-            between: Some(Wire { bytes_per_second: LINK, seconds: 0.0 }),
+            between: Some(LinkRate { bytes_per_second: LINK, seconds: 0.0 }),
         }
     }
 }
@@ -233,21 +233,21 @@ pub struct Figure {
 }
 
 /// The model's milliseconds of many points.
-struct Model<'a> {
+struct Simulated<'a> {
     points: Vec<&'a Point>,
-    parts: Vec<(Problem, Layout)>,
+    cases: Vec<(Problem, Layout)>,
 }
 
-impl<'a> Model<'a> {
+impl<'a> Simulated<'a> {
     fn new(points: impl Iterator<Item = &'a Point>, variant: Variant) -> Result<Self, Error> {
         let points: Vec<&Point> = points.collect();
-        let part =
+        let case =
             |point: &&Point| Ok::<_, Error>((point.problem(variant), Layout::named(point.layout, point.experts)?));
-        Ok(Self { parts: points.iter().map(part).collect::<Result<_, _>>()?, points })
+        Ok(Self { cases: points.iter().map(case).collect::<Result<_, _>>()?, points })
     }
 
     fn priced(&self) -> Vec<Priced<'_>> {
-        self.parts.iter().map(|(problem, layout)| Priced::new(problem, layout, assumed())).collect()
+        self.cases.iter().map(|(problem, layout)| Priced::new(problem, layout, assumed())).collect()
     }
 }
 
@@ -292,13 +292,13 @@ pub fn figure() -> Result<Figure, Error> {
     const START: Fitted = Fitted { efficiency: 0.7, bandwidth: 5e10 };
     let all = points();
     let fitted_to = |kept: &dyn Fn(&Point) -> bool, start: Fitted, free: [bool; 2]| {
-        let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
-        let priced = model.priced();
-        Ok::<_, Error>(fit(start, free, |fitted| rms(&model.points, &times(&priced, fitted))))
+        let simulated = Simulated::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
+        let priced = simulated.priced();
+        Ok::<_, Error>(fit(start, free, |fitted| rms(&simulated.points, &times(&priced, fitted))))
     };
     let error_of = |kept: &dyn Fn(&Point) -> bool, fitted: &Fitted| {
-        let model = Model::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
-        Ok::<_, Error>(rms(&model.points, &times(&model.priced(), fitted)))
+        let simulated = Simulated::new(all.iter().filter(|point| kept(point)), Variant::Authors)?;
+        Ok::<_, Error>(rms(&simulated.points, &times(&simulated.priced(), fitted)))
     };
     let by_hand = |point: &Point| point.program != Program::Pjit;
     let fitted = fitted_to(&by_hand, START, [true, true])?;
@@ -312,10 +312,10 @@ pub fn figure() -> Result<Figure, Error> {
     for point in &all {
         let with = if point.program == Program::Pjit { &pjit } else { &fitted };
         let predict = |variant| {
-            let model = Model::new(std::iter::once(point), variant)?;
-            let (problem, layout) = &model.parts[0];
+            let simulated = Simulated::new(std::iter::once(point), variant)?;
+            let (problem, layout) = &simulated.cases[0];
             let bytes = fullest(problem, layout, FROZEN_BYTES);
-            Ok::<_, Error>((times(&model.priced(), with)[0], Need { bytes, fits: bytes <= MEMORY }))
+            Ok::<_, Error>((times(&simulated.priced(), with)[0], Need { bytes, fits: bytes <= MEMORY }))
         };
         let (authors, authors_memory) = predict(Variant::Authors)?;
         let (ours, ours_memory) = predict(Variant::Ours)?;

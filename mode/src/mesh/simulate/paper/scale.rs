@@ -101,25 +101,26 @@ fn scaled(chips: usize, experts: usize, name: &str) -> Option<Scaled> {
     let replicas = chips / layout.devices();
     // A window a chip in all, and whole windows in each replica.
     let windows = chips.checked_div(replicas)?;
-    // Gone through in equal parts, of which one is planned.
-    let parts = (1..=windows).find(|parts| windows.is_multiple_of(*parts) && windows / parts <= MOST_WINDOWS)?;
-    let problem = paper_problem(experts, 3, 2, windows / parts, Recompute::Halves);
+    // Gone through in equal microbatches, of which one is planned.
+    let microbatches = (1..=windows)
+        .find(|microbatches| windows.is_multiple_of(*microbatches) && windows / microbatches <= MOST_WINDOWS)?;
+    let problem = paper_problem(experts, 3, 2, windows / microbatches, Recompute::Halves);
     problem.check(&layout).ok()?;
     let hardware = FITTED.hardware();
     let priced = Priced::new(&problem, &layout, super::fig4::assumed());
     let traced = priced.simulate(&hardware);
     let most = (0..layout.devices()).map(|device| problem.trained_on(&layout, device)).max().unwrap_or(0) as f64;
     let summed = 2.0 * (replicas as f64 - 1.0) / replicas as f64 * most * 2.0 / FITTED.bandwidth;
-    let seconds = traced.seconds * parts as f64 + summed;
+    let seconds = traced.seconds * microbatches as f64 + summed;
     let shares = |device: usize| {
         let mut shares = Shares::default();
         for ((_, entry), [began, ended]) in traced.schedule.of(device).zip(&traced.spans[device]) {
-            let part = (ended - began) * parts as f64 / seconds;
+            let share = (ended - began) * microbatches as f64 / seconds;
             match &entry.action {
-                Action::Compute(Work::Merge { .. } | Work::MergeBackward(_)) => shares.merging += part,
-                Action::Compute(_) => shares.computing += part,
+                Action::Compute(Work::Merge { .. } | Work::MergeBackward(_)) => shares.merging += share,
+                Action::Compute(_) => shares.computing += share,
                 Action::Collective { group, .. } if group.len() < layout.devices() || layout.is_spmd() => {
-                    shares.collectives += part;
+                    shares.collectives += share;
                 }
                 _ => {}
             }

@@ -6,20 +6,20 @@ use crate::bench::{MeshBench, RunProfile};
 use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
-use crate::mesh::{Hello, Here, Layout, Members, Wired};
+use crate::mesh::{Connected, Hello, Here, Layout, Members};
 use crate::model::Held;
 use crate::train::{Named, Recipe, check_out, follow};
 use mode_tensor::Device;
 
 /// A recipe, and the layout that it is to be stepped on.
-pub(super) struct Part {
+pub(super) struct Process {
     recipe: Recipe,
     experts: Vec<Named>,
     pub(super) layout: Layout,
     pub(super) hello: Hello,
 }
 
-impl Part {
+impl Process {
     /// Reads a recipe, and makes the layout for its experts, of what is said of it on the command line or else in the recipe.
     pub(super) fn open(
         arguments: &Arguments,
@@ -119,16 +119,16 @@ impl Part {
         }
         let existing = arguments.recipe.existing();
         let owns = self.owns(&numbers);
-        let wired = Wired { layout: self.layout, here, others, threads };
+        let connected = Connected { layout: self.layout, here, others, threads };
         if !leads {
             let written = if owns { format!("; written {}", self.recipe.out.display()) } else { String::new() };
-            match follow(&self.recipe, wired, existing).map_err(in_file)? {
+            match follow(&self.recipe, connected, existing).map_err(in_file)? {
                 Some(steps) => tell!("{who}: done after {steps} steps{written}"),
                 None => tell!("{who}: the run has ended already"),
             }
             return Ok(());
         }
-        let members = Members::Wired(wired);
+        let members = Members::Connected(connected);
         let (device, folder) = (Device::cpu(), Folder { existing, quiet: arguments.recipe.quiet });
         let finished = carry_out(&self.recipe, &device, members, folder, &mut RunProfile::new(0)).map_err(in_file)?;
         if arguments.json {

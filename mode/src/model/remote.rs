@@ -1,6 +1,6 @@
 //! Experts in other processes: x goes there, f(x) comes back, and weights stay where they are.
 //!
-//! In a block all branches read the same x `[tokens, width]` and meet in the merge alone, so an expert's owner (`owned.rs`) is asked once a
+//! In a block all branches read the same x `[tokens, width]` and meet in the merge alone, so an expert's owner (`served.rs`) is asked once a
 //! block. Questions go out before this process computes its own branches, and answers are waited for when those are done.
 
 use super::cache::Span;
@@ -20,8 +20,8 @@ pub enum Rows<'a> {
     Spans(&'a [Span<'a>]),
 }
 
-/// A way to the layers of an expert that is elsewhere.
-pub trait Far: Send + Sync {
+/// A way to the layers of an expert that is remote.
+pub trait RemoteExpert: Send + Sync {
     /// Asks for f(x) of a block, and does not wait.
     ///
     /// # Errors
@@ -35,19 +35,19 @@ pub trait Far: Send + Sync {
     fn answer(&self, out: &Tensor) -> Result<(), Error>;
 }
 
-/// Asks those of the experts that are elsewhere for their branches of block i.
+/// Asks those of the experts that are remote for their branches of block i.
 pub(super) fn ask(context: &Context, i: usize, x: &Var, experts: &[&Expert]) -> Result<(), Error> {
     let rows = if context.spans.is_empty() { Rows::Windows(context.length) } else { Rows::Spans(context.spans) };
-    for expert in experts.iter().filter(|expert| expert.is_elsewhere()) {
+    for expert in experts.iter().filter(|expert| expert.is_remote()) {
         if !context.tape.is_frozen() {
             return Err(Error::NoGradient(expert.info.name.clone()));
         }
-        expert.far()?.ask(i, x.value(), rows)?;
+        expert.way()?.ask(i, x.value(), rows)?;
     }
     Ok(())
 }
 
-/// The experts' branches of block i, each in its slot; those that are elsewhere have been asked.
+/// The experts' branches of block i, each in its slot; those that are remote have been asked.
 pub(super) fn branches(
     context: &Context,
     i: usize,
@@ -55,19 +55,19 @@ pub(super) fn branches(
     experts: &[&Expert],
     slots: &[Tensor],
 ) -> Result<Vec<Var>, Error> {
-    let own = |(expert, slot): (&&Expert, &Tensor)| match expert.is_elsewhere() {
+    let own = |(expert, slot): (&&Expert, &Tensor)| match expert.is_remote() {
         true => Ok(Var::constant(slot.clone())),
         false => stack(context, &expert.blocks[i], x, Some(slot)),
     };
     let branches = experts.iter().zip(slots).map(own).collect::<Result<Vec<_>, Error>>()?;
-    for (expert, slot) in experts.iter().zip(slots).filter(|(expert, _)| expert.is_elsewhere()) {
-        expert.far()?.answer(slot)?;
+    for (expert, slot) in experts.iter().zip(slots).filter(|(expert, _)| expert.is_remote()) {
+        expert.way()?.answer(slot)?;
     }
     Ok(branches)
 }
 
 impl Expert {
-    fn far(&self) -> Result<&dyn Far, Error> {
-        self.far.as_deref().ok_or_else(|| Error::NoWay(self.info.name.clone()))
+    fn way(&self) -> Result<&dyn RemoteExpert, Error> {
+        self.way.as_deref().ok_or_else(|| Error::NoWay(self.info.name.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! An expert in its owner's process, which answers others (`far.rs`): its layers and what they need of the base, which is its configuration
+//! An expert in its owner's process, which answers others (`remote.rs`): its layers and what they need of the base, which is its configuration
 //! and the rotary angles, and the keys and values of each sequence that it has been asked about.
 
 use super::cache::{Cache, Span};
@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// New tokens of a sequence that another process numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct Chunk {
     /// The sequence's number.
     pub sequence: usize,
     /// Tokens before.
@@ -27,7 +27,7 @@ pub struct Part {
 }
 
 /// An expert's layers on a device, and what they have kept.
-pub struct Owned {
+pub struct ServedExpert {
     expert: Expert,
     config: Config,
     rotations: Vec<Rotation>,
@@ -42,7 +42,7 @@ struct Kept {
     held: Vec<usize>,
 }
 
-impl Owned {
+impl ServedExpert {
     /// Reads an expert; of the base its configuration is enough, but weights that are there must be those that the expert was made beside.
     ///
     /// # Errors
@@ -101,33 +101,35 @@ impl Owned {
     ///
     /// # Errors
     /// What can't be asked for, or what the device reports.
-    pub fn parts(&mut self, block: usize, x: &[f32], parts: &[Part]) -> Result<Vec<f32>, Error> {
+    pub fn chunks(&mut self, block: usize, x: &[f32], chunks: &[Chunk]) -> Result<Vec<f32>, Error> {
         let rows = self.rows(block, x)?;
-        let tokens = parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.tokens));
+        let tokens = chunks.iter().try_fold(0_usize, |sum, chunk| sum.checked_add(chunk.tokens));
         if tokens != Some(rows) {
-            return Err(asked(format!("{rows} tokens for parts of {tokens:?}")));
+            return Err(asked(format!("{rows} tokens for chunks of {tokens:?}")));
         }
-        if parts.iter().enumerate().any(|(i, part)| parts[..i].iter().any(|other| other.sequence == part.sequence)) {
+        if chunks.iter().enumerate().any(|(i, chunk)| chunks[..i].iter().any(|other| other.sequence == chunk.sequence))
+        {
             return Err(asked("a sequence twice".into()));
         }
-        for part in parts {
-            self.begin(block, part)?;
+        for chunk in chunks {
+            self.begin(block, chunk)?;
         }
-        let kept =
-            |part: &Part| self.kept.get(&part.sequence).map(|kept| Span { cache: &kept.cache, tokens: part.tokens });
-        let spans: Vec<Span> = parts.iter().filter_map(kept).collect();
+        let kept = |chunk: &Chunk| {
+            self.kept.get(&chunk.sequence).map(|kept| Span { cache: &kept.cache, tokens: chunk.tokens })
+        };
+        let spans: Vec<Span> = chunks.iter().filter_map(kept).collect();
         let f = self.stack(block, x, rows, &spans)?;
-        for part in parts {
-            if let Some(kept) = self.kept.get_mut(&part.sequence) {
-                kept.held[block] = part.past + part.tokens;
+        for chunk in chunks {
+            if let Some(kept) = self.kept.get_mut(&chunk.sequence) {
+                kept.held[block] = chunk.past + chunk.tokens;
             }
         }
         Ok(f)
     }
 
-    /// Makes the cache of a part's sequence one that holds `past` tokens.
-    fn begin(&mut self, block: usize, part: &Part) -> Result<(), Error> {
-        let Part { sequence, past, tokens, capacity } = *part;
+    /// Makes the cache of a chunk's sequence one that holds `past` tokens.
+    fn begin(&mut self, block: usize, chunk: &Chunk) -> Result<(), Error> {
+        let Chunk { sequence, past, tokens, capacity } = *chunk;
         let positions = self.positions();
         let ends = past.checked_add(tokens).filter(|&end| tokens > 0 && end <= capacity.min(positions));
         // The last token of a sequence is only predicted.

@@ -3,7 +3,7 @@
 use super::peers::Calls;
 use crate::Error;
 use crate::mesh::net::{Line, Peer, connect};
-use crate::mesh::{Asking, Hello};
+use crate::mesh::{ExpertClient, Hello};
 use crate::model::Model;
 
 /// Gives experts that are elsewhere their ways there.
@@ -17,7 +17,7 @@ pub(super) fn reach(model: &mut Model, calls: &Calls) -> Result<(), Error> {
         let setting = calls.own.setting(calls.own.identity()?, hello, names, vec![0]);
         let peer = Peer { name, address: called.address, certificate: called.certificate, devices: vec![1] };
         let line = Line::new(connect(&[peer], setting)?)?;
-        expert.reach(Asking::new(owner, Box::new(line)));
+        expert.reach(ExpertClient::new(owner, Box::new(line)));
     }
     Ok(())
 }
