@@ -7,6 +7,7 @@ use super::rank::State;
 use super::shard::Cut;
 use super::team::device_name;
 use crate::Error;
+use crate::model::Model;
 use mode_autograd::AdamW;
 use std::collections::HashMap;
 
@@ -14,14 +15,27 @@ use std::collections::HashMap;
 pub(super) struct Parts {
     pub(super) layout: Layout,
     pub(super) problem: Problem,
+    /// By name, the mesh of each parameter of an expert; what is no expert's is the backbone's.
+    homes: HashMap<String, usize>,
 }
 
 impl Parts {
+    /// Those of a model.
+    pub(super) fn new(model: &Model, layout: &Layout, problem: &Problem) -> Self {
+        let homes = model.experts.iter().zip(&layout.experts);
+        let homes = homes.flat_map(|(expert, &mesh)| expert.params().map(move |param| (param.name().into(), mesh)));
+        Self { layout: layout.clone(), problem: problem.clone(), homes: homes.collect() }
+    }
+
     /// Which rows and columns of a whole parameter a device's part of it has.
     ///
     /// # Errors
-    /// A part that can't be one of it.
+    /// A parameter of another mesh, or a part that can't be one of it.
     fn cut(&self, device: usize, name: &str, whole: &[usize], state: &State) -> Result<Cut, Error> {
+        // Whoever has an expert has no say in gates, in other experts, or in who sees them.
+        if self.homes.get(name).copied().unwrap_or(0) != self.layout.number_of(device) {
+            return Err(self.wrong(device, &format!("has sent {name}, which is another mesh's to train")));
+        }
         let mesh = self.layout.mesh_of(device);
         let cut =
             |part| Cut::new(&self.problem.config, name, whole, part, mesh.tensor, mesh.position(device, Axis::Tensor));

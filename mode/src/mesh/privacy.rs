@@ -1,6 +1,7 @@
 //! What leaves the process of a private expert's owner: every message is recorded, and none has a weight, a moment or a gradient of one.
 
 mod asked;
+mod refused;
 
 use super::local::{Local, local};
 use super::schedule::{Action, Collective};
@@ -108,7 +109,7 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
             let params = model.experts[0].params();
             let optimizer = AdamW::new(params, settings).expect("parameters");
             let places = Places::new(serving, problem(&model)).expect("places");
-            let mut serving = Serving::new(places, settings, &model, private).expect("devices");
+            let mut serving = Serving::new(places, settings, &model, private, BEFORE + STEPS as u64).expect("devices");
             let noted = || {
                 let states = optimizer.states().flat_map(|(param, m, v)| [param.value(), m.clone(), v.clone()]);
                 states.map(|tensor| tensor.to_vec().expect("numbers")).collect::<Vec<_>>()

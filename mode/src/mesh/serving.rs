@@ -3,7 +3,7 @@
 
 use super::orders::Order;
 use super::rank::{Batch, Rank, State};
-use super::team::{Team, Wanted};
+use super::team::{Team, Wanted, device_name};
 use super::training::{Places, Wired};
 use crate::Error;
 use crate::model::Model;
@@ -31,10 +31,13 @@ pub(crate) struct Serving {
     /// Names of the parameters that stay here.
     private: Arc<HashSet<String>>,
     steps: u64,
+    /// Steps after which the run ends, until it has.
+    last: Option<u64>,
 }
 
 impl Serving {
-    /// The devices of this process with their parts of a model; parameters of experts of these numbers stay here.
+    /// The devices of this process with their parts of a model, in a run of so many steps; parameters of experts of these numbers stay
+    /// here.
     ///
     /// # Errors
     /// What a device reports.
@@ -43,18 +46,19 @@ impl Serving {
         settings: AdamWSettings,
         model: &Model,
         private: &[usize],
+        last: u64,
     ) -> Result<Self, Error> {
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
         let private = Arc::new(params.map(|param| param.name().to_string()).collect());
-        Ok(Self { team, private, steps: 0 })
+        Ok(Self { team, private, steps: 0, last: Some(last) })
     }
 
     /// Has the devices do what is ordered, until something is asked of the process.
     ///
     /// # Errors
-    /// A device that is gone, or what one reports.
+    /// A device that is gone, what one reports, or what the run has not got to.
     pub(crate) fn next(&mut self) -> Result<Asked, Error> {
         loop {
             match self.team.next_order()? {
@@ -63,6 +67,9 @@ impl Serving {
                     self.steps += 1;
                 }
                 Order::Score(batch) => self.team.follow_score(batch)?,
+                Order::Give(Some(step)) if step != self.steps => {
+                    return Err(self.wrong(&format!("orders a checkpoint of step {step}")));
+                }
                 Order::Give(Some(step)) => return Ok(Asked::Save(step)),
                 Order::Give(None) => self.give()?,
                 Order::Take(steps) => {
@@ -70,8 +77,14 @@ impl Serving {
                     return Ok(Asked::Load(steps));
                 }
                 Order::Finish => {
+                    if self.last.take() != Some(self.steps) {
+                        return Err(self.wrong("orders the run's end"));
+                    }
                     self.team.check_frozen()?;
                     let gates = self.team.states_of_first()?;
+                    if let Some(gate) = gates.iter().find(|gate| !gate.value.iter().all(|value| value.is_finite())) {
+                        return Err(self.wrong(&format!("sends numbers that are none for {}", gate.name)));
+                    }
                     return Ok(Asked::Finish(
                         gates.into_iter().map(|gate| (gate.name, gate.shape, gate.value)).collect(),
                     ));
@@ -80,6 +93,12 @@ impl Serving {
                 Order::Over => return Ok(Asked::Over),
             }
         }
+    }
+
+    /// What the first device says or asks for, and yet can't be.
+    fn wrong(&self, what: &str) -> Error {
+        let what = format!("{what} after {} steps here, which can't be", self.steps);
+        Error::Peer { device: device_name(&self.team.parts.layout, 0), what }
     }
 
     /// Brings what stays here to `optimizer`, whose parameters are whole.

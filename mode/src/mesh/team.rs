@@ -164,7 +164,7 @@ impl Team {
         }
         Ok(Self {
             members,
-            parts: Parts { layout: layout.clone(), problem: problem.clone() },
+            parts: Parts::new(model, layout, problem),
             schedule: Arc::new(super::plan(problem, layout)),
             scoring: OnceLock::new(),
             others: Vec::new(),
@@ -172,7 +172,7 @@ impl Team {
     }
 
     pub(super) fn scoring(&self) -> &Arc<Schedule> {
-        let Parts { layout, problem } = &self.parts;
+        let Parts { layout, problem, .. } = &self.parts;
         self.scoring.get_or_init(|| Arc::new(super::plan::plan_score(problem, layout)))
     }
 
