@@ -5,7 +5,7 @@ use super::transport::{Message, Transport};
 use crate::Error;
 use crate::model::{Far, Part, Rows, Span};
 use mode_tensor::Tensor;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The owner's device.
@@ -24,6 +24,8 @@ struct State {
     next: usize,
     /// Those without an answer, oldest first.
     open: VecDeque<usize>,
+    /// Those whose answer was waited for in vain, and may still come.
+    late: BTreeSet<usize>,
     /// By number, the lives of sequences that the owner keeps something for.
     sequences: Vec<Weak<()>>,
 }
@@ -31,7 +33,7 @@ struct State {
 impl Asking {
     /// To the owner at the other end of `transport`.
     pub fn new(owner: String, transport: Box<dyn Transport + Send>) -> Self {
-        let state = State { transport, next: 0, open: VecDeque::new(), sequences: Vec::new() };
+        let state = State { transport, next: 0, open: VecDeque::new(), late: BTreeSet::new(), sequences: Vec::new() };
         Self { owner, state: Mutex::new(state) }
     }
 
@@ -78,12 +80,18 @@ impl State {
         Question { number, block, length, over, parts, x }
     }
 
-    /// The answer to this question; what was left of others, which nobody waits for any more, is passed over.
+    /// What the owner sends for this question; the answers to others, which nobody waits for any more, are passed over, each once.
     fn answer(&mut self, number: usize) -> Result<Message, Error> {
+        self.late.insert(number);
         loop {
             let message = self.transport.receive(OWNER)?;
-            if message.first().copied().and_then(whole).is_none_or(|found| found == number) {
-                return Ok(message);
+            match message.first().copied().and_then(whole).filter(|found| self.late.remove(found)) {
+                Some(found) if found != number => {}
+                Some(_) => return Ok(message),
+                None => {
+                    let what = "has answered what was not asked".into();
+                    return Err(Error::Peer { device: "the owner".into(), what });
+                }
             }
         }
     }
