@@ -7,11 +7,14 @@ use super::context::Context;
 use super::decoder::stack;
 use super::expert::{Expert, ExpertInfo};
 use super::{backbone, folder};
-use crate::Error;
+use crate::{Error, memory};
 use mode_autograd::{Tape, Var};
 use mode_tensor::{Device, Dtype, Rotation, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Sequences that are kept at once at the most.
+const MOST_KEPT: usize = 1 << 16;
 
 /// New tokens of a sequence that another process numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,13 +110,14 @@ impl ServedExpert {
         if tokens != Some(rows) {
             return Err(asked(format!("{rows} tokens for chunks of {tokens:?}")));
         }
-        if chunks.iter().enumerate().any(|(i, chunk)| chunks[..i].iter().any(|other| other.sequence == chunk.sequence))
-        {
+        let mut sequences = BTreeSet::new();
+        if !chunks.iter().all(|chunk| sequences.insert(chunk.sequence)) {
             return Err(asked("a sequence twice".into()));
         }
         for chunk in chunks {
             self.begin(block, chunk)?;
         }
+        self.require_memory(block)?;
         let kept = |chunk: &Chunk| {
             self.kept.get(&chunk.sequence).map(|kept| Span { cache: &kept.cache, tokens: chunk.tokens })
         };
@@ -125,6 +129,24 @@ impl ServedExpert {
             }
         }
         Ok(f)
+    }
+
+    /// An error unless there is memory for the keys and values that are still to come of all that is kept, where a block puts in first ones.
+    fn require_memory(&self, block: usize) -> Result<(), Error> {
+        let sequences = self.kept.len();
+        if sequences > MOST_KEPT {
+            return Err(asked(format!("{sequences} sequences at once, of {MOST_KEPT} at the most")));
+        }
+        if self.kept.values().all(|kept| kept.held[block] > 0) {
+            return Ok(());
+        }
+        let row = 2 * (self.config.kv_heads * self.config.head_width) as u64;
+        let rows = |kept: &Kept| {
+            let layers = self.expert.blocks.iter().zip(&kept.held).filter(|(_, held)| **held == 0);
+            kept.cache.capacity() as u64 * layers.map(|(layers, _)| layers.len() as u64).sum::<u64>()
+        };
+        let numbers = self.kept.values().map(rows).sum::<u64>().saturating_mul(row);
+        memory::require(&self.device, numbers, &format!("what is kept of {sequences} sequences"))
     }
 
     /// Makes the cache of a chunk's sequence one that holds `past` tokens.

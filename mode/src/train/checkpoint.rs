@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 const FORMAT: u32 = 1;
 /// The header's entry for what is no tensor.
 const NOTE: &str = "mode";
+/// The same in a private checkpoint.
+pub(super) const PRIVATE: &str = "mode-private";
 /// Hex digits of the hash in a file's name.
 const DIGITS: usize = 16;
 
@@ -197,6 +199,16 @@ pub(super) fn place(
     Ok(path)
 }
 
+/// Gives checkpoints of this one's step and of later ones, which a run that has gone back was to make anew, names under which none is read
+/// or removed.
+pub(super) fn set_aside(folder: &Path, placed: &Path) -> Result<(), Error> {
+    let Some(Entry { step, .. }) = entry(placed) else { return Ok(()) };
+    for Entry { path, .. } in entries(folder)?.into_iter().filter(|other| other.step >= step && other.path != placed) {
+        std::fs::rename(&path, path.with_extension("before")).map_err(Error::file(&path))?;
+    }
+    Ok(())
+}
+
 /// Removes all but the last `keep` checkpoints and the one that is `spared`.
 pub(super) fn prune(entries: &[Entry], keep: usize, spared: Option<&Entry>) -> Result<(), Error> {
     let old = &entries[..entries.len().saturating_sub(keep)];
@@ -300,7 +312,17 @@ pub(crate) fn read_header(path: &Path) -> Result<Header, Error> {
 }
 
 fn header(path: &Path, tensors: &SafeTensors) -> Result<Header, Error> {
-    let note = tensors.note(NOTE)?.ok_or_else(|| Error::content(path, "is no checkpoint: its header has no 'mode'"))?;
+    let Some(note) = tensors.note(NOTE)? else {
+        return Err(Error::content(
+            path,
+            match tensors.note(PRIVATE)? {
+                Some(_) => {
+                    "is an owner's checkpoint of private experts, from which only its process goes on, with --resume"
+                }
+                None => "is no checkpoint: its header has no 'mode'",
+            },
+        ));
+    };
     serde_json::from_str(&note).map_err(|source| Error::Json { path: path.into(), source })
 }
 
@@ -331,4 +353,27 @@ pub(super) fn difference(at: &str, was: &Value, is: &Value) -> Option<(String, V
         let absent = if path == "train.precision" { Value::from("f32") } else { Value::Null };
         difference(&path, a.get(key).unwrap_or(&absent), b.get(key).unwrap_or(&absent))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_gone_back_keeps_what_it_places_and_loses_nothing() -> Result<(), Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |step: u64, digit: char| {
+            folder.path().join(format!("step-{step:08}-{}.safetensors", digit.to_string().repeat(DIGITS)))
+        };
+        let made = [(20, 'a'), (40, 'a'), (40, 'b'), (120, 'a'), (160, 'a')];
+        made.iter().for_each(|&(step, digit)| std::fs::write(path(step, digit), "").expect("a file"));
+        set_aside(folder.path(), &path(40, 'b'))?;
+        prune(&entries(folder.path())?, 1, None)?;
+        let left: Vec<PathBuf> = entries(folder.path())?.into_iter().map(|entry| entry.path).collect();
+        assert_eq!(left, [path(40, 'b')]);
+        for (step, digit) in [(40, 'a'), (120, 'a'), (160, 'a')] {
+            assert!(path(step, digit).with_extension("before").exists(), "{step}");
+        }
+        Ok(())
+    }
 }

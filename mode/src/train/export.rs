@@ -21,7 +21,14 @@ pub fn export(checkpoint: &Path, out: &Path) -> Result<u64, Error> {
     let (model, trained) = method::prepare(&recipe, &task, &device, Held::ALL)?;
     model.set_trained(trained);
     checkpoint::check_base(checkpoint, &header, &model)?;
-    for param in model.params().filter(|param| param.is_trained()) {
+    let trained = || model.params().filter(|param| param.is_trained());
+    let private = recipe.experts()?.into_iter().find(|expert| expert.private);
+    if let Some(expert) = private.filter(|_| trained().any(|p| !tensors.has(&checkpoint::weight_name(p.name())))) {
+        let what =
+            format!("expert '{}' is private: its layers are with its owner, whose process writes them", expert.name);
+        return Err(Error::content(checkpoint, what + " when the run has ended; go on with --resume"));
+    }
+    for param in trained() {
         // Not written over what is there: the base may be stored as halves, and what is trained is f32.
         let (name, shape) = (checkpoint::weight_name(param.name()), param.value().shape().to_vec());
         param.set_value(Tensor::from_slice(&device, &tensors.read(&name, &shape)?, &shape)?)?;

@@ -1,7 +1,7 @@
 //! A run's process without the first device: its devices do what that orders. Experts that are private to it are opened, saved and written
 //! here alone: its folder gets checkpoints of the steps of which the first device's process has some, and in the end the experts.
 
-use super::checkpoint::{self, entries, open, place};
+use super::checkpoint::{self, PRIVATE, entries, open, place};
 use super::method;
 use super::out;
 use super::recipe::{Recipe, Task};
@@ -16,9 +16,6 @@ use mode_tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
-
-/// The header's entry of a private checkpoint for what is no tensor.
-const NOTE: &str = "mode-private";
 
 /// What a private checkpoint holds beside tensors.
 #[derive(Serialize, Deserialize)]
@@ -52,7 +49,7 @@ pub(crate) fn follow(recipe: &Recipe, connected: Connected, existing: Existing) 
     let places = Places::new(connected, recipe.problem(&model)?)?;
     let own = private.iter().flat_map(|&expert| model.experts[expert].params()).filter(|param| param.is_trained());
     require_memory(&model, &recipe.train, own.map(|param| param.value().len() as u64).sum(), Some(&places))?;
-    let follower = Follower::new(places, recipe.train.adamw(), &model, &private)?;
+    let follower = Follower::new(places, recipe.train.adamw(), &model, &private, recipe.train.steps)?;
     let steps = match private.is_empty() {
         true => obey(follower, None),
         false => out::make(recipe, existing, || obey(follower, Some(Owner::new(recipe, &task, &model, private)?))),
@@ -131,7 +128,9 @@ impl<'a> Owner<'a> {
         let tensors = checkpoint::tensors(optimizer);
         let note = Note { step, recipe: self.note.recipe.clone(), base_sha256: self.note.base_sha256.clone() };
         let folder = checkpoint::folder(&self.recipe.out);
-        place(&folder, step, &tensors, NOTE, &note)?;
+        let placed = place(&folder, step, &tensors, PRIVATE, &note)?;
+        // A run that has begun anew further back will not come to later ones, in which the owner may see more than it does.
+        checkpoint::set_aside(&folder, &placed)?;
         checkpoint::prune(&entries(&folder)?, self.recipe.checkpoint.keep.max(1) + 1, None)
     }
 
@@ -150,7 +149,7 @@ impl<'a> Owner<'a> {
         };
         let tensors = open(&entry.path)?;
         let wrong = |what: &str| Error::content(&entry.path, what);
-        let note = tensors.note(NOTE)?.ok_or_else(|| wrong("is no checkpoint of private experts"))?;
+        let note = tensors.note(PRIVATE)?.ok_or_else(|| wrong("is no checkpoint of private experts"))?;
         let note: Note =
             serde_json::from_str(&note).map_err(|source| Error::Json { path: entry.path.clone(), source })?;
         if note.base_sha256 != self.note.base_sha256 {

@@ -30,10 +30,13 @@ pub(crate) struct Follower {
     /// Names of the parameters that stay here.
     private: Arc<HashSet<String>>,
     steps: u64,
+    /// Steps after which the run ends, until it has.
+    last: Option<u64>,
 }
 
 impl Follower {
-    /// The devices of this process with their parts of a model; parameters of experts of these numbers stay here.
+    /// The devices of this process with their parts of a model, in a run of so many steps; parameters of experts of these numbers stay
+    /// here.
     ///
     /// # Errors
     /// What a device reports.
@@ -42,18 +45,19 @@ impl Follower {
         settings: AdamWSettings,
         model: &Model,
         private: &[usize],
+        last: u64,
     ) -> Result<Self, Error> {
         let team = Team::of(model, &problem, &layout, here, settings, threads)?;
         team.note_frozen()?;
         let params = private.iter().flat_map(|&expert| model.experts[expert].params());
         let private = Arc::new(params.map(|param| param.name().to_string()).collect());
-        Ok(Self { team, private, steps: 0 })
+        Ok(Self { team, private, steps: 0, last: Some(last) })
     }
 
     /// Has the devices do what is ordered, until something is asked of the process.
     ///
     /// # Errors
-    /// A device that is gone, or what one reports.
+    /// A device that is gone, what one reports, or what the run has not got to.
     pub(crate) fn next(&mut self) -> Result<FollowerEvent, Error> {
         loop {
             match self.team.next_order()? {
@@ -62,6 +66,9 @@ impl Follower {
                     self.steps += 1;
                 }
                 Order::Score(batch) => self.team.follow_score(batch)?,
+                Order::Give(Some(step)) if step != self.steps => {
+                    return Err(self.wrong(&format!("orders a checkpoint of step {step}")));
+                }
                 Order::Give(Some(step)) => return Ok(FollowerEvent::Save(step)),
                 Order::Give(None) => self.give()?,
                 Order::Take(steps) => {
@@ -69,8 +76,14 @@ impl Follower {
                     return Ok(FollowerEvent::Load(steps));
                 }
                 Order::Finish => {
+                    if self.last.take() != Some(self.steps) {
+                        return Err(self.wrong("orders the run's end"));
+                    }
                     self.team.check_frozen()?;
                     let gates = self.team.states_of_first()?;
+                    if let Some(gate) = gates.iter().find(|gate| !gate.value.iter().all(|value| value.is_finite())) {
+                        return Err(self.wrong(&format!("sends numbers that are none for {}", gate.name)));
+                    }
                     return Ok(FollowerEvent::Finish(
                         gates.into_iter().map(|gate| (gate.name, gate.shape, gate.value)).collect(),
                     ));
@@ -79,6 +92,12 @@ impl Follower {
                 Order::Over => return Ok(FollowerEvent::Over),
             }
         }
+    }
+
+    /// What the first device says or asks for, and yet can't be.
+    fn wrong(&self, what: &str) -> Error {
+        let what = format!("{what} after {} steps here, which can't be", self.steps);
+        Error::Peer { device: self.team.sharding.layout.device_name(0), what }
     }
 
     /// Brings what stays here to `optimizer`, whose parameters are whole.

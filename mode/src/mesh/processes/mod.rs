@@ -10,4 +10,6 @@ mod places;
 #[cfg(any(test, feature = "mpi", feature = "net"))]
 pub(crate) use follower::{Follower, FollowerEvent};
 pub(crate) use leader::Leader;
+#[cfg(test)]
+pub(super) use orders::Order;
 pub(crate) use places::{Connected, Members, Places, devices};

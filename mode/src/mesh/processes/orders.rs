@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// What a device is told to do.
 #[derive(Debug, Clone)]
-pub(super) enum Order {
+pub(in crate::mesh) enum Order {
     /// A step, on these windows where the device reads any.
     Step(StepBatch),
     /// The loss of these windows, and nothing trained.
@@ -62,7 +62,7 @@ fn number(digits: &[f32]) -> u64 {
 }
 
 impl Order {
-    pub(super) fn message(&self) -> Message {
+    pub(in crate::mesh) fn message(&self) -> Message {
         let mut numbers = Vec::new();
         match self {
             Self::Step(batch) | Self::Score(batch) => {

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::mesh::transport::{Message, Transport};
 use crate::model::{Chunk, RemoteExpert, Rows, Span};
 use mode_tensor::Tensor;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The owner's device.
@@ -24,6 +24,8 @@ struct Dialogue {
     next: usize,
     /// Those without an answer, oldest first.
     open: VecDeque<usize>,
+    /// Those whose answer was waited for in vain, and may still come.
+    late: BTreeSet<usize>,
     /// By number, the lives of sequences that the owner keeps something for.
     sequences: Vec<Weak<()>>,
 }
@@ -31,7 +33,8 @@ struct Dialogue {
 impl ExpertClient {
     /// To the owner at the other end of `transport`.
     pub fn new(owner: String, transport: Box<dyn Transport + Send>) -> Self {
-        let dialogue = Dialogue { transport, next: 0, open: VecDeque::new(), sequences: Vec::new() };
+        let dialogue =
+            Dialogue { transport, next: 0, open: VecDeque::new(), late: BTreeSet::new(), sequences: Vec::new() };
         Self { owner, dialogue: Mutex::new(dialogue) }
     }
 
@@ -78,12 +81,18 @@ impl Dialogue {
         Question { number, block, length, over, chunks, x }
     }
 
-    /// The answer to this question; what was left of others, which nobody waits for any more, is passed over.
+    /// What the owner sends for this question; the answers to others, which nobody waits for any more, are passed over, each once.
     fn answer(&mut self, number: usize) -> Result<Message, Error> {
+        self.late.insert(number);
         loop {
             let message = self.transport.receive(OWNER)?;
-            if message.first().copied().and_then(whole).is_none_or(|found| found == number) {
-                return Ok(message);
+            match message.first().copied().and_then(whole).filter(|found| self.late.remove(found)) {
+                Some(found) if found != number => {}
+                Some(_) => return Ok(message),
+                None => {
+                    let what = "has answered what was not asked".into();
+                    return Err(Error::Peer { device: "the owner".into(), what });
+                }
             }
         }
     }

@@ -12,6 +12,8 @@ mod vocab_parallel;
 
 pub(super) use batch::{ParamState, StepBatch};
 pub(super) use rank::Rank;
+#[cfg(test)]
+pub(super) use sharding::Sharding;
 #[cfg(any(test, feature = "mpi", feature = "net"))]
 pub(super) use team::Wanted;
 pub(crate) use team::{Here, check_threads};

@@ -194,10 +194,10 @@ impl Rank {
                     copy_block(&part, 0, &self.room(entry.writes[0], [*of, width])?, rows.start, rows.len())?;
                 }
             }
-            Action::Collective { kind, group, .. } => {
+            Action::Collective { kind, group, elements } => {
                 let mut made = Vec::new();
                 for x in self.step.slots.get(&entry.reads[0]).cloned().unwrap_or_default() {
-                    made.push(self.collective(*kind, group, &x)?);
+                    made.push(self.collective(*kind, group, *elements, &x)?);
                 }
                 self.step.slots.insert(entry.writes[0], made);
             }
@@ -221,7 +221,13 @@ impl Rank {
         slot.cloned().ok_or_else(|| Error::Setting(format!("the schedule reads what nobody wrote: {entry:?}")))
     }
 
-    fn collective(&mut self, kind: Collective, members: &[usize], x: &Tensor) -> Result<Tensor, Error> {
+    fn collective(
+        &mut self,
+        kind: Collective,
+        members: &[usize],
+        elements: usize,
+        x: &Tensor,
+    ) -> Result<Tensor, Error> {
         let me = members.iter().position(|&member| member == self.number).unwrap_or(0);
         let (group, width, values) = (Group { members, me }, x.width(), x.to_vec()?);
         // A vector's elements are as good as rows.
@@ -230,7 +236,7 @@ impl Rank {
         let values = match kind {
             Collective::AllReduce => group.all_reduce(transport, &values, width)?,
             Collective::ReduceScatter => group.reduce_scatter(transport, &values, width)?,
-            Collective::AllGather => group.all_gather(transport, values)?,
+            Collective::AllGather => group.all_gather(transport, values, [elements, width])?,
         };
         let rows = values.len() / width;
         let shape = if vector { vec![rows] } else { vec![rows, width] };

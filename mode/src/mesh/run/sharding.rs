@@ -4,6 +4,7 @@ use super::batch::ParamState;
 use super::shard::Cut;
 use crate::Error;
 use crate::mesh::plan::{Axis, Layout, Problem};
+use crate::model::Model;
 use mode_autograd::AdamW;
 use std::collections::HashMap;
 
@@ -11,14 +12,27 @@ use std::collections::HashMap;
 pub(in crate::mesh) struct Sharding {
     pub(in crate::mesh) layout: Layout,
     pub(in crate::mesh) problem: Problem,
+    /// By name, the mesh of each parameter of an expert; what is no expert's is the backbone's.
+    homes: HashMap<String, usize>,
 }
 
 impl Sharding {
+    /// Those of a model.
+    pub(in crate::mesh) fn new(model: &Model, layout: &Layout, problem: &Problem) -> Self {
+        let homes = model.experts.iter().zip(&layout.experts);
+        let homes = homes.flat_map(|(expert, &mesh)| expert.params().map(move |param| (param.name().into(), mesh)));
+        Self { layout: layout.clone(), problem: problem.clone(), homes: homes.collect() }
+    }
+
     /// Which rows and columns of a whole parameter a device's shard of it has.
     ///
     /// # Errors
-    /// A shard that can't be one of it.
+    /// A parameter of another mesh, or a shard that can't be one of it.
     fn cut(&self, device: usize, name: &str, whole: &[usize], state: &ParamState) -> Result<Cut, Error> {
+        // Whoever has an expert has no say in gates, in other experts, or in who sees them.
+        if self.homes.get(name).copied().unwrap_or(0) != self.layout.mesh_index(device) {
+            return Err(self.wrong(device, &format!("has sent {name}, which is another mesh's to train")));
+        }
         let mesh = self.layout.mesh_of(device);
         let cut = |shard| {
             Cut::new(&self.problem.config, name, whole, shard, mesh.tensor, mesh.position(device, Axis::Tensor))

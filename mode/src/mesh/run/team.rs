@@ -158,7 +158,7 @@ impl Team {
         }
         Ok(Self {
             members,
-            sharding: Sharding { layout: layout.clone(), problem: problem.clone() },
+            sharding: Sharding::new(model, layout, problem),
             schedule: Arc::new(plan(problem, layout)),
             scoring: OnceLock::new(),
         })
@@ -170,7 +170,7 @@ impl Team {
     }
 
     pub(in crate::mesh) fn scoring(&self) -> &Arc<Schedule> {
-        let Sharding { layout, problem } = &self.sharding;
+        let Sharding { layout, problem, .. } = &self.sharding;
         self.scoring.get_or_init(|| Arc::new(plan_score(problem, layout)))
     }
 

@@ -155,8 +155,11 @@ impl Hardware {
         let links = self.links().into_iter().filter_map(|(_, link)| link.as_ref()).map(|link| link.seconds);
         let launches = std::iter::once(&self.device).chain(&self.experts).map(|rates| rates.launch_seconds);
         let seconds = launches.chain(links).chain(self.host.iter().map(|host| host.message_seconds));
-        if let Some(value) = seconds.into_iter().find(|value| !(value.is_finite() && *value >= 0.0)) {
-            return Err(format!("seconds of a launch, a message or a link are {value}; give 0 or more"));
+        if let Some(value) = seconds.into_iter().find(|value| !(0.0..=1e6).contains(value)) {
+            return Err(format!("seconds of a launch, a message or a link are {value}; give 0 or more, up to 1e6"));
+        }
+        if self.name.chars().any(char::is_control) {
+            return Err(format!("name is {:?}; give it a word without control characters", self.name));
         }
         match std::iter::once(&self.device).chain(&self.experts).any(|rates| rates.count == Some(0)) {
             true => Err("count is 0; give 1 or more devices, or leave it out".into()),

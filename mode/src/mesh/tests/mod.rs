@@ -2,6 +2,7 @@
 //! numbers that were to stay.
 
 mod private_training;
+mod refused;
 mod remote_inference;
 
 use super::transport::{Local, Message, Transport};

@@ -14,7 +14,7 @@ use std::time::Duration;
 const BEFORE: u64 = 5;
 const STEPS: usize = 3;
 /// The devices of the owner's process; the others are the main one's.
-const OWNERS: [usize; 2] = [1, 2];
+pub(super) const OWNERS: [usize; 2] = [1, 2];
 
 /// What a run of steps, a score, a checkpoint and an end sends out of the owner's process, and the numbers that were to stay there.
 fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
@@ -42,7 +42,8 @@ fn sent(private: &[usize]) -> (Vec<Message>, Vec<Vec<f32>>) {
             let params = model.experts[0].params();
             let optimizer = AdamW::new(params, settings).expect("parameters");
             let places = Places::new(follower, problem(&model)).expect("places");
-            let mut follower = Follower::new(places, settings, &model, private).expect("devices");
+            let mut follower =
+                Follower::new(places, settings, &model, private, BEFORE + STEPS as u64).expect("devices");
             let noted = || {
                 let states = optimizer.states().flat_map(|(param, m, v)| [param.value(), m.clone(), v.clone()]);
                 states.map(|tensor| tensor.to_vec().expect("numbers")).collect::<Vec<_>>()

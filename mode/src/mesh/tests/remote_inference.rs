@@ -3,7 +3,7 @@
 use super::{Log, Recorded, found, model, windows};
 use crate::Error;
 use crate::generate::{Request, Sampling, Settings, generate_batch};
-use crate::mesh::{ExpertClient, answer, local};
+use crate::mesh::{ExpertClient, Transport, answer, local};
 use crate::model::{Model, RemoteExpert, Rows, ServedExpert};
 use crate::train::evaluate;
 use mode_tensor::Tensor;
@@ -122,6 +122,31 @@ fn what_an_expert_elsewhere_can_t_give_is_told() {
     model.experts[0].reach(ExpertClient::new("expert 'math' at HOST".into(), way));
     let error = evaluate(&model, &windows(1), false).expect_err("gone");
     assert!(error.to_string().starts_with("expert 'math' at HOST has ended") && error.exit_code() == 1, "{error}");
+}
+
+#[test]
+fn answers_to_what_was_not_asked_are_refused() {
+    let ends = local(vec!["the caller".into(), "the owner".into()], None, Duration::from_millis(200));
+    let mut ends = ends.into_iter();
+    let (caller, mut owner) = (ends.next().expect("an end"), ends.next().expect("an end"));
+    let client = ExpertClient::new("the owner".into(), Box::new(caller));
+    let x = model(true).backbone.device().clone();
+    let x = Tensor::from_slice(&x, &[0.5; WIDTH], &[1, WIDTH]).expect("numbers");
+    let answer = |number: f32| Arc::new(std::iter::once(number).chain([0.0; WIDTH]).collect());
+    let mut asked = |numbers: &[f32]| {
+        client.ask(0, &x, Rows::Windows(1)).expect("asked");
+        numbers.iter().for_each(|&number| owner.send(0, answer(number)).expect("sent"));
+        client.answer(&x).map_err(|error| error.to_string())
+    };
+    // The first answer comes when nobody waits for it any more.
+    assert!(asked(&[]).is_err_and(|error| error.contains("has sent nothing")));
+    assert_eq!(asked(&[0.0, 1.0]), Ok(()));
+    for stale in [0.0, 7.0, f32::NAN] {
+        assert!(
+            asked(&[stale]).is_err_and(|error| error.starts_with("the owner has answered what was not asked")),
+            "{stale}"
+        );
+    }
 }
 
 #[test]

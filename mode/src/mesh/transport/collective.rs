@@ -62,11 +62,16 @@ impl Group<'_> {
         Ok(sum)
     }
 
-    /// The rows of all, one after the other.
+    /// The rows of all, one after the other, `elements` of them in rows of `width`, of which each has its share.
     ///
     /// # Errors
-    /// What the transport reports.
-    pub(in crate::mesh) fn all_gather(&self, transport: &mut dyn Transport, own: Vec<f32>) -> Result<Vec<f32>, Error> {
+    /// What the transport reports, or numbers of another count.
+    pub(in crate::mesh) fn all_gather(
+        &self,
+        transport: &mut dyn Transport,
+        own: Vec<f32>,
+        [elements, width]: [usize; 2],
+    ) -> Result<Vec<f32>, Error> {
         let own = Arc::new(own);
         for (_, device) in self.others() {
             transport.send(device, own.clone())?;
@@ -75,7 +80,12 @@ impl Group<'_> {
         for (position, &device) in self.members.iter().enumerate() {
             match position == self.me {
                 true => all.extend_from_slice(&own),
-                false => all.extend_from_slice(&transport.receive(device)?),
+                false => {
+                    let rows = transport.receive(device)?;
+                    let share = share(elements / width, self.members.len(), position);
+                    same_count(device, rows.len(), share.len() * width)?;
+                    all.extend_from_slice(&rows);
+                }
             }
         }
         Ok(all)
@@ -92,9 +102,7 @@ impl Group<'_> {
         width: usize,
     ) -> Result<Vec<f32>, Error> {
         let own = self.reduce_scatter(transport, x, width)?;
-        let sum = self.all_gather(transport, own)?;
-        same_count(self.members[self.me], sum.len(), x.len())?;
-        Ok(sum)
+        self.all_gather(transport, own, [x.len(), width])
     }
 }
 
@@ -148,9 +156,20 @@ mod tests {
         let scattered = three(|group, transport, me| group.reduce_scatter(transport, &x(me), 2).expect("a sum"));
         assert_eq!(scattered.iter().map(Vec::len).collect::<Vec<_>>(), [2, 4, 4]);
         assert_eq!(scattered.concat(), sum);
-        for all in three(|group, transport, me| group.all_gather(transport, vec![me as f32; me + 1]).expect("rows")) {
-            assert_eq!(all, [0.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+        let own = |me: usize| vec![me as f32; [2, 4, 4][me]];
+        for all in three(|group, transport, me| group.all_gather(transport, own(me), [10, 2]).expect("rows")) {
+            assert_eq!(all, [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
         }
+    }
+
+    #[test]
+    fn another_count_than_a_members_share_is_refused() -> Result<(), Error> {
+        let mut ends = local(vec!["0".into(), "1".into()], None, Duration::from_secs(5));
+        ends[1].send(0, Arc::new(vec![0.0; 8]))?;
+        let group = Group { members: &[0, 1], me: 0 };
+        let error = group.all_gather(&mut ends[0], vec![0.0; 4], [8, 4]).expect_err("twice as many").to_string();
+        assert!(error.starts_with("device 1 has sent 8 numbers where 4 were to come"), "{error}");
+        Ok(())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncBufReadExt;
@@ -76,7 +77,7 @@ impl Peer {
                 _ => strange(&status),
             })
         };
-        let answer = timeout(2 * GREET, greet).await.map_err(|_| "does not answer".to_string())?;
+        let answer = self.patiently(setting, 2 * GREET, greet).await?;
         Ok(Joined { behind: self.devices.clone(), way, packets: answer?.into_inner() })
     }
 
@@ -110,11 +111,23 @@ impl Peer {
                 false => Ok(stream),
             }
         };
-        match timeout(GREET, shake).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(_) => Err("does not answer".into()),
+        self.patiently(setting, GREET, shake).await?.map_err(|error| refused(&error))
+    }
+
+    /// What is there after `most`, or sooner where there is less patience; people are told before that.
+    async fn patiently<T>(
+        &self,
+        setting: &Setting,
+        most: Duration,
+        what: impl Future<Output = T>,
+    ) -> Result<T, String> {
+        let (began, mut what) = (Instant::now(), pin!(what));
+        if let Ok(found) = timeout(PING, &mut what).await {
+            return Ok(found);
         }
+        (setting.say)(&format!("{} at {} is there, and does not answer yet", self.name, self.address));
+        let rest = most.min(setting.patience).saturating_sub(began.elapsed());
+        timeout(rest, what).await.map_err(|_| "does not answer".into())
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Sender, channel, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -85,7 +86,7 @@ impl Door {
     }
 
     fn next_caller(&self) -> Result<Joined, Error> {
-        let Setting { names, here, say, .. } = &self.setting;
+        let Setting { names, here, say, patience, .. } = &self.setting;
         let behind: Vec<usize> = (0..names.len()).filter(|device| !here.contains(device)).collect();
         let name = &self.desk.name;
         loop {
@@ -94,11 +95,14 @@ impl Door {
             say(&format!("{name}: waiting at {}", self.at));
             let nobody = |_| Error::Setting(format!("{name}: nobody accepts connections any more; start it again"));
             let mut joined = self.runtime.block_on(joined).map_err(nobody)?;
-            // As long as it waits for others, its pings are enough.
-            if let Ok(Some(Packet { what: Some(What::Begin(_)) })) = self.runtime.block_on(joined.packets.message()) {
-                return Ok(joined);
+            // It waits for others first, for each of them as long as it has patience.
+            let wait = *patience * names.len() as u32;
+            let first = async { timeout(wait, joined.packets.message()).await };
+            match self.runtime.block_on(first) {
+                Ok(Ok(Some(Packet { what: Some(What::Begin(_)) }))) => return Ok(joined),
+                Ok(_) => say(&format!("{name}: the caller has gone before it began")),
+                Err(_) => say(&format!("{name}: the caller has not begun for {} s, and is let go", wait.as_secs())),
             }
-            say(&format!("{name}: the caller has gone before it began"));
         }
     }
 }
@@ -121,7 +125,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, desk: Arc<Desk>, a
 async fn serve(stream: TcpStream, from: SocketAddr, acceptor: TlsAcceptor, desk: Arc<Desk>, _alive: Sender<()>) {
     let refuse = |what: &str| (desk.say)(&format!("{}: refused {from}, {what}", desk.name));
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(GREET, acceptor.accept(stream)).await {
+    let stream = match timeout(GREET, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return refuse(&format!("which is not the process with the certificate of --peer: {error}")),
         Err(_) => return refuse("which has shown no certificate"),
@@ -180,7 +184,7 @@ impl Called {
     }
 
     async fn join(mut self, mut packets: Streaming<Packet>) -> Result<Response<Packets>, Status> {
-        let first = tokio::time::timeout(GREET, packets.message()).await;
+        let first = timeout(GREET, packets.message()).await;
         let Ok(Ok(Some(Packet { what: Some(What::Greeting(greeting)) }))) = first else {
             self.refuse("which does not greet");
             return Err(Status::invalid_argument("takes no call without a greeting"));
