@@ -31,29 +31,32 @@ struct Note {
 ///
 /// # Errors
 /// Bad input, what a device reports, or a first device that ends before the last step.
-pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result<Option<u64>, Error> {
+pub(crate) fn serve(recipe: &Recipe, mut wired: Wired, existing: Existing) -> Result<Option<u64>, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let (layout, here) = (&wired.layout, wired.here.iter().map(|here| here.number).collect::<Vec<_>>());
     let experts = recipe.experts()?;
     let mine: Vec<usize> =
         (0..experts.len()).filter(|&expert| layout.is_among(layout.experts[expert], &here)).collect();
     let private: Vec<usize> = mine.iter().copied().filter(|&expert| experts[expert].private).collect();
-    if !private.is_empty() {
-        out::check(recipe, existing)?;
-    }
+    let checked = if private.is_empty() { Ok(()) } else { out::check(recipe, existing) };
     let held = Held {
         backbone: layout.is_among(0, &here),
         expert: &|name| mine.iter().any(|&expert| experts[expert].name == name),
     };
-    let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
+    let opened = checked.and_then(|()| open_model(recipe, &task, &Device::cpu(), held));
+    let (model, _) = opened.inspect_err(|error| wired.give_up(error))?;
     let places = Places::new(wired, recipe.problem(&model)?)?;
     let own = private.iter().flat_map(|&expert| model.experts[expert].params()).filter(|param| param.is_trained());
     require_memory(&model, &recipe.train, own.map(|param| param.value().len() as u64).sum(), Some(&places))?;
-    let serving = Serving::new(places, recipe.train.adamw(), &model, &private, recipe.train.steps)?;
+    let mut serving = Serving::new(places, recipe.train.adamw(), &model, &private, recipe.train.steps)?;
     let steps = match private.is_empty() {
-        true => follow(serving, None),
-        false => out::make(recipe, existing, || follow(serving, Some(Owner::new(recipe, &task, &model, private)?))),
-    }?;
+        true => follow(&mut serving, None),
+        false => {
+            out::make(recipe, existing, || follow(&mut serving, Some(Owner::new(recipe, &task, &model, private)?)))
+        }
+    };
+    let steps = steps.inspect_err(|error| serving.give_up(error))?;
+    drop(serving);
     match (steps, recipe.train.steps) {
         (Some(steps), wanted) if steps < wanted => Err(Error::Peer {
             device: "the first device's process".into(),
@@ -63,12 +66,12 @@ pub(crate) fn serve(recipe: &Recipe, wired: Wired, existing: Existing) -> Result
     }
 }
 
-fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<Option<u64>, Error> {
+fn follow(serving: &mut Serving, owner: Option<Owner>) -> Result<Option<u64>, Error> {
     loop {
         match serving.next()? {
             Asked::Save(step) => {
                 if let Some(owner) = &owner {
-                    owner.save(&serving, step)?;
+                    owner.save(serving, step)?;
                 }
                 serving.give()?;
             }
@@ -80,7 +83,7 @@ fn follow(mut serving: Serving, owner: Option<Owner>) -> Result<Option<u64>, Err
             }
             Asked::Finish(gates) => {
                 if let Some(owner) = &owner {
-                    owner.write(&serving, &gates)?;
+                    owner.write(serving, &gates)?;
                 }
                 serving.finished()?;
             }
