@@ -97,7 +97,11 @@ impl Serving {
 
     /// Has others hear why this process ends, which it is about to do.
     pub(crate) fn give_up(&self, why: &Error) {
-        let why = why.to_string();
+        let why = match why {
+            // Without what it advises this run to do.
+            Error::Peer { device, what } => format!("{device} {what}"),
+            other => other.to_string(),
+        };
         // Devices that have ended have no more to say.
         let _ = self.team.ask(|_| {
             let why = why.clone();

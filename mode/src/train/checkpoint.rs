@@ -375,4 +375,16 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn a_private_checkpoint_is_told_from_none() -> Result<(), Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tensors = BTreeMap::from([("weight.x".into(), Tensor::from_slice(&Device::cpu(), &[1.0], &[1])?)]);
+        for (key, says) in [(PRIVATE, "is an owner's checkpoint of private experts"), ("other", "is no checkpoint")] {
+            let path = place(folder.path(), 1, &tensors, key, &Value::Null)?;
+            let error = read_header(&path).expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        Ok(())
+    }
 }

@@ -147,7 +147,10 @@ impl<'a> Owner<'a> {
         let folder = checkpoint::folder(&self.recipe.out);
         let Some(entry) = entries(&folder)?.into_iter().rev().find(|entry| entry.step == step) else {
             let what = format!("holds no checkpoint of step {step}, from which the first device's process goes on");
-            return Err(Error::content(&folder, what + "; start both anew with --force"));
+            return Err(Error::content(
+                &folder,
+                what + "; give back one that ends in .before, or start both anew with --force",
+            ));
         };
         let tensors = open(&entry.path)?;
         let wrong = |what: &str| Error::content(&entry.path, what);
