@@ -232,6 +232,14 @@ fn a_private_expert_stays_with_its_owner() {
     let [main, owner] = both(&resume, &resume, &|_| {}).map(Running::ends);
     assert!(main.0 == 0 && owner.0 == 2 && owner.2.contains("lacks expert 'law'"), "{main:?} {owner:?}");
     std::fs::remove_file(home("broken").join("run.json")).expect("removed");
+    // An owner that can't go on says why, to the main process too.
+    let [saved, away] = ["checkpoints", "away"].map(|name| owners("broken").join(name));
+    std::fs::rename(&saved, &away).expect("moved");
+    let [main, owner] = both(&resume, &resume, &|_| {});
+    main.fails(1, "holds no checkpoint of step 200");
+    owner.fails(2, "holds no checkpoint of step 200");
+    let _ = std::fs::remove_dir_all(&saved);
+    std::fs::rename(&away, &saved).expect("moved back");
     for process in both(&resume, &resume, &|_| {}) {
         let (code, _, stderr) = process.ends();
         assert_eq!(code, 0, "{stderr}");

@@ -201,6 +201,7 @@ pub(super) fn place(
 
 /// Gives checkpoints of this one's step and of later ones, which a run that has gone back was to make anew, names under which none is read
 /// or removed.
+#[cfg(any(test, feature = "mpi", feature = "net"))]
 pub(super) fn set_aside(folder: &Path, placed: &Path) -> Result<(), Error> {
     let Some(Entry { step, .. }) = entry(placed) else { return Ok(()) };
     for Entry { path, .. } in entries(folder)?.into_iter().filter(|other| other.step >= step && other.path != placed) {
@@ -373,6 +374,18 @@ mod tests {
         assert_eq!(left, [path(40, 'b')]);
         for (step, digit) in [(40, 'a'), (120, 'a'), (160, 'a')] {
             assert!(path(step, digit).with_extension("before").exists(), "{step}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_private_checkpoint_is_told_from_none() -> Result<(), Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tensors = BTreeMap::from([("weight.x".into(), Tensor::from_slice(&Device::cpu(), &[1.0], &[1])?)]);
+        for (key, says) in [(PRIVATE, "is an owner's checkpoint of private experts"), ("other", "is no checkpoint")] {
+            let path = place(folder.path(), 1, &tensors, key, &Value::Null)?;
+            let error = read_header(&path).expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
         }
         Ok(())
     }

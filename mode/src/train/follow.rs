@@ -31,29 +31,30 @@ struct Note {
 ///
 /// # Errors
 /// Bad input, what a device reports, or a first device that ends before the last step.
-pub(crate) fn follow(recipe: &Recipe, connected: Connected, existing: Existing) -> Result<Option<u64>, Error> {
+pub(crate) fn follow(recipe: &Recipe, mut connected: Connected, existing: Existing) -> Result<Option<u64>, Error> {
     let task = recipe.task().map_err(Error::Setting)?;
     let (layout, here) = (&connected.layout, connected.here.iter().map(|here| here.number).collect::<Vec<_>>());
     let experts = recipe.experts()?;
     let mine: Vec<usize> =
         (0..experts.len()).filter(|&expert| layout.is_among(layout.experts[expert], &here)).collect();
     let private: Vec<usize> = mine.iter().copied().filter(|&expert| experts[expert].private).collect();
-    if !private.is_empty() {
-        out::check(recipe, existing)?;
-    }
+    let checked = if private.is_empty() { Ok(()) } else { out::check(recipe, existing) };
     let held = Held {
         backbone: layout.is_among(0, &here),
         expert: &|name| mine.iter().any(|&expert| experts[expert].name == name),
     };
-    let (model, _) = open_model(recipe, &task, &Device::cpu(), held)?;
+    let opened = checked.and_then(|()| open_model(recipe, &task, &Device::cpu(), held));
+    let (model, _) = opened.inspect_err(|error| connected.give_up(error))?;
     let places = Places::new(connected, recipe.problem(&model)?)?;
     let own = private.iter().flat_map(|&expert| model.experts[expert].params()).filter(|param| param.is_trained());
     require_memory(&model, &recipe.train, own.map(|param| param.value().len() as u64).sum(), Some(&places))?;
-    let follower = Follower::new(places, recipe.train.adamw(), &model, &private, recipe.train.steps)?;
+    let mut follower = Follower::new(places, recipe.train.adamw(), &model, &private, recipe.train.steps)?;
     let steps = match private.is_empty() {
-        true => obey(follower, None),
-        false => out::make(recipe, existing, || obey(follower, Some(Owner::new(recipe, &task, &model, private)?))),
-    }?;
+        true => obey(&mut follower, None),
+        false => out::make(recipe, existing, || obey(&mut follower, Some(Owner::new(recipe, &task, &model, private)?))),
+    };
+    let steps = steps.inspect_err(|error| follower.give_up(error))?;
+    drop(follower);
     match (steps, recipe.train.steps) {
         (Some(steps), wanted) if steps < wanted => Err(Error::Peer {
             device: "the first device's process".into(),
@@ -64,12 +65,12 @@ pub(crate) fn follow(recipe: &Recipe, connected: Connected, existing: Existing) 
 }
 
 /// Carries out what is ordered until nothing more is.
-fn obey(mut follower: Follower, owner: Option<Owner>) -> Result<Option<u64>, Error> {
+fn obey(follower: &mut Follower, owner: Option<Owner>) -> Result<Option<u64>, Error> {
     loop {
         match follower.next()? {
             FollowerEvent::Save(step) => {
                 if let Some(owner) = &owner {
-                    owner.save(&follower, step)?;
+                    owner.save(follower, step)?;
                 }
                 follower.give()?;
             }
@@ -81,7 +82,7 @@ fn obey(mut follower: Follower, owner: Option<Owner>) -> Result<Option<u64>, Err
             }
             FollowerEvent::Finish(gates) => {
                 if let Some(owner) = &owner {
-                    owner.write(&follower, &gates)?;
+                    owner.write(follower, &gates)?;
                 }
                 follower.finished()?;
             }
@@ -145,7 +146,10 @@ impl<'a> Owner<'a> {
         let folder = checkpoint::folder(&self.recipe.out);
         let Some(entry) = entries(&folder)?.into_iter().rev().find(|entry| entry.step == step) else {
             let what = format!("holds no checkpoint of step {step}, from which the first device's process goes on");
-            return Err(Error::content(&folder, what + "; start both anew with --force"));
+            return Err(Error::content(
+                &folder,
+                what + "; give back one that ends in .before, or start both anew with --force",
+            ));
         };
         let tensors = open(&entry.path)?;
         let wrong = |what: &str| Error::content(&entry.path, what);

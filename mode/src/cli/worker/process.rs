@@ -6,7 +6,7 @@ use crate::bench::{MeshBench, RunProfile};
 use crate::cli::mesh::print;
 use crate::cli::print_json;
 use crate::cli::run::{self, Folder, carry_out};
-use crate::mesh::{Connected, Hello, Here, Layout, Members};
+use crate::mesh::{Connected, Hello, Here, Layout, Members, check_threads};
 use crate::model::Held;
 use crate::train::{Named, Recipe, check_out, follow};
 use mode_tensor::Device;
@@ -45,6 +45,7 @@ impl Process {
     /// experts are where they may be.
     pub(super) fn check(&self, arguments: &Arguments, here: &[usize]) -> Result<(), Error> {
         self.check_private(here)?;
+        check_threads(here.len(), arguments.threads as usize)?;
         let leaves = here.contains(&0) || self.owns(here);
         match leaves && !arguments.measure {
             true => check_out(&self.recipe, arguments.recipe.existing())

@@ -94,6 +94,24 @@ impl Follower {
         }
     }
 
+    /// Has others hear why this process ends, which it is about to do.
+    #[cfg(any(feature = "mpi", feature = "net"))]
+    pub(crate) fn give_up(&self, why: &Error) {
+        let why = match why {
+            // Without what it advises this run to do.
+            Error::Peer { device, what } => format!("{device} {what}"),
+            other => other.to_string(),
+        };
+        // Devices that have ended have no more to say.
+        let _ = self.team.ask(|_| {
+            let why = why.clone();
+            move |rank: &mut Rank| {
+                rank.transport.give_up(&why);
+                Ok(())
+            }
+        });
+    }
+
     /// What the first device says or asks for, and yet can't be.
     fn wrong(&self, what: &str) -> Error {
         let what = format!("{what} after {} steps here, which can't be", self.steps);

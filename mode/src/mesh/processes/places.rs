@@ -25,6 +25,12 @@ impl Connected {
         Ok(Self { layout, here, others: Vec::new(), threads })
     }
 
+    /// Has others hear why this process ends, which it is about to do.
+    #[cfg(any(feature = "mpi", feature = "net"))]
+    pub(crate) fn give_up(&mut self, why: &Error) {
+        self.here.iter_mut().for_each(|here| here.transport.give_up(&why.to_string()));
+    }
+
     /// Tells other processes, if there are any, that the run had ended before.
     ///
     /// # Errors

@@ -45,4 +45,7 @@ pub trait Transport {
     /// # Errors
     /// A device that is gone, or that has sent nothing for too long.
     fn receive(&mut self, from: usize) -> Result<Message, Error>;
+
+    /// Has others hear why this device ends, which it is about to do, where there is a way to tell them.
+    fn give_up(&mut self, _why: &str) {}
 }

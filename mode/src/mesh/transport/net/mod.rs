@@ -38,6 +38,9 @@ const MOST_PACKET: usize = PIECE + 1024;
 /// Bytes of a message at the most; one that goes on beyond breaks the connection.
 const MOST_MESSAGE: usize = 1 << 30;
 
+/// Bytes of messages that devices here have not taken before no more is read of their connection while all compute; the sender keeps the rest.
+const MOST_QUEUED: usize = 256 << 20;
+
 /// Bytes that may be on their way before the receiver has taken them.
 const WINDOW: u32 = 8 << 20;
 

@@ -1,12 +1,13 @@
 //! Where messages to and from devices elsewhere go in this process.
 
-use super::{Ended, MOST_MESSAGE, PIECE, Packet, Piece, What};
+use super::{Ended, MOST_MESSAGE, MOST_QUEUED, PIECE, Packet, Piece, What};
 use crate::Error;
 use crate::mesh::transport::{Local, local};
 use crate::mesh::transport::{Message, Transport};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Packets on their way to another process.
@@ -17,6 +18,8 @@ pub(super) struct Router {
     names: Vec<String>,
     here: Vec<bool>,
     state: Mutex<State>,
+    /// Wakes those who read, where there may be room for more.
+    changed: Notify,
 }
 
 struct State {
@@ -27,6 +30,10 @@ struct State {
     ended: Vec<bool>,
     /// The first device that is gone without a word, and what has become of it.
     gone: Option<(usize, String)>,
+    /// Bytes of messages from each device elsewhere that nobody has taken.
+    queued: Vec<usize>,
+    /// Whether each device here waits for another.
+    waits: Vec<bool>,
 }
 
 /// A device of this process, and its way to all others.
@@ -60,8 +67,15 @@ impl Router {
             }
         }
         let here = (0..count).map(|device| here.contains(&device)).collect();
-        let state = State { ways, ends, ended: vec![false; count], gone: None };
-        let router = Arc::new(Self { names, here, state: Mutex::new(state) });
+        let state = State {
+            ways,
+            ends,
+            ended: vec![false; count],
+            gone: None,
+            queued: vec![0; count],
+            waits: vec![false; count],
+        };
+        let router = Arc::new(Self { names, here, state: Mutex::new(state), changed: Notify::new() });
         let routed = |(device, inside)| (device, Routed { device, inside, router: router.clone(), last_word: None });
         let inside = inside.into_iter().map(routed).collect();
         (router, inside)
@@ -130,11 +144,51 @@ impl Router {
             return Err(format!("has sent a message of {} bytes, which are no whole numbers", bytes.len()));
         }
         let message = Arc::new(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect());
-        if let Some(end) = &mut self.state().ends[from] {
-            // As above.
-            let _ = end.send(to, message);
+        let mut state = self.state();
+        // As above.
+        if state.ends[from].as_mut().is_some_and(|end| end.send(to, message).is_ok()) {
+            state.queued[from] += bytes.len();
         }
         Ok(())
+    }
+
+    /// Waits until there is room for what those `behind` a connection send.
+    pub(super) async fn room(&self, behind: &[usize]) {
+        loop {
+            // From here on it is woken, so that nothing is missed between the look and the wait.
+            let changed = self.changed.notified();
+            if self.has_room(behind) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Where a device here waits there always is: it may wait for what comes behind the rest, or for one that waits for that. Devices that
+    /// have ended take nothing more.
+    fn has_room(&self, behind: &[usize]) -> bool {
+        let state = self.state();
+        let mut here = (0..self.names.len()).filter(|&device| self.here[device] && !state.ended[device]).peekable();
+        let takes_none = here.peek().is_none();
+        let waits = here.any(|device| state.waits[device]);
+        takes_none || waits || behind.iter().map(|&device| state.queued[device]).sum::<usize>() < MOST_QUEUED
+    }
+
+    /// A device here waits for another.
+    fn waits(&self, device: usize) {
+        self.state().waits[device] = true;
+        self.changed.notify_waiters();
+    }
+
+    /// A device here has so many bytes of another, or none, and waits no more.
+    fn taken(&self, device: usize, from: usize, bytes: usize) {
+        let mut state = self.state();
+        state.waits[device] = false;
+        if !self.here[from] {
+            state.queued[from] -= bytes;
+        }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// A connection is broken, and with it all devices behind it that have not ended are gone.
@@ -172,6 +226,8 @@ impl Router {
             // With the last word said, the streams end.
             state.ways.fill(None);
         }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Why a device can't be reached: what was gone first is why others ended.
@@ -179,13 +235,6 @@ impl Router {
         let gone = self.state().gone.clone();
         let (device, what) = gone.unwrap_or_else(|| (device, "has ended".into()));
         Error::Peer { device: self.names[device].clone(), what }
-    }
-}
-
-impl Routed {
-    /// Has others hear why it ends, which it is about to do.
-    pub(super) fn give_up(&mut self, why: &str) {
-        self.last_word = Some(format!("has given up: {why}"));
     }
 }
 
@@ -198,7 +247,9 @@ impl Transport for Routed {
     }
 
     fn receive(&mut self, from: usize) -> Result<Message, Error> {
+        self.router.waits(self.device);
         let received = self.inside.receive(from);
+        self.router.taken(self.device, from, received.as_ref().map_or(0, |message| size_of_val(message.as_slice())));
         self.last_word = None;
         received.map_err(|error| match error {
             _ if self.router.state().gone.is_some() => self.router.error(from),
@@ -208,6 +259,10 @@ impl Transport for Routed {
             }
             other => other,
         })
+    }
+
+    fn give_up(&mut self, why: &str) {
+        self.last_word = Some(format!("has given up: {why}"));
     }
 }
 
@@ -265,6 +320,24 @@ mod tests {
             let error = router.arrived(&[1], &mut begun, packet).expect_err(what);
             assert!(error.contains(what), "{error}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_nobody_takes_is_read_no_further() -> Result<(), Error> {
+        let (wire, mut zero, _ways) = three();
+        wire.arrived(&[1], &mut Begun::new(), piece(1, 0, true, 4)).expect("a message");
+        assert!(wire.has_room(&[1]));
+        wire.state().queued[1] += MOST_QUEUED - 4;
+        assert!(!wire.has_room(&[1]) && wire.has_room(&[2]));
+        wire.waits(0);
+        assert!(wire.has_room(&[1]), "who is waited for may be behind");
+        zero.receive(1)?;
+        assert!(wire.has_room(&[1]), "a message was taken");
+        wire.state().queued[1] += 4;
+        assert!(!wire.has_room(&[1]));
+        drop(zero);
+        assert!(wire.has_room(&[1]), "nobody takes anything");
         Ok(())
     }
 

@@ -100,6 +100,7 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
 async fn read(router: Arc<Router>, behind: Vec<usize>, mut packets: Streaming<Packet>) {
     let mut begun = Begun::new();
     let what = loop {
+        router.room(&behind).await;
         let arrived = match packets.message().await {
             Ok(Some(packet)) => router.arrived(&behind, &mut begun, packet),
             Ok(None) => Err("is gone: its process has closed the connection".into()),
