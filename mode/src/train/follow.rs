@@ -130,7 +130,7 @@ impl<'a> Owner<'a> {
         let note = Note { step, recipe: self.note.recipe.clone(), base_sha256: self.note.base_sha256.clone() };
         let folder = checkpoint::folder(&self.recipe.out);
         let placed = place(&folder, step, &tensors, PRIVATE, &note)?;
-        // A run that has begun anew further back will not come to later ones, in which the owner may see more than it does.
+        // Later ones are of before the run went back: it makes them anew, but no other process has a say in whether the old ones go.
         checkpoint::set_aside(&folder, &placed)?;
         checkpoint::prune(&entries(&folder)?, self.recipe.checkpoint.keep.max(1) + 1, None)
     }

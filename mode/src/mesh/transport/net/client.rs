@@ -114,7 +114,7 @@ impl Peer {
         self.patiently(setting, GREET, shake).await?.map_err(|error| refused(&error))
     }
 
-    /// What is there after `most`, or sooner where there is less patience; people are told before that.
+    /// What comes within `most`, or within the patience that there is, if that is less; people are told of a wait.
     async fn patiently<T>(
         &self,
         setting: &Setting,

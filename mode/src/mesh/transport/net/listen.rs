@@ -96,7 +96,7 @@ impl Door {
             let nobody = |_| Error::Setting(format!("{name}: nobody accepts connections any more; start it again"));
             let mut joined = self.runtime.block_on(joined).map_err(nobody)?;
             // It waits for others first, for each of them as long as it has patience.
-            let wait = *patience * names.len() as u32;
+            let wait = patience.saturating_mul(names.len() as u32);
             let first = async { timeout(wait, joined.packets.message()).await };
             match self.runtime.block_on(first) {
                 Ok(Ok(Some(Packet { what: Some(What::Begin(_)) }))) => return Ok(joined),
