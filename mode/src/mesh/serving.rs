@@ -96,6 +96,7 @@ impl Serving {
     }
 
     /// Has others hear why this process ends, which it is about to do.
+    #[cfg(any(feature = "mpi", feature = "net"))]
     pub(crate) fn give_up(&self, why: &Error) {
         let why = match why {
             // Without what it advises this run to do.
