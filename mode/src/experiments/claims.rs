@@ -4,14 +4,14 @@
 //! many parameters as the LoRA. C2, that freezing makes the backward cheaper: seconds of a step as the runs took them. C3, that each
 //! ingredient helps: how experts start, how gates are composed, and that stage 2 trains experts as well as gates.
 
-use super::finding::Finding;
+use super::Experiment;
+use super::finding::{Finding, Findings};
 use super::methods::{ALL, base, bottleneck, composed, expert_rate_of, full, lora};
 use super::page::{Section, Table, percent};
 use super::plan::Plan;
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::{Interval, deviation};
 use super::texts::DOMAINS;
-use super::{Experiment, Findings};
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
 

@@ -1,8 +1,11 @@
 //! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
 
-use super::recipes::Recipes;
+use super::finding::Findings;
+use super::lab::Lab;
 use super::results::Results;
-use super::{ALL, Findings, Lab, VERSION, known_rates, plan};
+use super::setup::Setup;
+use super::study::{known_rates, plan};
+use super::{ALL, VERSION};
 use crate::report::{PageSection, around, environment, escape};
 use crate::{Error, files, folders, memory};
 use std::process::Command;
@@ -15,22 +18,22 @@ const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181)
 ///
 /// # Errors
 /// A file that can't be written.
-pub(super) fn write(lab: &Lab, recipes: &Recipes, results: &Results) -> Result<(), Error> {
+pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), Error> {
     let mut sections = Vec::new();
     for experiment in &ALL {
-        let rates = known_rates(experiment, recipes, results)?;
-        let plan = plan(experiment, recipes, &rates)?;
+        let rates = known_rates(experiment, setup, results)?;
+        let plan = plan(experiment, setup, &rates)?;
         if !lab.left(&plan, results, |_| true).cells.is_empty() {
             continue;
         }
         let mut section = (experiment.report)(&Findings::of_plan(&plan, results));
-        let times = results.times_tested(experiment.name, &recipes.texts.test_id());
+        let times = results.times_tested(experiment.name, &setup.texts.test_id());
         if times > 1 {
             section.lead.push(format!("The test text was measured {times} times, with different settings."));
         }
         sections.push((experiment, section));
     }
-    let facts = facts(recipes);
+    let facts = facts(setup);
     let mut text = format!("# Experiments\n\n{LEAD}\n\n");
     for (name, value) in &facts {
         text.push_str(&format!("- {name}: {value}\n"));
@@ -56,8 +59,8 @@ pub(super) fn write(lab: &Lab, recipes: &Recipes, results: &Results) -> Result<(
 }
 
 /// When, where and by what.
-fn facts(recipes: &Recipes) -> Vec<(String, String)> {
-    let s = &recipes.settings;
+fn facts(setup: &Setup) -> Vec<(String, String)> {
+    let s = &setup.settings;
     let mut facts = vec![
         ("date".to_string(), time::OffsetDateTime::now_utc().date().to_string()),
         (
@@ -75,7 +78,7 @@ fn facts(recipes: &Recipes) -> Vec<(String, String)> {
         ("experts".into(), format!("{} blocks, {} layers a block", s.blocks, s.layers_per_block)),
         ("steps".into(), format!("S = {} for an expert and on the mixture, {} seeds", s.steps, s.seeds)),
     ];
-    facts.extend(recipes.texts.domains.iter().map(|domain| ("text".to_string(), domain.words())));
+    facts.extend(setup.texts.domains.iter().map(|domain| ("text".to_string(), domain.words())));
     facts
 }
 

@@ -4,6 +4,7 @@
 //! the number of examples of Code and Math, windows each; the paper's "same number of steps" can be read as the same number for every
 //! point (`steps`), or as one pass over the examples (`pass`).
 
+use super::finding::Findings;
 use super::methods::{ALL, base, lora, uninitialised};
 use super::page::Section;
 use super::plan::{Plan, RunIndex};
@@ -11,7 +12,7 @@ use super::plot::{Figure, Series};
 use super::recipes::{MIXTURE, On};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::{Experiment, Findings, table2, table3};
+use super::{Experiment, table2, table3};
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -51,7 +52,7 @@ const PAPER_RIGHT: [(&str, [f64; 5]); 2] =
 const METHODS: [(&str, &str); 2] = [("MoDE", "mode"), ("LoRA", "lora")];
 
 fn train(plan: &mut Plan, method: &str, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-    let shape = plan.recipes.shape(ExpertInit::Random);
+    let shape = plan.shape(ExpertInit::Random);
     match method {
         "lora" => lora(plan, on, rate, steps),
         _ => uninitialised(plan, on, (1, shape), rate, steps),

@@ -1,5 +1,7 @@
 //! Figure 5: how few examples of the mixture stage 2 needs, beside methods that have seen nothing else.
 
+use super::Experiment;
+use super::finding::Findings;
 use super::methods::{ALL, base, expert_rate, experts, full, lora, uninitialised};
 use super::page::Section;
 use super::plan::{Plan, RunIndex};
@@ -7,7 +9,6 @@ use super::plot::{Figure, Series};
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::{Experiment, Findings};
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -66,7 +67,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
                 move |plan: &mut Plan, seed, rate, of_experts| {
                     let mut runs = experts(plan, seed, of_experts)?;
                     let on = on_few(plan, seed)?;
-                    runs.push(plan.recipes.compose(plan, on, &runs, stage, rate, steps)?);
+                    runs.push(plan.compose(on, &runs, stage, rate, steps)?);
                     Ok::<Vec<RunIndex>, Error>(runs)
                 }
             };
@@ -75,7 +76,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
                 "frozen" => composed(Stage::gates())(plan, seed, rate, of_experts),
                 _ => {
                     let on = on_few(plan, seed)?;
-                    let shape = plan.recipes.shape(ExpertInit::Random);
+                    let shape = plan.shape(ExpertInit::Random);
                     Ok(vec![match method {
                         "uninit" => uninitialised(plan, on, (2, shape), rate, steps)?,
                         "lora" => lora(plan, on, rate, steps)?,

@@ -1,8 +1,10 @@
 //! What the paper says, what was measured, and whether the two agree.
 
-use super::results::Score;
+use super::lab::find;
+use super::plan::{Cell, Plan};
+use super::results::{Line, Results, Score};
+use super::settings::Settings;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
-use super::{Cell, Findings, Line};
 
 /// Seeds that a power figure looks up to.
 const MOST_SEEDS: usize = 1_000;
@@ -64,6 +66,20 @@ impl Finding {
     /// How many seeds would show the difference that was found, if any number that one would run does.
     pub fn seeds_wanted(&self) -> Option<usize> {
         seeds_for(self.measured.mean, self.deviation, MOST_SEEDS)
+    }
+}
+
+/// Cells with their figures.
+pub struct Findings<'a> {
+    pub(super) settings: &'a Settings,
+    lines: Vec<(&'a Cell, &'a Line)>,
+}
+
+impl<'a> Findings<'a> {
+    /// Of all cells of a plan that were measured.
+    pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
+        let found = |cell: &'a Cell| Some((cell, find(results, plan, &plan.setup.texts, cell)?));
+        Self { settings: &plan.setup.settings, lines: plan.cells.iter().filter_map(found).collect() }
     }
 }
 

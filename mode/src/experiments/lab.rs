@@ -48,7 +48,7 @@ impl Lab<'_> {
 
     /// What a plan still needs: cells without figures, the runs that made their models, and those that these build on.
     pub fn left(&self, plan: &Plan, results: &Results, wanted: impl Fn(&Cell) -> bool) -> Left {
-        let texts = &plan.recipes.texts;
+        let texts = &plan.setup.texts;
         let cells: Vec<usize> = (0..plan.cells.len())
             .filter(|&i| wanted(&plan.cells[i]) && find(results, plan, texts, &plan.cells[i]).is_none())
             .collect();
@@ -180,7 +180,7 @@ impl Lab<'_> {
         device: &Device,
         diverged: &BTreeSet<RunIndex>,
     ) -> Result<Line, Error> {
-        let texts = &plan.recipes.texts;
+        let texts = &plan.setup.texts;
         let last = last(cell)?;
         let mut line = Line {
             version: VERSION.into(),
@@ -260,7 +260,7 @@ fn last(cell: &Cell) -> Result<RunIndex, Error> {
 
 /// Learning rates, as far as what was measured tells.
 pub(super) fn rates(plan: &Plan, results: &Results) -> Rates {
-    let texts = &plan.recipes.texts;
+    let texts = &plan.setup.texts;
     let mut scores = Vec::new();
     let mut lacking = BTreeSet::new();
     for cell in &plan.cells {

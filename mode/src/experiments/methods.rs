@@ -11,25 +11,27 @@ pub(super) const ALL: [usize; 3] = [0, 1, 2];
 
 /// The base of a seed.
 pub(super) fn base(plan: &mut Plan, seed: u64) -> Result<RunIndex, Error> {
-    plan.recipes.pretrain(plan, seed, plan.settings().layers)
+    let layers = plan.settings().layers;
+    plan.pretrain(seed, layers)
 }
 
 /// All weights of the base.
 pub(super) fn full(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-    plan.recipes.full(plan, on, rate, steps)
+    plan.full(on, rate, steps)
 }
 
 /// The LoRA of the settings: beside attention, with alpha = 2 rank.
 pub(super) fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
     let rank = plan.settings().rank;
     let lora = LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention };
-    plan.recipes.lora(plan, on, lora, rate, steps)
+    plan.lora(on, lora, rate, steps)
 }
 
 /// Bottlenecks of about as many parameters as [`lora`] has.
 pub(super) fn bottleneck(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
     // Beside four matrices of the width a LoRA has 8 width rank a layer, two bottlenecks 4 width size.
-    plan.recipes.bottleneck(plan, on, 2 * plan.settings().rank, rate, steps)
+    let size = 2 * plan.settings().rank;
+    plan.bottleneck(on, size, rate, steps)
 }
 
 /// Stage 1 of Code and Math.
@@ -39,10 +41,10 @@ pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIn
 
 /// The same of experts that start in this way.
 fn experts_of(plan: &mut Plan, seed: u64, init: ExpertInit, rate: f64) -> Result<Vec<RunIndex>, Error> {
-    let (recipes, steps) = (plan.recipes, plan.settings().steps);
+    let steps = plan.settings().steps;
     let base = base(plan, seed)?;
-    let shape = recipes.shape(init);
-    let of = |domain| recipes.expert(plan, On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
+    let shape = plan.shape(init);
+    let of = |domain| plan.expert(On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
     [1, 2].into_iter().map(of).collect()
 }
 
@@ -73,7 +75,7 @@ pub(super) fn composed(
 ) -> Result<Vec<RunIndex>, Error> {
     let mut runs = experts_of(plan, seed, init, of_experts)?;
     let on = On::all(base(plan, seed)?, seed, MIXTURE);
-    runs.push(plan.recipes.compose(plan, on, &runs, stage, rate, steps)?);
+    runs.push(plan.compose(on, &runs, stage, rate, steps)?);
     Ok(runs)
 }
 
@@ -85,8 +87,7 @@ pub(super) fn uninitialised(
     rate: f64,
     steps: u64,
 ) -> Result<RunIndex, Error> {
-    let recipes = plan.recipes;
-    let of = |&domain: &usize| recipes.expert(plan, On { data: &[(domain, 1.0)], ..on }, shape, rate, 0);
+    let of = |&domain: &usize| plan.expert(On { data: &[(domain, 1.0)], ..on }, shape, rate, 0);
     let experts: Vec<RunIndex> = [1, 2][..count].iter().map(of).collect::<Result<_, _>>()?;
-    recipes.compose(plan, on, &experts, Stage::all(), rate, steps)
+    plan.compose(on, &experts, Stage::all(), rate, steps)
 }

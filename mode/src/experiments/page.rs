@@ -49,7 +49,7 @@ pub fn points(interval: Interval) -> String {
 
 /// The table of verdicts.
 fn verdicts(findings: &[Finding]) -> Table {
-    let head = ["The paper finds", "There", "Here", "Verdict", "Detectable", "Compared"];
+    let head = ["The paper finds", "There", "Here", "Verdict", "Detectable", "Seeds", "Compared"];
     let row = |finding: &Finding| {
         vec![
             finding.claim.clone(),
@@ -57,12 +57,13 @@ fn verdicts(findings: &[Finding]) -> Table {
             points(finding.measured),
             finding.verdict().words().into(),
             format!("{:.2}", 100.0 * finding.detectable()),
+            finding.seeds_wanted().map_or_else(|| "–".into(), |seeds| seeds.to_string()),
             finding.compared.clone(),
         ]
     };
     Table {
         caption: "Differences in percentage points with 95 % intervals over seeds and text; detectable: what these seeds find four times \
-                  in five."
+                  in five; seeds: how many would so find a difference as great as ours."
             .into(),
         head: head.map(String::from).to_vec(),
         rows: findings.iter().map(row).collect(),

@@ -6,7 +6,8 @@
 //! all that hangs on it and of nothing else.
 
 use super::rates::Rates;
-use super::recipes::Recipes;
+use super::setup::Setup;
+use super::texts::Texts;
 use super::{Settings, VERSION};
 use crate::train::Recipe;
 use crate::{Error, files};
@@ -69,8 +70,8 @@ pub struct Cell {
 
 /// Runs and cells.
 pub struct Plan<'a> {
-    /// Makes recipes.
-    pub recipes: &'a Recipes,
+    /// Makes setup.
+    pub setup: &'a Setup,
     rates: &'a Rates,
     /// Cells that hang on a learning rate that is not known yet are planned with one from the middle of the grid, to be counted.
     guess: bool,
@@ -81,13 +82,18 @@ pub struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// An empty plan. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
-    pub fn new(recipes: &'a Recipes, rates: &'a Rates, guess: bool) -> Self {
-        Self { recipes, rates, guess, runs: Vec::new(), cells: Vec::new(), index: HashMap::new() }
+    pub fn new(setup: &'a Setup, rates: &'a Rates, guess: bool) -> Self {
+        Self { setup, rates, guess, runs: Vec::new(), cells: Vec::new(), index: HashMap::new() }
     }
 
     /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.recipes.settings
+    pub fn settings(&self) -> &'a Settings {
+        &self.setup.settings
+    }
+
+    /// The texts.
+    pub fn texts(&self) -> &'a Texts {
+        &self.setup.texts
     }
 
     /// The seeds of each cell.
@@ -188,8 +194,8 @@ impl<'a> Plan<'a> {
 
     /// The same runs with other cells.
     pub(super) fn with_cells(&self, cells: Vec<Cell>) -> Self {
-        let Self { recipes, rates, guess, ref runs, ref index, .. } = *self;
-        Self { recipes, rates, guess, runs: runs.clone(), cells, index: index.clone() }
+        let Self { setup, rates, guess, ref runs, ref index, .. } = *self;
+        Self { setup, rates, guess, runs: runs.clone(), cells, index: index.clone() }
     }
 
     fn add(&mut self, cell: Cell) {

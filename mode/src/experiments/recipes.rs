@@ -3,9 +3,7 @@
 //! Beside each recipe stand the floating-point operations that it takes, roughly: 2 a weight and token forward, 2 for the gradient of
 //! what goes in and 2 for that of the weight, where they are wanted (attention's own products left out).
 
-use super::Settings;
 use super::plan::{Plan, RunIndex};
-use super::texts::Texts;
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
 use crate::train::{
@@ -26,14 +24,6 @@ pub type Mixture<'a> = &'a [(usize, f64)];
 /// Code and Math, half and half: what the paper adapts to.
 pub const MIXTURE: Mixture = &[(1, 0.5), (2, 0.5)];
 
-/// Makes recipes.
-pub struct Recipes {
-    /// Sizes and steps.
-    pub settings: Settings,
-    /// Texts by number.
-    pub texts: Texts,
-}
-
 /// How an expert is cut and begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
@@ -45,35 +35,35 @@ pub struct Shape {
     pub init: ExpertInit,
 }
 
-impl Recipes {
+impl Plan<'_> {
     /// The expert of the settings.
     pub fn shape(&self, init: ExpertInit) -> Shape {
-        Shape { blocks: self.settings.blocks, layers: self.settings.layers_per_block, init }
+        Shape { blocks: self.settings().blocks, layers: self.settings().layers_per_block, init }
     }
 
     /// Weights of a layer: attention's four matrices and the feed-forward's three.
     fn layer(&self) -> f64 {
-        let (d, hidden) = (self.settings.width as f64, self.settings.hidden as f64);
+        let (d, hidden) = (self.settings().width as f64, self.settings().hidden as f64);
         4.0 * d * d + 3.0 * d * hidden
     }
 
     /// Weights of the head.
     fn head(&self) -> f64 {
-        (self.settings.width * self.settings.vocabulary) as f64
+        (self.settings().width * self.settings().vocabulary) as f64
     }
 
     fn tokens(&self, steps: u64) -> f64 {
-        steps as f64 * (self.settings.batch * self.settings.length) as f64
+        steps as f64 * (self.settings().batch * self.settings().length) as f64
     }
 
     /// A new model of so many layers: English and a tenth Code.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn pretrain(&self, plan: &mut Plan, seed: u64, layers: usize) -> Result<RunIndex, Error> {
-        let s = &self.settings;
+    pub fn pretrain(&mut self, seed: u64, layers: usize) -> Result<RunIndex, Error> {
+        let s = self.settings();
         let model = ModelShape {
-            tokenizer: self.texts.tokenizer.clone(),
+            tokenizer: self.texts().tokenizer.clone(),
             width: s.width,
             hidden: s.hidden,
             layers,
@@ -84,48 +74,48 @@ impl Recipes {
         };
         let flop = 6.0 * self.tokens(s.pretrain_steps) * (layers as f64 * self.layer() + self.head());
         let recipe = self.recipe(Method::Pretrain, None, seed, PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)]);
-        plan.run(Recipe { model: Some(model), ..recipe }, flop)
+        self.run(Recipe { model: Some(model), ..recipe }, flop)
     }
 
     /// All weights.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn full(&self, plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let layers = plan.runs[on.base.0].recipe.model.as_ref().map_or(self.settings.layers, |shape| shape.layers);
+    pub fn full(&mut self, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let layers = self.runs[on.base.0].recipe.model.as_ref().map_or(self.settings().layers, |shape| shape.layers);
         let flop = 6.0 * self.tokens(steps) * (layers as f64 * self.layer() + self.head());
-        plan.run(self.on(Method::Full, plan, on, rate, steps), flop)
+        self.run(self.on(Method::Full, on, rate, steps), flop)
     }
 
     /// Low-rank factors.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn lora(&self, plan: &mut Plan, on: On, lora: LoraSettings, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let weights = self.settings.layers as f64 * (self.layer() + 8.0 * (self.settings.width * lora.rank) as f64);
+    pub fn lora(&mut self, on: On, lora: LoraSettings, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let weights = self.settings().layers as f64 * (self.layer() + 8.0 * (self.settings().width * lora.rank) as f64);
         let flop = 4.0 * self.tokens(steps) * (weights + self.head());
         let lora = Some(lora);
-        plan.run(Recipe { lora, ..self.on(Method::Lora, plan, on, rate, steps) }, flop)
+        self.run(Recipe { lora, ..self.on(Method::Lora, on, rate, steps) }, flop)
     }
 
     /// Bottleneck adapters.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn bottleneck(&self, plan: &mut Plan, on: On, size: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let weights = self.settings.layers as f64 * (self.layer() + 4.0 * (self.settings.width * size) as f64);
+    pub fn bottleneck(&mut self, on: On, size: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+        let weights = self.settings().layers as f64 * (self.layer() + 4.0 * (self.settings().width * size) as f64);
         let flop = 4.0 * self.tokens(steps) * (weights + self.head());
         let bottleneck = Some(BottleneckSettings { size });
-        plan.run(Recipe { bottleneck, ..self.on(Method::Bottleneck, plan, on, rate, steps) }, flop)
+        self.run(Recipe { bottleneck, ..self.on(Method::Bottleneck, on, rate, steps) }, flop)
     }
 
     /// Stage 1: an expert of the first of its texts; without steps one that is as it begins.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn expert(&self, plan: &mut Plan, on: On, shape: Shape, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    pub fn expert(&mut self, on: On, shape: Shape, rate: f64, steps: u64) -> Result<RunIndex, Error> {
         let domain = on.data.first().map_or(0, |&(domain, _)| domain);
-        let name = &self.texts.domains[domain].name;
+        let name = &self.texts().domains[domain].name;
         let expert = Some(ExpertSettings {
             name: name.clone(),
             domain: name.clone(),
@@ -138,7 +128,7 @@ impl Recipes {
         let data = if steps == 0 { &[] } else { on.data };
         let seed = if shape.init == ExpertInit::Copy { on.seed } else { on.seed + domain as u64 * SEED_STRIDE };
         let flop = self.tokens(steps) * self.flop_beside(1, shape, true);
-        plan.run(Recipe { expert, ..self.on(Method::Expert, plan, On { seed, data, ..on }, rate, steps) }, flop)
+        self.run(Recipe { expert, ..self.on(Method::Expert, On { seed, data, ..on }, rate, steps) }, flop)
     }
 
     /// Stage 2: experts composed, and they and the gates, or the gates alone, trained on.
@@ -146,16 +136,15 @@ impl Recipes {
     /// # Errors
     /// A recipe that can't be.
     pub fn compose(
-        &self,
-        plan: &mut Plan,
+        &mut self,
         on: On,
         experts: &[RunIndex],
         stage: Stage,
         rate: f64,
         steps: u64,
     ) -> Result<RunIndex, Error> {
-        let folders = experts.iter().map(|&expert| plan.folder(expert)).collect();
-        let shape = plan.runs[experts[0].0].recipe.expert.as_ref().map(|expert| Shape {
+        let folders = experts.iter().map(|&expert| self.folder(expert)).collect();
+        let shape = self.runs[experts[0].0].recipe.expert.as_ref().map(|expert| Shape {
             blocks: expert.blocks,
             layers: expert.layers_per_block,
             init: expert.init,
@@ -164,20 +153,20 @@ impl Recipes {
         let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train == Unfrozen::All);
         let compose = Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates });
         let on = On { data: if steps == 0 { &[] } else { on.data }, ..on };
-        plan.run(Recipe { compose, ..self.on(Method::Compose, plan, on, rate, steps) }, flop)
+        self.run(Recipe { compose, ..self.on(Method::Compose, on, rate, steps) }, flop)
     }
 
     /// Operations a token with experts beside the frozen backbone, of which none is walked back in the first block.
     fn flop_beside(&self, experts: usize, shape: Shape, trained: bool) -> f64 {
-        let backbone = self.settings.layers as f64 * self.layer();
+        let backbone = self.settings().layers as f64 * self.layer();
         let added = (experts * shape.blocks * shape.layers) as f64 * self.layer();
         let walked = 1.0 - 1.0 / shape.blocks as f64;
         let back = if trained { 2.0 * added } else { walked * added };
         2.0 * (backbone + added + 2.0 * self.head() + walked * backbone + back)
     }
 
-    fn on(&self, method: Method, plan: &Plan, on: On, rate: f64, steps: u64) -> Recipe {
-        let mut recipe = self.recipe(method, Some(plan.folder(on.base)), on.seed, rate, steps, on.data);
+    fn on(&self, method: Method, on: On, rate: f64, steps: u64) -> Recipe {
+        let mut recipe = self.recipe(method, Some(self.folder(on.base)), on.seed, rate, steps, on.data);
         let whole: f64 = on.data.iter().map(|(_, weight)| weight).sum();
         for data in &mut recipe.data {
             data.examples = (on.examples as f64 * data.weight / whole).round() as usize;
@@ -187,7 +176,7 @@ impl Recipes {
 
     fn recipe(&self, method: Method, base: Option<PathBuf>, seed: u64, rate: f64, steps: u64, data: Mixture) -> Recipe {
         let source = |&(domain, weight): &(usize, f64)| {
-            let text = &self.texts.domains[domain];
+            let text = &self.texts().domains[domain];
             DataSource { name: text.name.clone(), source: text.tokens.clone(), weight, examples: 0 }
         };
         Recipe {
@@ -201,7 +190,7 @@ impl Recipes {
             bottleneck: None,
             compose: None,
             mesh: None,
-            train: TrainSettings::new(steps, self.settings.batch, self.settings.length, rate),
+            train: TrainSettings::new(steps, self.settings().batch, self.settings().length, rate),
             checkpoint: CheckpointSettings::default(),
             data: data.iter().map(source).collect(),
         }

@@ -5,14 +5,14 @@
 //! `mode-2x` together, 3 S. `-english` mixes a third of English in. `dense` is a model of as many parameters as `mode-2x` has, pre-trained for
 //! as many tokens as the base and then trained whole.
 
-use super::finding::Finding;
+use super::Experiment;
+use super::finding::{Finding, Findings};
 use super::methods::{ALL, base, composed, expert_rate, full, lora, uninitialised};
 use super::page::{Section, Table, percent};
 use super::plan::{Plan, RunIndex};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::{Experiment, Findings};
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -87,7 +87,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
         plan.cells(name, &ALL, |plan, seed, rate| {
             let s = plan.settings();
             let layers = s.layers + 2 * s.blocks * s.layers_per_block;
-            let base = plan.recipes.pretrain(plan, seed, layers)?;
+            let base = plan.pretrain(seed, layers)?;
             Ok(vec![full(plan, On::all(base, seed, MIXTURE), rate, steps)?])
         })?;
     }
@@ -102,7 +102,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
 
 /// Fresh experts of the settings' shape.
 fn fresh(plan: &mut Plan, on: On, count: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-    let shape = plan.recipes.shape(ExpertInit::Random);
+    let shape = plan.shape(ExpertInit::Random);
     uninitialised(plan, on, (count, shape), rate, steps)
 }
 

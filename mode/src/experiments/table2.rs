@@ -4,13 +4,14 @@
 //! the factor alpha / r on B A: alpha = r (factor 1), alpha = 16 whatever the rank, and alpha = √r. Every point has a learning rate of its
 //! own; `fixed` has the one that suits the smallest rank, as a sweep at one rate would.
 
+use super::Experiment;
+use super::finding::Findings;
 use super::methods::{ALL, base};
 use super::page::{Section, Table, percent};
 use super::plan::Plan;
 use super::recipes::{Mixture, On};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::{Experiment, Findings};
 use crate::Error;
 use crate::model::Adapted;
 use crate::train::LoraSettings;
@@ -70,7 +71,7 @@ fn one(plan: &mut Plan, name: &str, lora: LoraSettings) -> Result<(), Error> {
     let steps = plan.settings().steps;
     plan.cells(name, &ALL, |plan, seed, rate| {
         let on = On::all(base(plan, seed)?, seed, CODE);
-        Ok(vec![plan.recipes.lora(plan, on, lora.clone(), rate, steps)?])
+        Ok(vec![plan.lora(on, lora.clone(), rate, steps)?])
     })
 }
 
@@ -88,7 +89,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
         plan.untuned(&name(rank, "fixed"), &ALL, |plan, seed| {
             let lora = LoraSettings { rank, alpha: rank as f64, adapted: Adapted::Attention };
             let on = On::all(base(plan, seed)?, seed, CODE);
-            Ok(vec![plan.recipes.lora(plan, on, lora, rate, steps)?])
+            Ok(vec![plan.lora(on, lora, rate, steps)?])
         })?;
     }
     plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))

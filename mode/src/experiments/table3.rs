@@ -1,12 +1,13 @@
 //! Table 3: how many blocks and how many layers a block, of one fresh expert on Code.
 
+use super::Experiment;
+use super::finding::Findings;
 use super::methods::{ALL, base, uninitialised};
 use super::page::{Section, Table, percent};
 use super::plan::Plan;
 use super::recipes::{Mixture, On, Shape};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::{Experiment, Findings};
 use crate::Error;
 use crate::model::ExpertInit;
 

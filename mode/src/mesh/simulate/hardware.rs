@@ -208,7 +208,7 @@ impl Hardware {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulate::tests::hardware;
+    use super::super::simulator::tests::hardware;
 
     #[test]
     fn what_no_clock_or_line_shows_is_refused() {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(good.check(), Ok(()));
         let [mut launch, mut link, mut name] = [good.clone(), good.clone(), good];
         launch.device.launch_seconds = 1e308;
-        link.within.iter_mut().for_each(|wire| wire.seconds = 1e7);
+        link.within.iter_mut().for_each(|link| link.seconds = 1e7);
         name.name = "\u{1b}[31m".into();
         for (hardware, says) in [(launch, "up to 1e6"), (link, "up to 1e6"), (name, "without control characters")] {
             assert!(hardware.check().is_err_and(|error| error.contains(says)), "{says}");
