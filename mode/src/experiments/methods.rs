@@ -48,8 +48,8 @@ fn experts_of(plan: &mut Plan, seed: u64, init: ExpertInit, rate: f64) -> Result
     [1, 2].into_iter().map(of).collect()
 }
 
-/// The learning rate of stage 1, once it is known: both experts in one composed model, of which nothing more is trained, for each is to
-/// serve its own domain and keep English.
+/// The learning rate of stage 1, once it is known: each expert is scored alone, by its own domain and English, for it is not meant to know
+/// the other.
 pub(super) fn expert_rate(plan: &mut Plan) -> Result<Option<f64>, Error> {
     expert_rate_of(plan, ExpertInit::Copy)
 }
@@ -61,7 +61,14 @@ pub(super) fn expert_rate_of(plan: &mut Plan, init: ExpertInit) -> Result<Option
         ExpertInit::ZeroOutput => "expert-zero",
         ExpertInit::Random => "expert-random",
     };
-    plan.rate(name, &ALL, |plan, seed, rate| composed(plan, seed, (init, rate), Stage::gates(), rate, 0))
+    plan.rate(name, |plan, seed, rate| {
+        let (base, experts) = (base(plan, seed)?, experts_of(plan, seed, init, rate)?);
+        let alone = |(domain, expert): (usize, RunIndex)| {
+            let model = plan.compose(On::all(base, seed, MIXTURE), &[expert], Stage::gates(), rate, 0)?;
+            Ok((vec![expert, model], vec![0, domain]))
+        };
+        [1, 2].into_iter().zip(experts).map(alone).collect()
+    })
 }
 
 /// Stage 1 of Code and Math at its own rate, and stage 2 on the mixture.

@@ -130,24 +130,24 @@ impl<'a> Plan<'a> {
         self.runs[run.0].recipe.out.clone()
     }
 
-    /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate.
+    /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate: those of
+    /// each model that is scored, and the domains that count for it. The mean of all models' counts.
     ///
     /// # Errors
     /// `train`'s.
     pub fn rate(
         &mut self,
         method: &str,
-        domains: &[usize],
-        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
+        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<(Vec<RunIndex>, Vec<usize>)>, Error>,
     ) -> Result<Option<f64>, Error> {
         if let Some(rate) = self.rates.of(method) {
             return Ok(Some(rate));
         }
         for rate in GRID {
-            let runs = train(self, TUNING_SEED, rate)?;
-            let purpose = Purpose::Tune { method: method.into(), rate };
-            let cell = Cell { name: method.into(), seed: TUNING_SEED, runs, domains: domains.into(), purpose };
-            self.add(cell);
+            for (runs, domains) in train(self, TUNING_SEED, rate)? {
+                let purpose = Purpose::Tune { method: method.into(), rate };
+                self.add(Cell { name: method.into(), seed: TUNING_SEED, runs, domains, purpose });
+            }
         }
         Ok(self.guess.then_some(GRID[GRID.len() / 2]))
     }
@@ -167,7 +167,8 @@ impl<'a> Plan<'a> {
         domains: &[usize],
         mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
     ) -> Result<(), Error> {
-        let Some(rate) = self.rate(name, domains, &mut train)? else { return Ok(()) };
+        let one = |plan: &mut Self, seed, rate| Ok(vec![(train(plan, seed, rate)?, domains.to_vec())]);
+        let Some(rate) = self.rate(name, one)? else { return Ok(()) };
         for seed in self.seeds() {
             let runs = train(self, seed, rate)?;
             self.add(Cell { name: name.into(), seed, runs, domains: domains.into(), purpose: Purpose::Report });

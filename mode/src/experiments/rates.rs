@@ -1,5 +1,6 @@
 //! Learning rates by measurement: the same grid for every method, scored on validation text.
 
+use super::statistics::mean;
 use std::collections::BTreeMap;
 
 /// The learning rate that each method scored best with.
@@ -7,16 +8,22 @@ use std::collections::BTreeMap;
 pub struct Rates(BTreeMap<String, f64>);
 
 impl Rates {
-    /// Out of what was measured of the grid: `methods` names those of which all is there. Among equals the lowest rate.
+    /// Out of what was measured of the grid, method, rate and score: of methods of which the `whole` grid is there. Of several scores at a
+    /// rate the mean counts, among equals the lowest rate.
     pub fn new<'a>(scores: impl Iterator<Item = (&'a str, f64, f64)>, whole: impl Fn(&str) -> bool) -> Self {
-        let mut best: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        let mut grids: BTreeMap<&str, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
         for (method, rate, score) in scores.filter(|(method, ..)| whole(method)) {
-            let (best_rate, best_score) = best.entry(method).or_insert((rate, f64::NEG_INFINITY));
-            if score > *best_score || score == *best_score && rate < *best_rate {
-                (*best_rate, *best_score) = (rate, score);
+            let grid = grids.entry(method).or_default();
+            match grid.iter_mut().find(|(of, _)| *of == rate) {
+                Some((_, scores)) => scores.push(score),
+                None => grid.push((rate, vec![score])),
             }
         }
-        Self(best.into_iter().map(|(method, (rate, _))| (method.into(), rate)).collect())
+        let best = |mut grid: Vec<(f64, Vec<f64>)>| {
+            grid.sort_by(|a, b| mean(&b.1).total_cmp(&mean(&a.1)).then(a.0.total_cmp(&b.0)));
+            grid[0].0
+        };
+        Self(grids.into_iter().map(|(method, grid)| (method.into(), best(grid))).collect())
     }
 
     /// True if none is known.
@@ -32,5 +39,18 @@ impl Rates {
     /// The rate of a method, if its whole grid was measured.
     pub fn of(&self, method: &str) -> Option<f64> {
         self.0.get(method).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_mean_is_chosen_and_of_equals_the_lowest() {
+        let scores =
+            [("a", 0.1, 0.5), ("a", 0.1, 0.1), ("a", 0.01, 0.2), ("a", 0.01, 0.4), ("b", 1.0, 0.0), ("c", 1.0, 0.9)];
+        let rates = Rates::new(scores.into_iter(), |method| method != "c");
+        assert_eq!([rates.of("a"), rates.of("b"), rates.of("c")], [Some(0.01), Some(1.0), None]);
     }
 }

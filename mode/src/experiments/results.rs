@@ -175,21 +175,32 @@ impl Results {
         self.lines.get(experiment).map_or(&[], Vec::as_slice)
     }
 
-    /// Takes down that an experiment is about to be measured on its test text. The same cells may be gone on with; others only `again`.
+    /// An error if an experiment was measured on this test text as another design, unless that may be done `again`. The same cells may
+    /// always be gone on with.
     ///
     /// # Errors
     /// Other cells were measured on this text.
-    pub fn test(&mut self, experiment: &str, design: &str, windows: &str, again: bool) -> Result<(), Error> {
-        let of_text = |tested: &&Tested| tested.experiment == experiment && tested.windows == windows;
-        let before: Vec<&Tested> = self.tested.iter().filter(of_text).collect();
-        if before.iter().any(|tested| tested.design == design) {
+    pub fn may_test(&self, experiment: &str, design: &str, windows: &str, again: bool) -> Result<(), Error> {
+        if again || self.is_tested(experiment, design, windows) || self.times_tested(experiment, windows) == 0 {
             return Ok(());
         }
-        if !before.is_empty() && !again {
-            let what = format!("{experiment} was measured on this test text before, with other settings");
-            return Err(Error::Setting(
-                what + "; figures that are looked at twice flatter: give --again to do it all the same",
-            ));
+        let what = format!("{experiment} was measured on this test text before, with other settings");
+        Err(Error::Setting(what + "; figures that are looked at twice flatter: give --again to do it all the same"))
+    }
+
+    fn is_tested(&self, experiment: &str, design: &str, windows: &str) -> bool {
+        let same =
+            |tested: &Tested| tested.experiment == experiment && tested.design == design && tested.windows == windows;
+        self.tested.iter().any(same)
+    }
+
+    /// Takes down that an experiment is about to be measured on its test text.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn test(&mut self, experiment: &str, design: &str, windows: &str) -> Result<(), Error> {
+        if self.is_tested(experiment, design, windows) {
+            return Ok(());
         }
         let [experiment, design, windows] = [experiment, design, windows].map(String::from);
         let tested = Tested { version: VERSION.into(), experiment, design, windows };
