@@ -31,18 +31,23 @@ fn tale(words: &str, from: usize, count: usize) -> String {
     (from..from + count).map(paragraph).collect()
 }
 
-/// Runs table3 in `out`, on tales that lie beside it.
-fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
+/// What runs table3 in `out`, on tales that lie beside it.
+fn arguments(out: &Path, more: &[&str]) -> Vec<String> {
     let mut sets: Vec<String> = SMALL.iter().map(|set| set.to_string()).collect();
     for (name, words) in [("english", "Chapter"), ("code", "Function"), ("math", "Problem")] {
         let file = out.with_file_name(format!("{name}.txt"));
         std::fs::write(&file, tale(words, 0, 600)).expect("a file");
         sets.push(format!("data.{name}={}", text(&file)));
     }
-    let sets = sets.iter().flat_map(|set| ["--set", set]);
-    let arguments: Vec<&str> =
-        ["experiment", "table3", "--out", text(out)].into_iter().chain(sets).chain(more.iter().copied()).collect();
-    let (_, stderr, code) = run(&arguments);
+    let sets = sets.into_iter().flat_map(|set| ["--set".into(), set]);
+    let start = ["experiment", "table3", "--out", text(out)].map(String::from);
+    start.into_iter().chain(sets).chain(more.iter().map(|more| more.to_string())).collect()
+}
+
+/// Runs it; what it says, and its exit code.
+fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
+    let arguments = arguments(out, more);
+    let (_, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     (stderr, code)
 }
 
@@ -131,4 +136,39 @@ fn what_can_not_be_is_refused_before_anything_is_trained() {
     }
     let (_, stderr, code) = run(&["experiment", "table9", "--out", text(&out)]);
     assert!(code == 2 && stderr.contains("table3"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_it_ends_soon_and_goes_on_from_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    // Long enough that no machine comes to the end of the first run.
+    let arguments = arguments(&out, &["--set", "pretrain_steps=900000", "--jobs", "1", "--device", "cpu"]);
+    let last_step = || {
+        let checkpoints = std::fs::read_dir(out.join("runs")).expect("runs").flatten();
+        let steps = checkpoints
+            .flat_map(|run| std::fs::read_dir(run.path().join("checkpoints")).into_iter().flatten().flatten())
+            .filter_map(|file| file.file_name().to_string_lossy().get(5..13)?.parse::<u64>().ok());
+        steps.max().expect("a checkpoint")
+    };
+    let interrupt = || {
+        let program = assert_cmd::cargo::cargo_bin("mode");
+        let mut child = std::process::Command::new(program)
+            .args(&arguments)
+            .env("MODE_CACHE", "off")
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the program");
+        while !out.join("runs").is_dir() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        assert_eq!(child.wait().expect("an end").code(), Some(130));
+        last_step()
+    };
+    let first = interrupt();
+    assert!(interrupt() > first);
 }

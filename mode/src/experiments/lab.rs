@@ -167,7 +167,7 @@ impl Lab<'_> {
         let existing = if recipe.out.join("checkpoints").is_dir() { Existing::Resume } else { Existing::Replace };
         run(&recipe, device, existing, &mut |event| match event {
             train::Event::Warn(line) => (self.listener)(Some(line)),
-            train::Event::Begin(_) => (self.listener)(None),
+            train::Event::Step(_) => (self.listener)(None),
             _ => ControlFlow::Continue(()),
         })
     }
