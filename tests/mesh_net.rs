@@ -383,9 +383,9 @@ fn all_end_with_one_that_is_killed_or_silent() {
     one.fails(1, "device 0 of mesh 'backbone' is gone");
     two.fails(1, "device 0 of mesh 'backbone' is gone");
     // One that stands still is given up, and finds itself alone when it goes on.
-    let [main, one, two] = stepping(&scene, "2");
+    let [main, one, two] = stepping(&scene, "4");
     signal(two.child.id(), "STOP");
-    main.fails(1, "device 2 of mesh 'experts-2' has sent nothing for 2 s");
+    main.fails(1, "device 2 of mesh 'experts-2' has sent nothing for 4 s");
     signal(two.child.id(), "CONT");
     one.fails(1, "mesh '");
     two.fails(1, "mesh '");
