@@ -207,6 +207,11 @@ impl Error {
         }
     }
 
+    /// True for training or an evaluation that left no numbers: of a search that is a result, the worst.
+    pub(crate) fn is_divergence(&self) -> bool {
+        matches!(self, Self::NotFinite { .. } | Self::NotFiniteHalf { .. } | Self::NoScale { .. } | Self::NotNumbers(_))
+    }
+
     /// 1 for a run or check that failed, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -42,12 +42,7 @@ pub fn tune(mut demo: Demo, force: bool) -> Result<(), Error> {
             }
             let score = match score(&mut demo, &tuned, method, learning_rate, &validation) {
                 // A rate so high that the loss is no number loses, and says nothing against the others.
-                Err(
-                    Error::NotFinite { .. }
-                    | Error::NotFiniteHalf { .. }
-                    | Error::NoScale { .. }
-                    | Error::NotNumbers(_),
-                ) => 0.0,
+                Err(error) if error.is_divergence() => 0.0,
                 other => other?,
             };
             demo.say(format!("{method:14}  {learning_rate:7.0e}  {score:.4}"));

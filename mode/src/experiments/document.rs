@@ -27,7 +27,7 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
             continue;
         }
         let mut section = (experiment.report)(&Findings::of_plan(&plan, results));
-        let times = results.times_tested(experiment.name, &setup.texts.test_id());
+        let times = results.times_tested(experiment.name, &setup.texts.test_id);
         if times > 1 {
             section.lead.push(format!("The test text was measured {times} times, with different settings."));
         }

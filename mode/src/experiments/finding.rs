@@ -78,7 +78,7 @@ pub struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// Of all cells of a plan that were measured.
     pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
-        let found = |cell: &'a Cell| Some((cell, find(results, plan, &plan.setup.texts, cell)?));
+        let found = |cell: &'a Cell| Some((cell, find(results, plan, cell)?));
         Self { settings: &plan.setup.settings, lines: plan.cells.iter().filter_map(found).collect() }
     }
 }

@@ -48,9 +48,8 @@ impl Lab<'_> {
 
     /// What a plan still needs: cells without figures, the runs that made their models, and those that these build on.
     pub fn left(&self, plan: &Plan, results: &Results, wanted: impl Fn(&Cell) -> bool) -> Left {
-        let texts = &plan.setup.texts;
         let cells: Vec<usize> = (0..plan.cells.len())
-            .filter(|&i| wanted(&plan.cells[i]) && find(results, plan, texts, &plan.cells[i]).is_none())
+            .filter(|&i| wanted(&plan.cells[i]) && find(results, plan, &plan.cells[i]).is_none())
             .collect();
         let mut runs = BTreeSet::new();
         let mut open: Vec<RunIndex> = cells.iter().flat_map(|&cell| plan.cells[cell].runs.iter().copied()).collect();
@@ -143,7 +142,7 @@ impl Lab<'_> {
                         self.say(&format!("{count:4} of {of}  {method:28} {seconds:6.1} s  {left}"));
                         Ok(())
                     }
-                    Err(error) if is_divergence(&error) => {
+                    Err(error) if error.is_divergence() => {
                         self.say(&format!("{}: {error}", run.id));
                         clock.tick(run.flop);
                         lock(state).diverged.insert(index);
@@ -187,7 +186,7 @@ impl Lab<'_> {
             cell: cell.name.clone(),
             seed: cell.seed,
             run: plan.runs[last.0].id.clone(),
-            windows: windows_id(texts, cell),
+            windows: windows_id(texts, cell).into(),
             scores: BTreeMap::new(),
             params_total: 0,
             params_trained: 0,
@@ -227,7 +226,7 @@ impl Lab<'_> {
                     };
                     line.scores.insert(text.name.clone(), score);
                 }
-                Err(error) if is_divergence(&error) => {
+                Err(error) if error.is_divergence() => {
                     line.scores.clear();
                     break;
                 }
@@ -239,18 +238,18 @@ impl Lab<'_> {
 }
 
 /// The figures of a cell, if they are there.
-pub(super) fn find<'r>(results: &'r Results, plan: &Plan, texts: &Texts, cell: &Cell) -> Option<&'r Line> {
+pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option<&'r Line> {
     let id = &plan.runs[cell.runs.last()?.0].id;
-    let windows = windows_id(texts, cell);
+    let windows = windows_id(plan.texts(), cell);
     match &cell.purpose {
-        Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, &windows),
-        Purpose::Report => results.of(id, &windows),
+        Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, windows),
+        Purpose::Report => results.of(id, windows),
     }
 }
 
 /// Hash of the windows that a cell is measured on.
-fn windows_id(texts: &Texts, cell: &Cell) -> String {
-    if cell.purpose == Purpose::Report { texts.test_id() } else { texts.validation_id() }
+fn windows_id<'t>(texts: &'t Texts, cell: &Cell) -> &'t str {
+    if cell.purpose == Purpose::Report { &texts.test_id } else { &texts.validation_id }
 }
 
 /// The run that makes a cell's model.
@@ -260,12 +259,11 @@ fn last(cell: &Cell) -> Result<RunIndex, Error> {
 
 /// Learning rates, as far as what was measured tells.
 pub(super) fn rates(plan: &Plan, results: &Results) -> Rates {
-    let texts = &plan.setup.texts;
     let mut scores = Vec::new();
     let mut lacking = BTreeSet::new();
     for cell in &plan.cells {
         let Purpose::Tune { method, rate } = &cell.purpose else { continue };
-        match find(results, plan, texts, cell) {
+        match find(results, plan, cell) {
             Some(line) => scores.push((method.as_str(), *rate, line.mean())),
             None => {
                 lacking.insert(method.as_str());
@@ -290,14 +288,6 @@ pub(super) fn rooted(recipe: &Recipe, root: &Path) -> Recipe {
         data.source = root.join(&data.source).to_string_lossy().into_owned();
     }
     recipe
-}
-
-/// True for training that left no numbers, which is a result.
-fn is_divergence(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NotFinite { .. } | Error::NotFiniteHalf { .. } | Error::NoScale { .. } | Error::NotNumbers(_)
-    )
 }
 
 /// Hash of all cells that an experiment reports.

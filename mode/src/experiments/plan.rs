@@ -70,7 +70,7 @@ pub struct Cell {
 
 /// Runs and cells.
 pub struct Plan<'a> {
-    /// Makes setup.
+    /// What its runs have in common.
     pub setup: &'a Setup,
     rates: &'a Rates,
     /// Cells that hang on a learning rate that is not known yet are planned with one from the middle of the grid, to be counted.

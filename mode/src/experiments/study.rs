@@ -119,16 +119,16 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
         lab.carry_out(&plan, &left, &|_, line| locked(results).add(TUNING, line))?;
     };
     let plan = plan(experiment, setup, &rates)?;
-    let test = setup.texts.test_id();
+    let test = &setup.texts.test_id;
     let design = design(&plan, experiment);
-    locked(results).may_test(experiment.name, &design, &test, again)?;
+    locked(results).may_test(experiment.name, &design, test, again)?;
     pilot(lab, experiment, &plan, results)?;
     let left = lab.left(&plan, &locked(results), |_| true);
     // All models first, and then the test text, once.
     let Left { cells, runs, flop } = left;
     lab.carry_out(&plan, &Left { cells: Vec::new(), runs, flop }, &|_, _| Ok(()))?;
     if !cells.is_empty() {
-        locked(results).test(experiment.name, &design, &test)?;
+        locked(results).test(experiment.name, &design, test)?;
     }
     let measuring = Left { cells, runs: BTreeSet::new(), flop: 0.0 };
     lab.carry_out(&plan, &measuring, &|_, line| locked(results).add(experiment.name, line))

@@ -63,23 +63,20 @@ pub struct Texts {
     pub domains: Vec<Domain>,
     /// The tokenizer's file, relative to the plan's folder.
     pub tokenizer: PathBuf,
+    /// Hash of all test windows, which tells one test set from another.
+    pub test_id: String,
+    /// Hash of all validation windows.
+    pub validation_id: String,
 }
 
 impl Texts {
-    /// Hash of all test windows, which tells one test set from another.
-    pub fn test_id(&self) -> String {
-        self.id(|domain| &domain.test)
-    }
-
-    /// Hash of all validation windows.
-    pub fn validation_id(&self) -> String {
-        self.id(|domain| &domain.validation)
-    }
-
-    fn id(&self, windows: impl Fn(&Domain) -> &Vec<Vec<u32>>) -> String {
-        let ids = self.domains.iter().flat_map(|domain| windows(domain).iter().flatten());
-        let bytes: Vec<u8> = ids.flat_map(|id| id.to_le_bytes()).collect();
-        short(&bytes)
+    fn new(domains: Vec<Domain>, tokenizer: PathBuf) -> Self {
+        let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>| {
+            let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
+            short(&ids.flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>())
+        };
+        let (test_id, validation_id) = (id(|domain| &domain.test), id(|domain| &domain.validation));
+        Self { domains, tokenizer, test_id, validation_id }
     }
 }
 
@@ -144,7 +141,7 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
             test: test.spread(window, settings.test_tokens)?,
         });
     }
-    Ok(Texts { domains, tokenizer: file })
+    Ok(Texts::new(domains, file))
 }
 
 fn encode(name: &str, tokenizer: &Tokenizer, corpus: &Corpus, splits: [Split; 3]) -> Result<[Tokens; 3], DataError> {
