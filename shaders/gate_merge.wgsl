@@ -1,7 +1,8 @@
-// y = sum_k p_k f_k with p = softmax(x W^T + b), per token: gate and merge in one pass over x and the branches.
+// y = sum_k p_k f_k with p = softmax(x W^T + b), per token: gate and merge in one pass over x and the branches. With top < branches the
+// softmax is over the `top` greatest logits, of equals the first, and p of the others is 0.
 // One workgroup a token, whose x its threads hold while they go from branch to branch. Branch k starts at element k * stride of `f`.
 
-struct Params { tokens: u32, width: u32, branches: u32, stride: u32 }
+struct Params { tokens: u32, width: u32, branches: u32, stride: u32, top: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Piece>;            // [tokens, width], the block's input
@@ -12,6 +13,7 @@ struct Params { tokens: u32, width: u32, branches: u32, stride: u32 }
 @group(0) @binding(6) var<storage, read_write> p: array<f32>;        // [tokens, branches]
 
 const MOST: u32 = 65u;                                               // branches
+const LOWEST: f32 = -3e38;                                           // a logit whose exponential is 0
 var<workgroup> logits: array<f32, MOST>;
 var<workgroup> weights: array<f32, MOST>;
 
@@ -46,6 +48,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     workgroupBarrier();
+    if params.top < params.branches {
+        for (var k = lane; k < params.branches; k += LANES) {
+            var before = 0u;
+            for (var j = 0u; j < params.branches; j++) {
+                before += u32(logits[j] > logits[k] || (logits[j] == logits[k] && j < k));
+            }
+            weights[k] = select(LOWEST, logits[k], before < params.top);
+        }
+        workgroupBarrier();
+        for (var k = lane; k < params.branches; k += LANES) {
+            logits[k] = weights[k];
+        }
+        workgroupBarrier();
+    }
     var greatest = logits[0];
     for (var k = 1u; k < params.branches; k++) {
         greatest = max(greatest, logits[k]);

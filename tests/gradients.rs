@@ -139,6 +139,21 @@ fn gate_merge() -> Checked {
 }
 
 #[test]
+fn gate_merge_of_the_greatest() -> Checked {
+    // Where a small change moves no branch in or out, the gradient is that of the branches kept.
+    for (branches, top) in [(2, 1), (3, 2), (5, 2), (5, 5)] {
+        let (x, w, b) = ([4, 6], [branches, 6], [branches]);
+        let mut shapes: Vec<&[usize]> = vec![&x, &w, &b];
+        shapes.extend(std::iter::repeat_n(&x[..], branches));
+        check("gate_merge_top", &shapes, |_, v| {
+            let branches: Vec<&Var> = v[3..].iter().collect();
+            Ok(mode_autograd::gate_merge_top(&v[0], &v[1], &v[2], &branches, top)?.y)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
 fn gate_merge_over_slots() -> Checked {
     // As a block makes them: each branch ends in the merge's own memory, padded to 64 elements, and shares x with the gate.
     let shapes: [&[usize]; 6] = [&[4, 6], &[3, 6], &[3], &[6, 6], &[6, 6], &[6, 6]];

@@ -17,8 +17,23 @@ pub struct Gated {
 /// # Errors
 /// Shapes that do not fit.
 pub fn gate_merge(x: &Var, weight: &Var, bias: &Var, branches: &[&Var]) -> Result<Gated, AutogradError> {
+    gate_merge_top(x, weight, bias, branches, branches.len())
+}
+
+/// The same of the `top` branches of the greatest logits alone, token by token. A weight of 0 passes no gradient, to its branch or to its
+/// logit, so the backward is that of the merge of all; which branches are kept is taken for given.
+///
+/// # Errors
+/// Shapes that do not fit; none kept, or more than there are.
+pub fn gate_merge_top(
+    x: &Var,
+    weight: &Var,
+    bias: &Var,
+    branches: &[&Var],
+    top: usize,
+) -> Result<Gated, AutogradError> {
     let values: Vec<&Tensor> = branches.iter().map(|branch| branch.value()).collect();
-    let merged = mode_tensor::gate_merge(x.value(), weight.value(), bias.value(), &values)?;
+    let merged = mode_tensor::gate_merge_top(x.value(), weight.value(), bias.value(), &values, top)?;
     let (y, p) = (merged.y.clone(), merged.p.clone());
     let operands: Vec<&Var> = [x, weight, bias].into_iter().chain(branches.iter().copied()).collect();
     let y = Var::record("gate_merge", y, &operands, |_| {

@@ -51,7 +51,7 @@ pub use attention::attention;
 pub use columns::columns;
 pub use embedding::embedding;
 pub use error::AutogradError;
-pub use gate_merge::{Gated, gate_merge};
+pub use gate_merge::{Gated, gate_merge, gate_merge_top};
 pub use glu::glu;
 pub use gradcheck::{Differentiable, gradcheck};
 pub use gradients::{Gradients, Sink};

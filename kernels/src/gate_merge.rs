@@ -1,6 +1,9 @@
 //! The fused gate merge, forward: y = sum_k p_k f_k with p = softmax(x W^T + b), per token (arXiv 2410.10181, section 2;
 //! branch 0 is the backbone).
 //!
+//! With `top` < K a token is merged of the `top` branches of the greatest logits alone, of equals the first: the softmax is over those,
+//! and p of the others is 0 (Shazeer et al., arXiv 1701.06538, equations 3 to 5, without noise). All branches are computed either way.
+//!
 //! x, y `[tokens, width]`, weight `[branches, width]`, bias `[branches]`, p `[tokens, branches]`, and f the K branches'
 //! outputs in one buffer, branch k from element k * stride on. One pass moves K + 2 units of tokens x width; a gate, a
 //! softmax and a multiply-add chain launched apart move 5K - 2.
@@ -31,6 +34,8 @@ crate::kernel::params! {
         pub branches: u32,
         /// Elements from one branch's output to the next's.
         pub stride: u32,
+        /// Branches that a token keeps; K for all.
+        pub top: u32,
         /// Threads that have a token's row, on a GPU; [`gate_merge`] chooses them.
         pub lanes: u32,
     }
@@ -42,7 +47,7 @@ pub struct GateMerge;
 /// Merges the branches and keeps the weights p.
 ///
 /// # Errors
-/// As [`crate::launch`]; no branches, or more than [`MOST_BRANCHES`].
+/// As [`crate::launch`]; no branches, or more than [`MOST_BRANCHES`]; none kept, or more than there are.
 pub fn gate_merge(
     device: &Device,
     params: Params,
@@ -50,6 +55,10 @@ pub fn gate_merge(
     [y, p]: [&View; 2],
 ) -> Result<(), KernelError> {
     limit(GateMerge::NAME, params.branches)?;
+    if !(1..=params.branches).contains(&params.top) {
+        let what = format!("the top {} of {} branches; keep 1 to all of them", params.top, params.branches);
+        return Err(KernelError::Launch { kernel: GateMerge::NAME, what });
+    }
     let params = Params { lanes: lanes(params.width, params.stride, &device.tuning()), ..params };
     launch::<GateMerge>(device, &params, &[x, weight, bias, f], &[y, p])
 }
@@ -109,7 +118,7 @@ impl Kernel for GateMerge {
             let stores = Stores::of(written);
             let rows = y.chunks_exact_mut(width).zip(p.chunks_exact_mut(branches));
             for (token, (y, p)) in (TASK * task..).zip(rows) {
-                weigh(p, &x[token * width..][..width], weight, bias);
+                weigh(p, &x[token * width..][..width], weight, bias, params.top as usize);
                 stores.row(y, |y| weighted_sum(y, p, &f[token * width..], stride));
             }
         });
@@ -122,7 +131,8 @@ impl Kernel for GateMerge {
         for token in 0..tokens {
             let x = &x[token * width..][..width];
             let logit = |k: usize| bias[k] + (0..width).map(|i| x[i] * weight[k * width + i]).sum::<f64>();
-            let logits: Vec<f64> = (0..branches).map(logit).collect();
+            let mut logits: Vec<f64> = (0..branches).map(logit).collect();
+            keep_greatest(&mut logits, params.top as usize, f64::NEG_INFINITY);
             let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = logits.iter().map(|z| (z - greatest).exp()).sum();
             for k in 0..branches {
@@ -153,12 +163,17 @@ impl Kernel for GateMerge {
         ];
         let large = [[66_000, 5, 3, 0], [1025, 2049, 3, 63], [515, 2052, 9, 0], [4_100, 2_049, 2, 0]];
         let cases = sizes.pick(odd, large).into_iter().map(|shape| case(shape, built_in(shape), 0.0, seed));
-        cases.chain([FAR, -FAR].map(|shift| case([3, 63, 3, 5], LANES[1], shift, seed))).collect()
+        let far = [FAR, -FAR].map(|shift| case([3, 63, 3, 5], LANES[1], shift, seed));
+        let few = [([7, 64, 3, 0], 1), ([65, 65, 9, 1], 2), ([5, 516, 65, 4], 8), ([300, 4, 3, 0], 2)];
+        let few = few.map(|(shape, top)| sparse(case(shape, built_in(shape), 0.0, seed), top));
+        cases.chain(far).chain(few).collect()
     }
 
     fn draw(draw: &mut Draw) -> Case<Params> {
         let (shape, lanes) = drawn(draw);
-        case(shape, lanes, draw.one_of(&[0.0, FAR, -FAR]), draw.seed())
+        let case = case(shape, lanes, draw.one_of(&[0.0, FAR, -FAR]), draw.seed());
+        let branches = case.params.branches as usize;
+        if draw.bit() { case } else { sparse(case, draw.size(branches)) }
     }
 }
 
@@ -188,6 +203,7 @@ fn case([tokens, width, branches, gap]: [usize; 4], lanes: u32, shift: f32, seed
             width: width as u32,
             branches: branches as u32,
             stride: stride as u32,
+            top: branches as u32,
             lanes,
         },
         inputs: vec![
@@ -200,11 +216,35 @@ fn case([tokens, width, branches, gap]: [usize; 4], lanes: u32, shift: f32, seed
     }
 }
 
+/// The case with the `top` branches kept, and gates of round numbers: their logits are the same however they are rounded, and often equal.
+fn sparse(mut case: Case<Params>, top: usize) -> Case<Params> {
+    case.params.top = top as u32;
+    for (input, parts) in case.inputs.iter_mut().zip([8.0, 64.0, 64.0]) {
+        if let Data::F32(values) = input {
+            values.iter_mut().for_each(|value| *value = (*value * parts).round() / parts);
+        }
+    }
+    case
+}
+
+/// Leaves the `top` greatest logits, of equals the first, and makes all others the `lowest`.
+fn keep_greatest<T: Copy + PartialOrd>(logits: &mut [T], top: usize, lowest: T) {
+    let mut is_kept = [true; MOST_BRANCHES];
+    for (k, is_kept) in is_kept[..logits.len()].iter_mut().enumerate() {
+        let before = |&(j, z): &(usize, &T)| *z > logits[k] || (*z == logits[k] && j < k);
+        *is_kept = logits.iter().enumerate().filter(before).count() < top;
+    }
+    logits.iter_mut().zip(is_kept).filter(|(_, is_kept)| !is_kept).for_each(|(z, _)| *z = lowest);
+}
+
 simd! {
     /// p of one token.
-    fn weigh[simd](p: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
+    fn weigh[simd](p: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], top: usize) {
         for ((p, weight), bias) in p.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
             *p = dot(simd, x, weight) + bias;
+        }
+        if top < p.len() {
+            keep_greatest(p, top, f32::NEG_INFINITY);
         }
         softmax_row(p);
     }
@@ -256,10 +296,30 @@ mod tests {
     fn by_hand() {
         // Logits ln 3 and 0: weights 3/4 and 1/4 of branches 8 and 4.
         let (mut y, mut p) = ([0.0], [0.0; 2]);
-        let params = Params { tokens: 1, width: 1, branches: 2, stride: 1, lanes: 32 };
+        let params = Params { tokens: 1, width: 1, branches: 2, stride: 1, top: 2, lanes: 32 };
         let inputs: Vec<&[f64]> = vec![&[1.0], &[1.0, 0.0], &[0.098_612_288_668_109_78, 0.0], &[8.0, 4.0]];
         GateMerge::reference(&params, Bindings::new(inputs, vec![&mut y, &mut p]));
         approx::assert_relative_eq!(p[0], 0.75, epsilon = 1e-12);
         approx::assert_relative_eq!(y[0], 7.0, epsilon = 1e-12);
+    }
+
+    #[test]
+    fn the_greatest_are_kept_and_of_equals_the_first() {
+        let kept = |top| {
+            let mut logits = [1.0, 3.0, 1.0, 3.0, -2.0];
+            keep_greatest(&mut logits, top, f64::NEG_INFINITY);
+            logits.map(f64::is_finite)
+        };
+        assert_eq!(kept(1), [false, true, false, false, false]);
+        assert_eq!(kept(2), [false, true, false, true, false]);
+        assert_eq!(kept(3), [true, true, false, true, false]);
+        // Logits 0, 0, 1: of the top two the last and the first are left, e / (1 + e) and 1 / (1 + e).
+        let (mut y, mut p) = ([0.0], [0.0; 3]);
+        let params = Params { tokens: 1, width: 1, branches: 3, stride: 1, top: 2, lanes: 32 };
+        let inputs: Vec<&[f64]> = vec![&[1.0], &[0.0, 0.0, 1.0], &[0.0; 3], &[1.0, 100.0, 2.0]];
+        GateMerge::reference(&params, Bindings::new(inputs, vec![&mut y, &mut p]));
+        let share = 1f64.exp() / (1.0 + 1f64.exp());
+        approx::assert_relative_eq!(p[..], [1.0 - share, 0.0, share], epsilon = 1e-12);
+        approx::assert_relative_eq!(y[0], 1.0 + share, epsilon = 1e-12);
     }
 }

@@ -60,6 +60,20 @@ struct Branches {
 /// # Errors
 /// Shapes that do not fit.
 pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tensor]) -> Result<Merged, TensorError> {
+    gate_merge_top(x, weight, bias, branches, branches.len())
+}
+
+/// The same of the `top` branches alone whose logits are greatest, token by token; the others' weights are 0. The backward is the same.
+///
+/// # Errors
+/// Shapes that do not fit; none kept, or more than there are.
+pub fn gate_merge_top(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    branches: &[&Tensor],
+    top: usize,
+) -> Result<Merged, TensorError> {
     let count = branches.len();
     if count == 0 || weight.shape() != [count, x.width()] || bias.shape() != [count] {
         let what = "the gate has not one row a branch";
@@ -76,6 +90,7 @@ pub fn gate_merge(x: &Tensor, weight: &Tensor, bias: &Tensor, branches: &[&Tenso
         width: x.width() as u32,
         branches: count as u32,
         stride: f.stride as u32,
+        top: top as u32,
         lanes: 0,
     };
     let inputs = [x.view(), weight.view(), bias.view(), &f.view];

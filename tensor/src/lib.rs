@@ -56,7 +56,7 @@ pub use cross_entropy_part::{Joined, cross_entropy_part, cross_entropy_part_grad
 pub use embedding::{embedding, embedding_backward};
 pub use error::TensorError;
 pub use fill::fill;
-pub use gate_merge::{GateGradients, Merged, Wanted, gate_merge, gate_merge_backward};
+pub use gate_merge::{GateGradients, Merged, Wanted, gate_merge, gate_merge_backward, gate_merge_top};
 pub use glu::{glu, glu_backward};
 pub use ids::Ids;
 pub use mapped::Mapped;

@@ -185,7 +185,7 @@ pub(super) fn merge(sizes: [usize; 3]) -> Launch {
     let [tokens, width, branches] = sizes;
     let n = tokens * width;
     let [tokens, width, branches_u32, stride] = [tokens, width, branches, n].map(|size| size as u32);
-    let params = gate_merge::Params { tokens, width, branches: branches_u32, stride, lanes: 0 };
+    let params = gate_merge::Params { tokens, width, branches: branches_u32, stride, top: branches_u32, lanes: 0 };
     Launch {
         name: merge_name(sizes),
         inputs: Box::new(move || {

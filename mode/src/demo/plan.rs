@@ -3,7 +3,7 @@
 use super::corpora::{tokenizer_file, tokens_file};
 use super::tuned::Tuned;
 use super::{Demo, Settings};
-use crate::model::Adapted;
+use crate::model::{Adapted, Gating};
 use crate::train::{
     CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
     TrainSettings, Unfrozen,
@@ -145,8 +145,12 @@ impl Plan {
 
     pub(super) fn composition(&self, name: &str, experts: &[usize], train: Unfrozen, rate: f64, steps: u64) -> Recipe {
         let folder = |domain: &usize| self.out.join(format!("expert-{}", super::DOMAINS[*domain]));
-        let settings =
-            ComposeSettings { experts: experts.iter().map(folder).collect(), train, gates: self.settings.gate_rule };
+        let settings = ComposeSettings {
+            experts: experts.iter().map(folder).collect(),
+            train,
+            gates: self.settings.gate_rule,
+            gating: Gating::default(),
+        };
         let data: &[(usize, f64)] = if steps == 0 { &[] } else { &[(1, 0.5), (2, 0.5)] };
         Recipe { compose: Some(settings), ..self.recipe(Method::Compose, name, rate, steps, data) }
     }

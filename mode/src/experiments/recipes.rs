@@ -5,7 +5,7 @@
 
 use super::plan::{Plan, RunIndex};
 use crate::Error;
-use crate::model::{ExpertInit, GateRule};
+use crate::model::{ExpertInit, GateRule, Gating};
 use crate::train::{
     BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method,
     ModelShape, Recipe, TrainSettings, Unfrozen, gate_rule, share,
@@ -151,7 +151,8 @@ impl Plan<'_> {
         });
         let shape = shape.unwrap_or_else(|| self.shape(ExpertInit::Copy));
         let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train == Unfrozen::All);
-        let compose = Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates });
+        let compose =
+            Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates, gating: stage.gating });
         let on = On { data: if steps == 0 { &[] } else { on.data }, ..on };
         self.run(Recipe { compose, ..self.on(Method::Compose, on, rate, steps) }, flop)
     }
@@ -224,12 +225,14 @@ pub struct Stage {
     pub train: Unfrozen,
     /// How it composes gates.
     pub gates: GateRule,
+    /// Of which kind they are.
+    pub gating: Gating,
 }
 
 impl Stage {
     /// Experts and gates.
     pub fn all() -> Self {
-        Self { train: Unfrozen::All, gates: gate_rule() }
+        Self { train: Unfrozen::All, gates: gate_rule(), gating: Gating::default() }
     }
 
     /// Gates alone.

@@ -7,7 +7,7 @@ pub use gates::{BlockGates, TextGates, gates};
 pub use runs::report;
 
 use crate::data::Tokens;
-use crate::model::{EXPERT_WEIGHTS, ExpertInfo, Halves, Trained, base_of, base_sha256, is_gguf, open};
+use crate::model::{EXPERT_WEIGHTS, ExpertInfo, Gating, Halves, Trained, base_of, base_sha256, is_gguf, open};
 use crate::train::{checkpoint_header, checkpoint_is_intact, checkpoints, count, is_run, read_run};
 use crate::{Error, files};
 use mode_tensor::{Device, SafeTensors};
@@ -85,6 +85,9 @@ fn model(folder: &Path) -> Result<Inspection, Error> {
     }
     if !model.experts.is_empty() {
         facts.push(("blocks", json!(model.gates.len())));
+        if model.gating() != Gating::default() {
+            facts.push(("gating", json!(model.gating())));
+        }
         let experts = model.experts.iter().map(|expert| {
             let count: usize = expert.params().map(|param| param.value().len()).sum();
             let info = &expert.info;

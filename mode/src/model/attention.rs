@@ -68,24 +68,8 @@ impl Attention {
 
     /// Attention over the normed stream x, and what is `added` to it; `layer` is the name that a cache knows it by.
     pub(crate) fn forward(&self, context: &Context, layer: &str, x: &Var, added: Added) -> Result<Var, AutogradError> {
-        let [q, k, v] = self.project(context, x)?;
         let rotation = self.rope.map(|rope| &context.rotations[rope]);
-        let o = match context.spans {
-            [] => self.attend(context.length, rotation, [q, k, v])?,
-            [span] => self.attend_span(span, rotation, layer, [q, k, v])?,
-            spans => {
-                // Sequences of their own lengths share the projections, and nothing else.
-                let o = Tensor::empty(q.value().device(), q.value().shape())?;
-                let mut first = 0;
-                for span in spans {
-                    let part = |x: &Var| Ok::<_, AutogradError>(Var::constant(rows(x.value(), first, span.tokens)?));
-                    let parts = [part(&q)?, part(&k)?, part(&v)?];
-                    copy_rows(self.attend_span(span, rotation, layer, parts)?.value(), &o, first)?;
-                    first += span.tokens;
-                }
-                Var::constant(o)
-            }
-        };
+        let o = attend(context, rotation, layer, self.project(context, x)?, self.shape)?;
         self.output.apply_to(context, &o, added)
     }
 
@@ -108,37 +92,6 @@ impl Attention {
         Ok([by_head(q_norm, &q)?, by_head(k_norm, &k)?, v])
     }
 
-    /// Over windows of `length` tokens that hold all their keys.
-    fn attend(
-        &self,
-        length: usize,
-        rotation: Option<&Rotation>,
-        [mut q, mut k, v]: [Var; 3],
-    ) -> Result<Var, AutogradError> {
-        if let Some(rotation) = rotation {
-            (q, k) = (rotary(&q, rotation, length)?, rotary(&k, rotation, length)?);
-        }
-        attention(&q, &k, &v, AttentionShape { length, ..self.shape })
-    }
-
-    /// Over the new tokens of one sequence and those that its cache holds.
-    fn attend_span(
-        &self,
-        span: &Span,
-        rotation: Option<&Rotation>,
-        layer: &str,
-        [mut q, mut k, v]: [Var; 3],
-    ) -> Result<Var, AutogradError> {
-        let past = span.cache.past();
-        if let Some(rotation) = rotation {
-            let rotation = rotation.starting_at(past);
-            (q, k) = (rotary(&q, &rotation, span.tokens)?, rotary(&k, &rotation, span.tokens)?);
-        }
-        let [k, v] = span.cache.extend(layer, [k.value(), v.value()])?;
-        let shape = AttentionShape { length: span.tokens, past, ..self.shape };
-        attention(&q, &Var::constant(k), &Var::constant(v), shape)
-    }
-
     pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {
         self.inputs.iter().chain([&self.output])
     }
@@ -151,6 +104,64 @@ impl Attention {
     pub(crate) fn norm_params(&self) -> impl Iterator<Item = &Param> {
         self.norms.iter().flatten().flat_map(Norm::params)
     }
+}
+
+/// Attention of queries to keys and values: of whole windows, or of new tokens and those that caches hold, which know it as `layer`.
+/// Queries and keys are turned by position, if there is a rotation; of `shape` the heads, the mask and the scores count.
+pub(crate) fn attend(
+    context: &Context,
+    rotation: Option<&Rotation>,
+    layer: &str,
+    [q, k, v]: [Var; 3],
+    shape: AttentionShape,
+) -> Result<Var, AutogradError> {
+    match context.spans {
+        [] => attend_window(context.length, rotation, [q, k, v], shape),
+        [span] => attend_span(span, rotation, layer, [q, k, v], shape),
+        spans => {
+            // Sequences of their own lengths share the projections, and nothing else.
+            let o = Tensor::empty(q.value().device(), q.value().shape())?;
+            let mut first = 0;
+            for span in spans {
+                let part = |x: &Var| Ok::<_, AutogradError>(Var::constant(rows(x.value(), first, span.tokens)?));
+                let parts = [part(&q)?, part(&k)?, part(&v)?];
+                copy_rows(attend_span(span, rotation, layer, parts, shape)?.value(), &o, first)?;
+                first += span.tokens;
+            }
+            Ok(Var::constant(o))
+        }
+    }
+}
+
+/// Over windows of `length` tokens that hold all their keys.
+fn attend_window(
+    length: usize,
+    rotation: Option<&Rotation>,
+    [mut q, mut k, v]: [Var; 3],
+    shape: AttentionShape,
+) -> Result<Var, AutogradError> {
+    if let Some(rotation) = rotation {
+        (q, k) = (rotary(&q, rotation, length)?, rotary(&k, rotation, length)?);
+    }
+    attention(&q, &k, &v, AttentionShape { length, ..shape })
+}
+
+/// Over the new tokens of one sequence and those that its cache holds.
+fn attend_span(
+    span: &Span,
+    rotation: Option<&Rotation>,
+    layer: &str,
+    [mut q, mut k, v]: [Var; 3],
+    shape: AttentionShape,
+) -> Result<Var, AutogradError> {
+    let past = span.cache.past();
+    if let Some(rotation) = rotation {
+        let rotation = rotation.starting_at(past);
+        (q, k) = (rotary(&q, &rotation, span.tokens)?, rotary(&k, &rotation, span.tokens)?);
+    }
+    let [k, v] = span.cache.extend(layer, [k.value(), v.value()])?;
+    let shape = AttentionShape { length: span.tokens, past, ..shape };
+    attention(&q, &Var::constant(k), &Var::constant(v), shape)
 }
 
 /// A copy of rows `first` and on, `count` of them.

@@ -6,6 +6,8 @@ use super::cache::{Cache, Span};
 use super::context::Context;
 use super::expert::{Expert, check_blocks};
 use super::gate::Gate;
+use super::gating::Gating;
+use super::init::Random;
 use super::layer::Layer;
 use super::remote::{ask, branches};
 use super::sets::{Group, StageOneGates};
@@ -110,6 +112,24 @@ impl Model {
             return misfit(format!("{blocks} gates of shape {gate:?} are wanted, one a block"));
         }
         (self.experts, self.gates, self.stage_one) = (experts, gates, None);
+        Ok(())
+    }
+
+    /// The kind of its gates.
+    pub fn gating(&self) -> Gating {
+        self.gates.first().map(Gate::gating).unwrap_or_default()
+    }
+
+    /// Makes its gates ones of another kind, whose own parameters are new.
+    ///
+    /// # Errors
+    /// A kind that gates of so many branches can't be.
+    pub fn set_gating(&mut self, gating: Gating, random: &mut Random) -> Result<(), Error> {
+        gating.check(self.experts.len() + 1).map_err(Error::Setting)?;
+        let gates = std::mem::take(&mut self.gates).into_iter().enumerate();
+        self.gates = gates.map(|(i, gate)| gate.with_gating(gating, i, random)).collect::<Result<_, _>>()?;
+        // What stage 1 left are token gates: of those that are left, rows stay as they are.
+        self.stage_one = None;
         Ok(())
     }
 

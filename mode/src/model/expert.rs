@@ -4,6 +4,7 @@ use super::Backbone;
 use super::config::Config;
 use super::family::Names;
 use super::gate::Gate;
+use super::gating::Gating;
 use super::init::{ExpertInit, Random, Start, stream_start};
 use super::layer::Layer;
 use super::remote::RemoteExpert;
@@ -280,7 +281,7 @@ impl Expert {
             let what = "holds no gates: it is part of a composed model, which keeps them; open that, or the expert of its stage 1";
             return Err(Error::content(folder, what));
         }
-        Gate::read_all(&tensors, info.blocks, 2, width, device)
+        Gate::read_all(&tensors, info.blocks, [2, width], Gating::default(), device)
     }
 
     fn build(

@@ -6,6 +6,7 @@ use super::bottleneck;
 use super::decoder::Model;
 use super::expert::{self, Expert, ExpertInfo, FORMAT, check_name, other_format};
 use super::gate::{Gate, GateRule};
+use super::gating::Gating;
 use super::gguf::is_gguf;
 use super::held::Held;
 use super::switch::Base;
@@ -18,10 +19,13 @@ use std::path::{Path, PathBuf};
 const COMPOSED: &str = "mode.json";
 const GATES: &str = "gates.safetensors";
 
+/// Version of the format with gates of other kinds than the paper's, which programs that know [`FORMAT`] alone would take for those.
+const FORMAT_OF_KINDS: u32 = 2;
+
 /// `mode.json` of a composed model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ComposedInfo {
-    /// Version of the format, 1.
+    /// Version of the format: 1, or 2 with a kind of gates.
     pub format: u32,
     /// The base model's folder or GGUF file, relative to this folder.
     pub base: PathBuf,
@@ -33,6 +37,9 @@ pub(crate) struct ComposedInfo {
     pub layers_per_block: usize,
     /// Names of the experts, in gate order.
     pub experts: Vec<String>,
+    /// The kind of the gates.
+    #[serde(default, skip_serializing_if = "Gating::is_default")]
+    pub gating: Gating,
     /// Whatever else.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
@@ -162,9 +169,10 @@ pub(crate) fn open_held(
 fn open_composed(folder: &Path, base: Option<&Path>, device: &Device, held: Held) -> Result<Model, Error> {
     let path = folder.join(COMPOSED);
     let info: ComposedInfo = files::read_json(&path)?;
-    if info.format != FORMAT {
+    if ![FORMAT, FORMAT_OF_KINDS].contains(&info.format) {
         return Err(Error::content(&path, other_format(info.format)));
     }
+    info.gating.check(info.experts.len() + 1).map_err(|what| Error::content(&path, what))?;
     if info.experts.is_empty() {
         return Err(Error::content(&path, "it has no experts; compose at least one"));
     }
@@ -205,10 +213,9 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device, held: Held
     let path = folder.join(GATES);
     let tensors = SafeTensors::open(std::slice::from_ref(&path))?;
     let (branches, width) = (experts.len() + 1, backbone.config.width);
-    let shapes = |i: usize| Gate::names(i).into_iter().zip([vec![branches, width], vec![branches]]);
-    let wanted: Vec<_> = (0..info.blocks).flat_map(shapes).collect();
+    let wanted: Vec<_> = (0..info.blocks).flat_map(|i| Gate::listed(i, branches, width, info.gating)).collect();
     weights::check(&tensors, &path, "mode.json and the base model", &wanted, |_| false)?;
-    let gates = Gate::read_all(&tensors, info.blocks, branches, width, device)?;
+    let gates = Gate::read_all(&tensors, info.blocks, [branches, width], info.gating, device)?;
     let mut model = Model::with_experts(backbone, experts, gates)?;
     model.base = Some(Base::new(&base));
     Ok(model)
@@ -225,13 +232,15 @@ pub(super) fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<()
 /// Writes a composed model's folder, which exists. `base` is as the folder will name it.
 pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sha256: &str) -> Result<(), Error> {
     let first = &model.experts[0].info;
+    let gating = model.gating();
     let info = ComposedInfo {
-        format: FORMAT,
+        format: if gating.is_default() { FORMAT } else { FORMAT_OF_KINDS },
         base,
         base_sha256: base_sha256.into(),
         blocks: first.blocks,
         layers_per_block: first.layers_per_block,
         experts: model.experts.iter().map(|expert| expert.info.name.clone()).collect(),
+        gating,
         more: Default::default(),
     };
     for expert in &model.experts {

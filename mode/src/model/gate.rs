@@ -8,12 +8,15 @@
 //! were each sure of themselves crowd the backbone out. [`GateRule::Diluted`] takes ln N off every u_j, which keeps the
 //! backbone's share as great as it was beside one expert wherever the experts agree. With N = 1 both are the stage-1 gate,
 //! to the bit: row 0 is the mean of the backbone's rows, and each expert's row is moved by what row 0 moved.
+//! Gates of other kinds, which read more than the token or keep some branches only: `gating.rs`.
 
 use super::context::Context;
 use super::family::Family;
+use super::gating::{Gating, Reader, sharpened};
+use super::init::Random;
 use super::weights;
 use crate::Error;
-use mode_autograd::{AutogradError, Gated, Param, Var, gate_merge};
+use mode_autograd::{AutogradError, Gated, Param, Var, gate_merge_top};
 use mode_tensor::{Device, SafeTensors, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -37,6 +40,8 @@ pub struct Gate {
     pub weight: Param,
     /// `[branches]`.
     pub bias: Param,
+    gating: Gating,
+    reader: Reader,
 }
 
 impl Gate {
@@ -68,7 +73,35 @@ impl Gate {
         Ok(Self {
             weight: Param::new(weight_name, Tensor::from_slice(device, weight, &[branches, width])?),
             bias: Param::new(bias_name, Tensor::from_slice(device, bias, &[branches])?),
+            gating: Gating::default(),
+            reader: Reader::Token,
         })
+    }
+
+    /// One of these very parameters that reads the token and weighs all branches.
+    pub(crate) fn of_params(weight: Param, bias: Param) -> Self {
+        Self { weight, bias, gating: Gating::default(), reader: Reader::Token }
+    }
+
+    /// The gate of block `block` as one of another kind, whose own parameters are new.
+    ///
+    /// # Errors
+    /// A kind that gates of so many branches can't be.
+    pub(crate) fn with_gating(self, gating: Gating, block: usize, random: &mut Random) -> Result<Self, Error> {
+        gating.check(self.branches()).map_err(Error::Setting)?;
+        let weight = self.weight.value();
+        let reader = Reader::new(gating.reads, weight.device(), block, weight.width(), random)?;
+        Ok(Self { gating, reader, ..self })
+    }
+
+    /// Its kind.
+    pub fn gating(&self) -> Gating {
+        self.gating
+    }
+
+    /// K, the branches that it weighs.
+    pub(crate) fn branches(&self) -> usize {
+        self.bias.value().len()
     }
 
     /// Names of the weight and of the bias of a block's gate, in files and as parameters.
@@ -76,19 +109,26 @@ impl Gate {
         ["weight", "bias"].map(|part| format!("blocks.{block}.gate.{part}"))
     }
 
+    /// Names and shapes of all that a block's gate is written as.
+    pub(crate) fn listed(block: usize, branches: usize, width: usize, gating: Gating) -> Vec<(String, Vec<usize>)> {
+        let own = Self::names(block).into_iter().zip([vec![branches, width], vec![branches]]);
+        own.chain(Reader::listed(gating.reads, block, width)).collect()
+    }
+
     /// Reads the gates of all blocks.
     pub(crate) fn read_all(
         tensors: &SafeTensors,
         blocks: usize,
-        branches: usize,
-        width: usize,
+        [branches, width]: [usize; 2],
+        gating: Gating,
         device: &Device,
     ) -> Result<Vec<Self>, Error> {
         // Widened if they are halves: a merge reads f32.
         let gate = |i: usize| {
             let [weight, bias] = Self::names(i);
             let (weight, bias) = (tensors.read(&weight, &[branches, width])?, tensors.read(&bias, &[branches])?);
-            Self::from_values(device, i, width, &weight, &bias)
+            let reader = Reader::read(gating.reads, tensors, device, i, width)?;
+            Ok(Self { gating, reader, ..Self::from_values(device, i, width, &weight, &bias)? })
         };
         (0..blocks).map(gate).collect()
     }
@@ -100,13 +140,16 @@ impl Gate {
 
     /// The branches merged, with each one's weight `[tokens, branches]`; x is what all of them read.
     pub(crate) fn merge(&self, context: &Context, x: &Var, branches: &[Var]) -> Result<Gated, AutogradError> {
-        let (weight, bias) = (context.tape.param(&self.weight), context.tape.param(&self.bias));
-        gate_merge(x, &weight, &bias, &branches.iter().collect::<Vec<_>>())
+        let own = [&self.weight, &self.bias].map(|param| context.tape.param(param));
+        let [weight, bias] = sharpened(own, self.gating.temperature)?;
+        let r = self.reader.apply(context, self.weight.name(), x)?;
+        let top = self.gating.kept(branches.len());
+        gate_merge_top(&r, &weight, &bias, &branches.iter().collect::<Vec<_>>(), top)
     }
 
     /// Its parameters.
-    pub fn params(&self) -> [&Param; 2] {
-        [&self.weight, &self.bias]
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        [&self.weight, &self.bias].into_iter().chain(self.reader.params())
     }
 
     /// The gate over the backbone and some of its experts, by their numbers: the softmax over what is left.
@@ -116,7 +159,8 @@ impl Gate {
         let rows = || std::iter::once(0).chain(experts.iter().map(|expert| expert + 1));
         let kept: Vec<f32> = rows().flat_map(|row| &weight[row * width..][..width]).copied().collect();
         let bias: Vec<f32> = rows().map(|row| bias[row]).collect();
-        Self::from_values(self.bias.value().device(), block, width, &kept, &bias)
+        let fewer = Self::from_values(self.bias.value().device(), block, width, &kept, &bias)?;
+        Ok(Self { gating: self.gating, reader: self.reader.clone(), ..fewer })
     }
 
     /// The gate of block `block` for N experts, from the two-way gate of each.

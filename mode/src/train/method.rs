@@ -57,9 +57,13 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held)
             let gates = (0..settings.blocks).map(gate).collect::<Result<_, _>>()?;
             Ok((Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts))
         }
-        Task::Compose { base, compose: ComposeSettings { experts, train, gates } } => {
+        Task::Compose { base, compose: ComposeSettings { experts, train, gates, gating } } => {
             let trained = if *train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
-            Ok((open_held(base, experts, *gates, device, held)?, trained))
+            let mut model = open_held(base, experts, *gates, device, held)?;
+            if !gating.is_default() {
+                model.set_gating(*gating, &mut random)?;
+            }
+            Ok((model, trained))
         }
     }
 }

@@ -271,6 +271,14 @@ impl Recipe {
                 return Err("mesh.threads lies between 1 and 4096, and mesh.devices names one device or more".into());
             }
         }
+        if let Some(compose) = &self.compose {
+            compose.gating.check(compose.experts.len() + 1).map_err(|what| format!("compose.{what}"))?;
+            if self.mesh.is_some() && !compose.gating.is_default() {
+                return Err(
+                    "gates on meshes read the token and weigh all branches; drop [compose.gating] or [mesh]".into()
+                );
+            }
+        }
         if let Some(shape) = &self.model
             && shape.heads > 0
             && !shape.width.is_multiple_of(shape.heads)

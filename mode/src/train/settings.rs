@@ -1,7 +1,7 @@
 //! The tables of a recipe: `[train]`, `[checkpoint]`, `[[data]]`, and those of single methods, with their defaults.
 
 use super::Schedule;
-use crate::model::{Adapted, Config, ExpertInit, GateRule};
+use crate::model::{Adapted, Config, ExpertInit, GateRule, Gating};
 use mode_autograd::{AdamWSettings, Decayed};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -231,6 +231,9 @@ pub struct ComposeSettings {
     /// How the gates are composed.
     #[serde(default = "gate_rule")]
     pub gates: GateRule,
+    /// The kind of the composed gates.
+    #[serde(default, skip_serializing_if = "Gating::is_default")]
+    pub gating: Gating,
 }
 
 fn one_weight() -> f64 {

@@ -4,7 +4,7 @@ use super::grid::{Axis, Mesh, share};
 use super::layout::Layout;
 use super::schedule::{Branch, GradientKind};
 use crate::Error;
-use crate::model::{Config, Expert, Gate, Model};
+use crate::model::{Config, Expert, Gate, Gating, Model};
 use mode_autograd::Param;
 
 /// Sizes of a model with experts, of a batch, and what is trained.
@@ -55,6 +55,9 @@ impl Problem {
         let gates = model.gates.iter().flat_map(Gate::params).any(|param| param.is_trained());
         if !gates || model.has_adapter() || model.backbone.params().any(Param::is_trained) {
             return wrong("meshes train experts and gates beside a frozen backbone: method \"expert\" or \"compose\"");
+        }
+        if model.gating() != Gating::default() {
+            return wrong("gates on meshes read the token and weigh all branches; this model's are of another kind");
         }
         if model.mixed {
             return wrong("meshes compute in f32; set train.precision = \"f32\"");

@@ -291,7 +291,7 @@ impl Rank {
                 let mut wants = vec![wants_experts; branches.len() + 1];
                 wants[..2].fill(wants_x);
                 let gate = &self.shard.gates[block];
-                let (tape, y) = MergeTape::forward(gate.params(), &all[0], &branches, &wants)?;
+                let (tape, y) = MergeTape::forward([&gate.weight, &gate.bias], &all[0], &branches, &wants)?;
                 if keeps {
                     self.step.merges.insert(block, tape);
                 }

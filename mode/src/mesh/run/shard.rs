@@ -59,7 +59,7 @@ impl Shard {
         let gates = gates.iter().map(|gate| {
             let copy =
                 |param: &Param| Ok::<_, Error>(Param::new(param.name(), cut(param.name(), param.value().shape())?));
-            Ok(Gate { weight: copy(&gate.weight)?, bias: copy(&gate.bias)? })
+            Ok(Gate::of_params(copy(&gate.weight)?, copy(&gate.bias)?))
         });
         let shard = Self {
             backbone: if home { Some(Backbone::shard(config.clone(), device, &cut)?) } else { None },
