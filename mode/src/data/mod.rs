@@ -26,7 +26,7 @@ pub use error::DataError;
 pub use math::{ANSWER_MARK, SOLUTION_MARK, word_problems};
 pub(crate) use mixture::shifted;
 pub use mixture::{Mixture, MixtureState};
-pub use packages::{code, english, packages};
+pub use packages::{code, code_by_packages, english, packages};
 pub use source::Source;
 pub(crate) use tokenizer::is_calling_library;
 pub use tokenizer::{END_TOKEN, Tokenizer};

@@ -42,9 +42,11 @@ pub fn packages() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// [`DataError::NoPackage`] or [`DataError::NoCargoHome`] where a package's source is not on this
 /// machine, [`DataError::Read`] where it cannot be read.
 pub fn english() -> Result<Corpus, DataError> {
-    let texts = extract("english", |path, text| {
-        join(if path.ends_with(".rs") { doc_prose(text) } else { prose::paragraphs(text) })
-    })?;
+    let texts = extract(
+        "english",
+        |_| true,
+        |path, text| join(if path.ends_with(".rs") { doc_prose(text) } else { prose::paragraphs(text) }),
+    )?;
     Ok(Corpus::of_texts("English", texts, CAP))
 }
 
@@ -53,19 +55,35 @@ pub fn english() -> Result<Corpus, DataError> {
 /// # Errors
 /// As [`english`].
 pub fn code() -> Result<Corpus, DataError> {
-    let texts = extract("code", |path, text| {
+    Ok(Corpus::of_texts("Code", code_of(|_| true)?, CAP))
+}
+
+/// The Rust of some of the [`packages`] alone, by the same rules and with the same splits.
+///
+/// # Errors
+/// As [`english`].
+pub fn code_by_packages(name: &str, of: &[&str]) -> Result<Corpus, DataError> {
+    Ok(Corpus::of_texts(name, code_of(|package| of.contains(&package))?, CAP))
+}
+
+fn code_of(wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>, DataError> {
+    extract("code", wanted, |path, text| {
         let code = if path.ends_with(".rs") { without_comments(text) } else { String::new() };
         let pieces = cut::pieces(&code, PIECE).into_iter().filter(|piece| piece.len() >= CRUMB);
         pieces.map(str::to_owned).collect()
-    })?;
-    Ok(Corpus::of_texts("Code", texts, CAP))
+    })
 }
 
-/// The named texts that `reader` makes of each package's files (given a path and the text), in the
+/// The named texts that `reader` makes of the files of each package wanted (given a path and the text), in the
 /// order of the list and then of the paths.
-fn extract(flag: &str, reader: impl Fn(&str, &str) -> Vec<String> + Sync) -> Result<Vec<(String, String)>, DataError> {
+fn extract(
+    flag: &str,
+    wanted: impl Fn(&str) -> bool,
+    reader: impl Fn(&str, &str) -> Vec<String> + Sync,
+) -> Result<Vec<(String, String)>, DataError> {
     let registries = registries(flag)?;
     let of_packages: Vec<_> = packages()
+        .filter(|(package, _)| wanted(package))
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|(package, version)| {

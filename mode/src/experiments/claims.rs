@@ -10,7 +10,7 @@ use super::methods::{ALL, base, bottleneck, composed, expert_rate_of, full, lora
 use super::page::{Section, Table, percent};
 use super::plan::Plan;
 use super::recipes::{MIXTURE, On, Stage};
-use super::statistics::{Interval, deviation};
+use super::statistics::Interval;
 use super::texts::DOMAINS;
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
@@ -134,14 +134,8 @@ fn seconds(found: &Findings, cell: &str) -> Vec<f64> {
 fn cheaper(found: &Findings) -> Finding {
     let pairs = seconds(found, "full-long").into_iter().zip(seconds(found, "lora-long"));
     let saved: Vec<f64> = pairs.map(|(full, frozen)| 1.0 - frozen / full).collect();
-    Finding {
-        claim: "C2: a step beside a frozen backbone takes less time than one of all weights (share saved, in %)".into(),
-        paper: None,
-        compared: "full-long − lora-long, seconds a token".into(),
-        measured: Interval::of_mean(&saved),
-        deviation: deviation(&saved),
-        seeds: saved.len(),
-    }
+    let claim = "C2: a step beside a frozen backbone takes less time than one of all weights (share saved, in %)";
+    Finding::new(claim, "full-long − lora-long, seconds a token".into(), (Interval::of_mean(&saved), saved))
 }
 
 fn times(found: &Findings) -> Table {

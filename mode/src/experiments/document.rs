@@ -21,13 +21,17 @@ const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181)
 pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), Error> {
     let mut sections = Vec::new();
     for experiment in &ALL {
+        // Others may have their figures all the same, but need texts that no one has asked for.
+        if !results.is_tested(experiment.name) {
+            continue;
+        }
         let rates = known_rates(experiment, setup, results)?;
         let plan = plan(experiment, setup, &rates)?;
         if !lab.left(&plan, results, |_| true).cells.is_empty() {
             continue;
         }
         let mut section = (experiment.report)(&Findings::of_plan(&plan, results));
-        let times = results.times_tested(experiment.name, &setup.texts.test_id);
+        let times = results.times_tested(experiment.name, plan.test_id());
         if times > 1 {
             section.lead.push(format!("The test text was measured {times} times, with different settings."));
         }

@@ -49,6 +49,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A claim that the paper does not make in numbers, with the differences of single seeds.
+    pub fn new(claim: &str, compared: String, (measured, seeds): (Interval, Vec<f64>)) -> Self {
+        let (deviation, seeds) = (deviation(&seeds), seeds.len());
+        Self { claim: claim.into(), paper: None, compared, measured, deviation, seeds }
+    }
+
     /// Whether we found the same.
     pub fn verdict(&self) -> Verdict {
         match (self.measured.excludes_zero(), self.measured.mean > 0.0) {
@@ -100,28 +106,27 @@ impl Findings<'_> {
 
     /// Accuracy of `a` less that of `b`, the mean over these domains.
     pub fn difference(&self, a: &str, b: &str, domains: &[&str]) -> (Interval, Vec<f64>) {
-        let pairs: Vec<(&Line, &Line)> = self.of(a).into_iter().zip(self.of(b)).collect();
-        let of_pair = |&(a, b): &(&Line, &Line)| {
-            mean(&domains.iter().map(|&domain| accuracy(a, domain) - accuracy(b, domain)).collect::<Vec<_>>())
+        self.difference_over(&domains.iter().map(|&domain| (a, b, domain)).collect::<Vec<_>>())
+    }
+
+    /// Accuracy of each first cell less that of the second on its domain, the mean over all of them.
+    pub fn difference_over(&self, compared: &[(&str, &str, &str)]) -> (Interval, Vec<f64>) {
+        let both = |&(a, b, domain): &(&str, &str, &'_ str)| {
+            let pairs = self.of(a).into_iter().zip(self.of(b));
+            pairs.map(|(a, b)| (accuracy(a, domain) - accuracy(b, domain), by_window(a, b, domain))).unzip()
         };
-        let seeds: Vec<f64> = pairs.iter().map(of_pair).collect();
-        let of_text = |domain: &&str| pairs.iter().map(|(a, b)| by_window(a, b, domain)).collect();
-        let texts: Vec<Vec<Vec<f64>>> = domains.iter().map(of_text).collect();
+        let (seeds, texts): (Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>) = compared.iter().map(both).unzip();
+        let count = seeds.iter().map(Vec::len).min().unwrap_or(0);
+        let over_domains = |seed| mean(&seeds.iter().map(|of_domain| of_domain[seed]).collect::<Vec<_>>());
+        let seeds: Vec<f64> = (0..count).map(over_domains).collect();
         (Interval::of_difference(&seeds, &texts), seeds)
     }
 
     /// A finding of the paper's: that `a` is better than `b` on the mean of these domains.
     pub fn finding(&self, claim: &str, paper: Option<f64>, a: &str, b: &str, domains: &[&str]) -> Finding {
-        let (measured, seeds) = self.difference(a, b, domains);
         let on = if domains.len() == super::texts::DOMAINS.len() { "mean".into() } else { domains.join(" and ") };
-        Finding {
-            claim: claim.into(),
-            paper,
-            compared: format!("{a} − {b}, {on}"),
-            measured,
-            deviation: deviation(&seeds),
-            seeds: seeds.len(),
-        }
+        let compared = format!("{a} − {b}, {on}");
+        Finding { paper, ..Finding::new(claim, compared, self.difference(a, b, domains)) }
     }
 }
 

@@ -4,7 +4,6 @@
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
 use super::results::{Line, Results, Score, TUNING};
-use super::texts::Texts;
 use super::{Experiment, VERSION};
 use crate::model::open;
 use crate::train::{self, Existing, Finished, Recipe, evaluate, read_run, run};
@@ -179,14 +178,13 @@ impl Lab<'_> {
         device: &Device,
         diverged: &BTreeSet<RunIndex>,
     ) -> Result<Line, Error> {
-        let texts = &plan.setup.texts;
         let last = last(cell)?;
         let mut line = Line {
             version: VERSION.into(),
             cell: cell.name.clone(),
             seed: cell.seed,
             run: plan.runs[last.0].id.clone(),
-            windows: windows_id(texts, cell).into(),
+            windows: windows_id(plan, cell).into(),
             scores: BTreeMap::new(),
             params_total: 0,
             params_trained: 0,
@@ -213,7 +211,7 @@ impl Lab<'_> {
         }
         let model = open(&self.root.join(plan.folder(last)), device)?;
         for &domain in &cell.domains {
-            let text = &texts.domains[domain];
+            let text = plan.setup.domain(domain);
             let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
             match evaluate(&model, windows, false) {
                 Ok(found) => {
@@ -240,7 +238,7 @@ impl Lab<'_> {
 /// The figures of a cell, if they are there.
 pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option<&'r Line> {
     let id = &plan.runs[cell.runs.last()?.0].id;
-    let windows = windows_id(plan.texts(), cell);
+    let windows = windows_id(plan, cell);
     match &cell.purpose {
         Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, windows),
         Purpose::Report => results.of(id, windows),
@@ -248,7 +246,8 @@ pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option
 }
 
 /// Hash of the windows that a cell is measured on.
-fn windows_id<'t>(texts: &'t Texts, cell: &Cell) -> &'t str {
+fn windows_id<'p>(plan: &'p Plan, cell: &Cell) -> &'p str {
+    let texts = plan.setup.texts_of(&cell.domains);
     if cell.purpose == Purpose::Report { &texts.test_id } else { &texts.validation_id }
 }
 

@@ -6,13 +6,16 @@
 //! models are there. What was found are JSON lines (`results.rs`); differences come with intervals over seeds and text
 //! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
 
+mod amounts;
 mod claims;
 mod document;
 mod fig3;
 mod fig5;
 mod finding;
+mod kinds_of_gates;
 mod lab;
 mod methods;
+mod more_experts;
 mod page;
 mod plan;
 mod plot;
@@ -27,6 +30,7 @@ mod table1;
 mod table2;
 mod table3;
 mod texts;
+mod topics;
 
 pub use lab::Lab;
 pub use settings::Settings;
@@ -55,13 +59,16 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 6] = [
+pub const ALL: [Experiment; 9] = [
     table1::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
     fig3::EXPERIMENT,
     fig5::EXPERIMENT,
     claims::EXPERIMENT,
+    more_experts::EXPERIMENT,
+    kinds_of_gates::EXPERIMENT,
+    amounts::EXPERIMENT,
 ];
 
 impl Experiment {

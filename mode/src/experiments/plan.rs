@@ -96,6 +96,12 @@ impl<'a> Plan<'a> {
         &self.setup.texts
     }
 
+    /// Hash of the windows that it reports on.
+    pub fn test_id(&self) -> &'a str {
+        let domains: Vec<usize> = self.cells.iter().flat_map(|cell| cell.domains.iter().copied()).collect();
+        &self.setup.texts_of(&domains).test_id
+    }
+
     /// The seeds of each cell.
     pub fn seeds(&self) -> std::ops::RangeInclusive<u64> {
         1..=self.settings().seeds as u64

@@ -115,7 +115,7 @@ impl Plan<'_> {
     /// A recipe that can't be.
     pub fn expert(&mut self, on: On, shape: Shape, rate: f64, steps: u64) -> Result<RunIndex, Error> {
         let domain = on.data.first().map_or(0, |&(domain, _)| domain);
-        let name = &self.texts().domains[domain].name;
+        let name = &self.setup.domain(domain).name;
         let expert = Some(ExpertSettings {
             name: name.clone(),
             domain: name.clone(),
@@ -177,7 +177,7 @@ impl Plan<'_> {
 
     fn recipe(&self, method: Method, base: Option<PathBuf>, seed: u64, rate: f64, steps: u64, data: Mixture) -> Recipe {
         let source = |&(domain, weight): &(usize, f64)| {
-            let text = &self.texts().domains[domain];
+            let text = self.setup.domain(domain);
             DataSource { name: text.name.clone(), source: text.tokens.clone(), weight, examples: 0 }
         };
         Recipe {

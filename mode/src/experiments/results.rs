@@ -181,14 +181,19 @@ impl Results {
     /// # Errors
     /// Other cells were measured on this text.
     pub fn may_test(&self, experiment: &str, design: &str, windows: &str, again: bool) -> Result<(), Error> {
-        if again || self.is_tested(experiment, design, windows) || self.times_tested(experiment, windows) == 0 {
+        if again || self.is_tested_as(experiment, design, windows) || self.times_tested(experiment, windows) == 0 {
             return Ok(());
         }
         let what = format!("{experiment} was measured on this test text before, with other settings");
         Err(Error::Setting(what + "; figures that are looked at twice flatter: give --again to do it all the same"))
     }
 
-    fn is_tested(&self, experiment: &str, design: &str, windows: &str) -> bool {
+    /// True if an experiment was ever measured.
+    pub fn is_tested(&self, experiment: &str) -> bool {
+        self.tested.iter().any(|tested| tested.experiment == experiment)
+    }
+
+    fn is_tested_as(&self, experiment: &str, design: &str, windows: &str) -> bool {
         let same =
             |tested: &Tested| tested.experiment == experiment && tested.design == design && tested.windows == windows;
         self.tested.iter().any(same)
@@ -199,7 +204,7 @@ impl Results {
     /// # Errors
     /// A file that can't be written.
     pub fn test(&mut self, experiment: &str, design: &str, windows: &str) -> Result<(), Error> {
-        if self.is_tested(experiment, design, windows) {
+        if self.is_tested_as(experiment, design, windows) {
             return Ok(());
         }
         let [experiment, design, windows] = [experiment, design, windows].map(String::from);

@@ -23,7 +23,7 @@ pub fn carry_out(lab: &Lab, experiments: &[&Experiment], settings: Settings, aga
     let _lock = folders::lock(&lab.root, &[])?;
     let texts = texts::prepare(&lab.root, &settings)?;
     texts.domains.iter().for_each(|domain| lab.say(&domain.words()));
-    let setup = Setup { settings, texts };
+    let setup = Setup::new(settings, texts, lab.root.clone());
     let names: Vec<&str> = ALL.iter().map(|experiment| experiment.name).collect();
     let results = Results::open(&lab.root.join("results"), &names)?;
     if results.outdated > 0 {
@@ -119,7 +119,7 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
         lab.carry_out(&plan, &left, &|_, line| locked(results).add(TUNING, line))?;
     };
     let plan = plan(experiment, setup, &rates)?;
-    let test = &setup.texts.test_id;
+    let test = plan.test_id();
     let design = design(&plan, experiment);
     locked(results).may_test(experiment.name, &design, test, again)?;
     pilot(lab, experiment, &plan, results)?;
@@ -127,9 +127,7 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
     // All models first, and then the test text, once.
     let Left { cells, runs, flop } = left;
     lab.carry_out(&plan, &Left { cells: Vec::new(), runs, flop }, &|_, _| Ok(()))?;
-    if !cells.is_empty() {
-        locked(results).test(experiment.name, &design, test)?;
-    }
+    locked(results).test(experiment.name, &design, test)?;
     let measuring = Left { cells, runs: BTreeSet::new(), flop: 0.0 };
     lab.carry_out(&plan, &measuring, &|_, line| locked(results).add(experiment.name, line))
 }

@@ -1,4 +1,5 @@
-//! The texts of experiments: each domain's training tokens, and the windows that it is validated and tested on.
+//! The texts of experiments: each domain's training tokens, and the windows that it is validated and tested on. Those of more domains than
+//! three: `topics.rs`.
 //!
 //! Files are named by what they hold, so that recipes that name them are recipes of those very tokens.
 
@@ -70,7 +71,8 @@ pub struct Texts {
 }
 
 impl Texts {
-    fn new(domains: Vec<Domain>, tokenizer: PathBuf) -> Self {
+    /// Of domains whose tokens a tokenizer made.
+    pub(super) fn new(domains: Vec<Domain>, tokenizer: PathBuf) -> Self {
         let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>| {
             let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
             short(&ids.flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>())
@@ -95,8 +97,7 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
         return Err(Error::Setting(what + "; NAME-test is a text to test on"));
     }
-    let mut corpora =
-        DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect::<Result<Vec<_>, Error>>()?;
+    let mut corpora = corpora(settings)?;
     part(&mut corpora, settings)?;
     let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
     let tokenizer = Tokenizer::train(training, settings.vocabulary)?;
@@ -106,24 +107,36 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
     files::write(&root.join(&file), json)?;
     let digest = files::digest(&root.join(&file))?;
     let mut domains = Vec::new();
-    for (i, mut corpus) in corpora.into_iter().enumerate() {
-        let name = DOMAINS[i];
-        let all = encode(name, &tokenizer, &corpus, [Split::Train, Split::Validation, Split::Test])?;
-        let total: usize = all.iter().map(|tokens| tokens.ids.len()).sum();
+    for (mut corpus, name) in corpora.into_iter().zip(DOMAINS) {
+        let count = |corpus: &Corpus, split| Ok::<_, Error>(encode(name, &tokenizer, corpus, split)?.ids.len());
+        let splits = [Split::Train, Split::Validation, Split::Test];
+        let [training, validation, test] = splits.map(|split| count(&corpus, split));
+        let (test, rest) = (test?, training? + validation?);
+        let total = rest + test;
         if total < LEAST {
             let what = format!("{name}: {total} tokens, and {LEAST} are needed for any split of them to be of use");
             return Err(Error::Setting(format!("{what}; give more text with --set data.{name}=SOURCE")));
         }
         let own = settings.data.contains_key(name) && !settings.data.contains_key(&format!("{name}{TEST}"));
-        let all = match own && all[2].ids.len() < settings.test_tokens {
-            true => {
-                corpus.test_on_a_fifth();
-                encode(name, &tokenizer, &corpus, [Split::Train, Split::Validation, Split::Test])?
-            }
-            false => all,
-        };
-        let [mut training, validation, test] = all;
+        if own && test < settings.test_tokens {
+            corpus.test_on_a_fifth();
+        }
+        domains.push(Domain::prepare(root, name, &corpus, (&tokenizer, digest), settings)?);
+    }
+    Ok(Texts::new(domains, file))
+}
+
+impl Domain {
+    /// Writes a corpus' training tokens below `root`, and cuts the windows of its other splits.
+    pub(super) fn prepare(
+        root: &Path,
+        name: &str,
+        corpus: &Corpus,
+        (tokenizer, digest): (&Tokenizer, [u8; 32]),
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let window = settings.length + 1;
+        let mut training = encode(name, tokenizer, corpus, Split::Train)?;
         training.require_window(window)?;
         training.tokenizer = digest;
         let bytes: Vec<u8> = training.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -131,22 +144,27 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
         if !root.join(&tokens).exists() {
             files::replace(&root.join(&tokens), |partial| Ok(training.write(partial)?))?;
         }
-        domains.push(Domain {
+        let windows = |split, tokens| encode(name, tokenizer, corpus, split)?.spread(window, tokens);
+        Ok(Self {
             name: name.into(),
             tokens,
             trained_on: training.ids.len(),
             bytes: corpus.bytes(),
             sha256: corpus.sha256(),
-            validation: validation.spread(window, settings.validation_tokens)?,
-            test: test.spread(window, settings.test_tokens)?,
-        });
+            validation: windows(Split::Validation, settings.validation_tokens)?,
+            test: windows(Split::Test, settings.test_tokens)?,
+        })
     }
-    Ok(Texts::new(domains, file))
 }
 
-fn encode(name: &str, tokenizer: &Tokenizer, corpus: &Corpus, splits: [Split; 3]) -> Result<[Tokens; 3], DataError> {
-    let [a, b, c] = splits.map(|split| Tokens::encode(name, tokenizer, corpus.texts(split)));
-    Ok([a?, b?, c?])
+/// A split's tokens.
+pub(super) fn encode(name: &str, tokenizer: &Tokenizer, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
+    Tokens::encode(name, tokenizer, corpus.texts(split))
+}
+
+/// The documents of all [`DOMAINS`].
+pub(super) fn corpora(settings: &Settings) -> Result<Vec<Corpus>, Error> {
+    DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect()
 }
 
 /// A domain's documents: the user's own or the built-in ones; with a text of its own to test on, all of the other is for training but
@@ -174,8 +192,9 @@ fn corpus(number: usize, name: &str, settings: &Settings) -> Result<Corpus, Erro
 }
 
 /// Sees to it that no document to test on is one to train on, of any domain, or nearly one: of a corpus that was split here such ones are
-/// not tested on, for templates of code and of problems do repeat themselves; a text that was given to test on is refused.
-fn part(corpora: &mut [Corpus], settings: &Settings) -> Result<(), Error> {
+/// not tested on, for templates of code and of problems do repeat themselves; a text that was given to test on is refused. The [`DOMAINS`]
+/// come first, then others that were split here.
+pub(super) fn part(corpora: &mut [Corpus], settings: &Settings) -> Result<(), Error> {
     let of_training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
     let seen: HashSet<u64> = of_training.flat_map(shingles).collect();
     let is_shared = |document: &Document| {
@@ -183,7 +202,8 @@ fn part(corpora: &mut [Corpus], settings: &Settings) -> Result<(), Error> {
         let known = own.iter().filter(|shingle| seen.contains(shingle)).count();
         document.split == Split::Test && known as f64 > MOST_SHARED * own.len() as f64
     };
-    for (corpus, name) in corpora.iter_mut().zip(DOMAINS) {
+    for (number, corpus) in corpora.iter_mut().enumerate() {
+        let name = DOMAINS.get(number).copied().unwrap_or_default();
         if !settings.data.contains_key(&format!("{name}{TEST}")) {
             corpus.documents.retain(|document| !is_shared(document));
             continue;

@@ -1,0 +1,131 @@
+//! Question 3, which the paper leaves open: very small and very large data.
+//!
+//! Code alone: an expert that starts as a copy, LoRA, and all weights, on 10 to 1,000 examples (windows) in S steps each, and on all there
+//! is in one pass: the built-in text's 8,000 windows, at the rate of 1,000 examples. A pass is as many steps as the text has batches.
+
+use super::Experiment;
+use super::finding::{Finding, Findings};
+use super::methods::{ALL, base, full, lora};
+use super::page::{Section, Table, percent};
+use super::plan::{Plan, RunIndex};
+use super::plot::{Figure, Series};
+use super::recipes::{Mixture, On, Stage};
+use super::statistics::Interval;
+use super::texts::DOMAINS;
+use crate::Error;
+use crate::model::ExpertInit;
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    name: "q3",
+    title: "Question 3: very few and very many examples of one domain",
+    pilot: ["expert-1000", "full-1000"],
+    cells,
+    report,
+};
+
+/// Examples of each point but the last.
+const EXAMPLES: [usize; 3] = [10, 100, 1_000];
+
+/// The last point's name.
+const PASS: &str = "pass";
+
+const CODE: Mixture = &[(1, 1.0)];
+
+/// How cells' names begin, and what figures call them.
+const METHODS: [(&str, &str); 3] = [("expert", "MoDE, one expert"), ("lora", "LoRA"), ("full", "full")];
+
+fn name(method: &str, point: impl std::fmt::Display) -> String {
+    format!("{method}-{point}")
+}
+
+/// Names of the points.
+fn points() -> Vec<String> {
+    EXAMPLES.iter().map(ToString::to_string).chain([PASS.to_string()]).collect()
+}
+
+fn train(plan: &mut Plan, method: &str, on: On, rate: f64, steps: u64) -> Result<Vec<RunIndex>, Error> {
+    Ok(match method {
+        "lora" => vec![lora(plan, on, rate, steps)?],
+        "full" => vec![full(plan, on, rate, steps)?],
+        _ => {
+            let expert = plan.expert(on, plan.shape(ExpertInit::Copy), rate, steps)?;
+            vec![expert, plan.compose(on, &[expert], Stage::gates(), rate, 0)?]
+        }
+    })
+}
+
+fn cells(plan: &mut Plan) -> Result<(), Error> {
+    let s = plan.settings();
+    let windows = plan.setup.domain(1).trained_on / (s.length + 1);
+    let pass = windows.div_ceil(s.batch) as u64;
+    plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
+    for (method, _) in METHODS {
+        for examples in EXAMPLES {
+            plan.cells(&name(method, examples), &ALL, |plan, seed, rate| {
+                let on = On { examples, ..On::all(base(plan, seed)?, seed, CODE) };
+                train(plan, method, on, rate, s.steps)
+            })?;
+        }
+        let Some(rate) = plan.known_rate(&name(method, EXAMPLES[EXAMPLES.len() - 1])) else { continue };
+        plan.untuned(&name(method, PASS), &ALL, |plan, seed| {
+            let on = On::all(base(plan, seed)?, seed, CODE);
+            train(plan, method, on, rate, pass)
+        })?;
+    }
+    Ok(())
+}
+
+fn report(found: &Findings) -> Section {
+    // Where the points lie: as many windows as were seen, where each was seen once.
+    let at = |point: &str| {
+        let seen = || found.of(&name("full", PASS)).first().map_or(1, |line| line.tokens_seen) as f64;
+        point.parse().unwrap_or_else(|_| seen() / found.settings.length as f64)
+    };
+    let figure = |file, domain: &'static str| {
+        let series = |(method, label): (&str, &str)| {
+            let point =
+                |point: &String| (at(point), Interval::of_mean(&found.accuracies(&name(method, point), &[domain])));
+            Series { name: label.into(), points: points().iter().map(point).collect() }
+        };
+        Figure {
+            name: file,
+            caption: format!(
+                "{domain} by examples of Code; S steps, but for the last point, which is one pass over all."
+            ),
+            x: "examples of Code",
+            y: "next tokens right, %",
+            ours: METHODS.map(series).to_vec(),
+            paper: Vec::new(),
+        }
+    };
+    let row = |name: String| {
+        let of = |domains: &[&str]| percent(Interval::of_another(&found.accuracies(&name, domains)));
+        let rate = found.of(&name).first().map_or(f64::NAN, |line| line.learning_rate);
+        vec![name.clone(), format!("{rate:.0e}"), of(&DOMAINS[1..2]), of(&DOMAINS[..1])]
+    };
+    let cells = METHODS.iter().flat_map(|(method, _)| points().into_iter().map(move |point| name(method, point)));
+    let few = points();
+    let compare = |claim: &str, a: &str, b: &str, point: &str, domain: usize| {
+        let [a, b] = [a, b].map(|method| name(method, point));
+        let (domains, words) = (&DOMAINS[domain..=domain], DOMAINS[domain]);
+        Finding::new(&format!("{point}: {claim}"), format!("{a} − {b}, {words}"), found.difference(&a, &b, domains))
+    };
+    let findings = [&few[0], &few[2], &few[3]].into_iter().flat_map(|point| {
+        [
+            compare("an expert learns more Code than LoRA", "expert", "lora", point, 1),
+            compare("an expert learns more Code than full fine-tuning", "expert", "full", point, 1),
+            compare("an expert keeps more English than full fine-tuning", "expert", "full", point, 0),
+        ]
+    });
+    Section {
+        lead: vec!["One expert as stage 1 leaves it, LoRA, and full fine-tuning, on Code alone.".into()],
+        tables: vec![Table {
+            caption: "Accuracy in per cent; ± is where another seed would lie, 19 times in 20".into(),
+            head: ["Cell", "Rate", "Code", "English"].map(String::from).to_vec(),
+            rows: std::iter::once("base".to_string()).chain(cells).map(row).collect(),
+        }],
+        figures: vec![figure("q3-code", DOMAINS[1]), figure("q3-english", DOMAINS[0])],
+        findings: findings.collect(),
+        ..Section::of(&EXPERIMENT)
+    }
+}
