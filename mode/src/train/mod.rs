@@ -3,6 +3,7 @@
 mod checkpoint;
 mod data;
 mod dry_run;
+mod dry_step;
 mod eval;
 mod export;
 #[cfg(any(feature = "mpi", feature = "net"))]
@@ -28,6 +29,7 @@ pub(crate) use checkpoint::{
 };
 pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
+pub use dry_step::{DryStep, dry_step};
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
 #[cfg(any(feature = "mpi", feature = "net"))]
