@@ -6,8 +6,10 @@
 //! models are there. What was found are JSON lines (`results.rs`); differences come with intervals over seeds and text
 //! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
 
+mod base;
 mod claims;
 mod document;
+mod dry_run;
 mod fig3;
 mod fig5;
 mod finding;
@@ -28,8 +30,10 @@ mod table2;
 mod table3;
 mod texts;
 
+pub use base::{Base, Given};
+pub use dry_run::{Estimate, Row, estimate};
 pub use lab::Lab;
-pub use settings::Settings;
+pub use settings::{Scale, Settings};
 pub use study::carry_out;
 
 use crate::Error;

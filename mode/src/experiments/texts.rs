@@ -3,9 +3,11 @@
 //! Files are named by what they hold, so that recipes that name them are recipes of those very tokens.
 
 use super::Settings;
+use super::base::Base;
 use crate::data::{
     Corpus, DataError, Document, Source, Split, Tokenizer, Tokens, code, english, shingles, word_problems,
 };
+use crate::model::{is_gguf, open_tokenizer, tokenizer_file};
 use crate::{Error, files, folders};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -61,7 +63,7 @@ impl Domain {
 pub struct Texts {
     /// By number.
     pub domains: Vec<Domain>,
-    /// The tokenizer's file, relative to the plan's folder.
+    /// The tokenizer's file, relative to the plan's folder; a given base's where that has it.
     pub tokenizer: PathBuf,
     /// Hash of all test windows, which tells one test set from another.
     pub test_id: String,
@@ -70,6 +72,20 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Texts that are names, and hold as much as anyone wants: to plan without any.
+    pub fn on_paper() -> Self {
+        let domain = |name: &str| Domain {
+            name: name.into(),
+            tokens: format!("data/{name}.tokens"),
+            trained_on: usize::MAX,
+            bytes: 0,
+            sha256: String::new(),
+            validation: Vec::new(),
+            test: Vec::new(),
+        };
+        Self::new(DOMAINS.map(domain).to_vec(), "data/tokenizer.json".into())
+    }
+
     fn new(domains: Vec<Domain>, tokenizer: PathBuf) -> Self {
         let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>| {
             let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
@@ -85,11 +101,12 @@ fn short(bytes: &[u8]) -> String {
     files::sha256_of(bytes)[..16].into()
 }
 
-/// Reads or makes the texts, trains the tokenizer on all of their training splits, and writes `data/` below `root`.
+/// Reads or makes the texts, takes the given base's tokenizer or trains one on all of their training splits, and writes `data/` below
+/// `root`, if there is one.
 ///
 /// # Errors
 /// A text that can't be read or is too small, or a test text that shares documents with training.
-pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
+pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<Texts, Error> {
     let known = |key: &str| DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key));
     if let Some(unknown) = settings.data.keys().find(|key| !known(key)) {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
@@ -98,13 +115,28 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
     let mut corpora =
         DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect::<Result<Vec<_>, Error>>()?;
     part(&mut corpora, settings)?;
-    let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
-    let tokenizer = Tokenizer::train(training, settings.vocabulary)?;
-    let json = tokenizer.to_json()?;
-    folders::create(&root.join("data"))?;
-    let file = PathBuf::from(format!("data/tokenizer-{}.json", short(json.as_bytes())));
-    files::write(&root.join(&file), json)?;
-    let digest = files::digest(&root.join(&file))?;
+    if let Some(root) = root {
+        folders::create(&root.join("data"))?;
+    }
+    let (tokenizer, file, digest) = match base {
+        Base::Pretrained => {
+            let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
+            let tokenizer = Tokenizer::train(training, settings.vocabulary)?;
+            let json = tokenizer.to_json()?;
+            let digest = files::digest_of(json.as_bytes());
+            let file = PathBuf::from(format!("data/tokenizer-{}.json", short(json.as_bytes())));
+            if let Some(root) = root {
+                files::write(&root.join(&file), json)?;
+            }
+            (tokenizer, file, digest)
+        }
+        Base::Given(given) => {
+            let file = tokenizer_file(&given.place);
+            // What a GGUF file's tokenizer is told by is not known.
+            let digest = if is_gguf(&file) { [0; 32] } else { files::digest(&file)? };
+            (open_tokenizer(&file)?, file, digest)
+        }
+    };
     let mut domains = Vec::new();
     for (i, mut corpus) in corpora.into_iter().enumerate() {
         let name = DOMAINS[i];
@@ -128,8 +160,8 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
         training.tokenizer = digest;
         let bytes: Vec<u8> = training.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let tokens = format!("data/{name}-{}.tokens", short(&[bytes, digest.to_vec()].concat()));
-        if !root.join(&tokens).exists() {
-            files::replace(&root.join(&tokens), |partial| Ok(training.write(partial)?))?;
+        if let Some(file) = root.map(|root| root.join(&tokens)).filter(|file| !file.exists()) {
+            files::replace(&file, |partial| Ok(training.write(partial)?))?;
         }
         domains.push(Domain {
             name: name.into(),

@@ -35,6 +35,7 @@ pub use export::{export, merge};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use follow::follow;
 pub(crate) use frozen::count;
+pub(crate) use method::plain;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};
