@@ -51,7 +51,10 @@ fn arguments_with(sets: &[&str], out: &Path, more: &[&str]) -> Vec<String> {
 
 /// Runs it; what it says, and its exit code.
 fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
-    let arguments = arguments(out, more);
+    said(&arguments(out, more))
+}
+
+fn said(arguments: &[String]) -> (String, i32) {
     let (_, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     (stderr, code)
 }
@@ -69,13 +72,16 @@ const BESIDE: [&str; 9] = [
     "layers_per_block=1",
 ];
 
-/// Runs it at the scale of a given base.
-fn beside(base: &Path, out: &Path, more: &[&str]) -> (String, i32) {
+/// What runs it at the scale of a given base.
+fn beside_arguments(base: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     let base = format!("base={}", text(base));
     let more: Vec<&str> = ["--scale", "gpu", "--set", &base].iter().chain(more).copied().collect();
-    let arguments = arguments_with(&BESIDE, out, &more);
-    let (_, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    (stderr, code)
+    arguments_with(&BESIDE, out, &more)
+}
+
+/// Runs it so.
+fn beside(base: &Path, out: &Path, more: &[&str]) -> (String, i32) {
+    said(&beside_arguments(base, out, more))
 }
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -289,13 +295,33 @@ fn the_paper_is_estimated_and_not_carried_out() {
     assert!(stdout.contains("does not fit") && stdout.contains("dense and dense-long are left out"), "{stdout}");
 }
 
+/// Starts it, interrupts it after some seconds of training, and takes it that it ends as one that is interrupted does.
+#[cfg(unix)]
+fn interrupt(out: &Path, arguments: &[String]) {
+    let program = assert_cmd::cargo::cargo_bin("mode");
+    let mut child = std::process::Command::new(program)
+        .args(arguments)
+        .args(["--jobs", "1", "--device", "cpu"])
+        .env("MODE_CACHE", "off")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program");
+    while !out.join("runs").is_dir() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+}
+
 #[cfg(unix)]
 #[test]
 fn interrupted_it_ends_soon_and_goes_on_from_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     // Long enough that no machine comes to the end of the first run.
-    let arguments = arguments(&out, &["--set", "pretrain_steps=900000", "--jobs", "1", "--device", "cpu"]);
+    let arguments = arguments(&out, &["--set", "pretrain_steps=900000"]);
     let last_step = || {
         let checkpoints = std::fs::read_dir(out.join("runs")).expect("runs").flatten();
         let steps = checkpoints
@@ -303,23 +329,19 @@ fn interrupted_it_ends_soon_and_goes_on_from_there() {
             .filter_map(|file| file.file_name().to_string_lossy().get(5..13)?.parse::<u64>().ok());
         steps.max().expect("a checkpoint")
     };
-    let interrupt = || {
-        let program = assert_cmd::cargo::cargo_bin("mode");
-        let mut child = std::process::Command::new(program)
-            .args(&arguments)
-            .env("MODE_CACHE", "off")
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("the program");
-        while !out.join("runs").is_dir() {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        std::thread::sleep(std::time::Duration::from_secs(3));
-        let pid = child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
-        assert_eq!(child.wait().expect("an end").code(), Some(130));
-        last_step()
-    };
-    let first = interrupt();
-    assert!(interrupt() > first);
+    interrupt(&out, &arguments);
+    let first = last_step();
+    interrupt(&out, &arguments);
+    assert!(last_step() > first);
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_beside_a_base_that_is_moved_then_it_goes_on_all_the_same() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let (base, moved, out) = (recipes.path("base"), recipes.path("moved"), recipes.path("out"));
+    interrupt(&out, &beside_arguments(&base, &out, &["--set", "steps=900000"]));
+    std::fs::rename(&base, &moved).expect("moved");
+    interrupt(&out, &beside_arguments(&moved, &out, &["--set", "steps=900000"]));
 }

@@ -164,8 +164,10 @@ impl Lab<'_> {
     /// Carries out one recipe, or goes on with it.
     fn train(&self, recipe: &Recipe, base: &Base, device: &Device) -> Result<Finished, Error> {
         let recipe = rooted(recipe, &self.root, base);
-        // What a killed program left is no checkpoint; what an interrupted one left is.
-        let existing = if recipe.out.join("checkpoints").is_dir() { Existing::Resume } else { Existing::Replace };
+        // What a killed program left is no checkpoint; what an interrupted one left is, unless folders were moved since.
+        let same = || read_run(&recipe.out).is_ok_and(|(there, _)| there == recipe);
+        let resumes = recipe.out.join("checkpoints").is_dir() && same();
+        let existing = if resumes { Existing::Resume } else { Existing::Replace };
         run(&recipe, device, existing, &mut |event| match event {
             train::Event::Warn(line) => (self.listener)(Some(line)),
             train::Event::Step(_) => (self.listener)(None),
