@@ -72,7 +72,7 @@ pub struct Settings {
     pub layers_per_block: usize,
     /// Rank of the LoRA.
     pub rank: usize,
-    /// Examples of the largest point of a sweep over examples.
+    /// Examples of Figure 3's largest point, where the texts hold so many.
     pub examples: usize,
     /// Tokens of test text a domain; of a smaller text a fifth.
     pub test_tokens: usize,
