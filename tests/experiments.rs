@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::Path;
 
 mod common;
-use common::{run, text};
+use common::{Recipes, run, text};
 
 /// Sizes with which an experiment takes seconds; what it finds is noise.
 const SMALL: [&str; 12] = [
@@ -33,7 +33,12 @@ fn tale(words: &str, from: usize, count: usize) -> String {
 
 /// What runs table3 in `out`, on tales that lie beside it.
 fn arguments(out: &Path, more: &[&str]) -> Vec<String> {
-    let mut sets: Vec<String> = SMALL.iter().map(|set| set.to_string()).collect();
+    arguments_with(&SMALL, out, more)
+}
+
+/// The same with these settings.
+fn arguments_with(sets: &[&str], out: &Path, more: &[&str]) -> Vec<String> {
+    let mut sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
     for (name, words) in [("english", "Chapter"), ("code", "Function"), ("math", "Problem")] {
         let file = out.with_file_name(format!("{name}.txt"));
         std::fs::write(&file, tale(words, 0, 600)).expect("a file");
@@ -46,9 +51,37 @@ fn arguments(out: &Path, more: &[&str]) -> Vec<String> {
 
 /// Runs it; what it says, and its exit code.
 fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
-    let arguments = arguments(out, more);
+    said(&arguments(out, more))
+}
+
+fn said(arguments: &[String]) -> (String, i32) {
     let (_, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     (stderr, code)
+}
+
+/// Settings beside a base of four layers and windows of 32 tokens, for which three and six blocks are none.
+const BESIDE: [&str; 9] = [
+    "seeds=2",
+    "steps=2",
+    "test_tokens=1500",
+    "validation_tokens=300",
+    "length=32",
+    "batch=4",
+    "rank=4",
+    "blocks=2",
+    "layers_per_block=1",
+];
+
+/// What runs it at the scale of a given base.
+fn beside_arguments(base: &Path, out: &Path, more: &[&str]) -> Vec<String> {
+    let base = format!("base={}", text(base));
+    let more: Vec<&str> = ["--scale", "gpu", "--set", &base].iter().chain(more).copied().collect();
+    arguments_with(&BESIDE, out, &more)
+}
+
+/// Runs it so.
+fn beside(base: &Path, out: &Path, more: &[&str]) -> (String, i32) {
+    said(&beside_arguments(base, out, more))
 }
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -138,13 +171,157 @@ fn what_can_not_be_is_refused_before_anything_is_trained() {
     assert!(code == 2 && stderr.contains("table3"), "{stderr}");
 }
 
+#[test]
+fn a_given_base_is_adapted_and_may_be_moved() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let (base, moved, out) = (recipes.path("base"), recipes.path("moved"), recipes.path("all"));
+    let (stderr, code) = beside(&base, &out, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("6-2 is left out: 6 blocks do not divide 4 layers"), "{stderr}");
+    let file = out.join("results/table3.jsonl");
+    let first = scores(&file);
+    assert_eq!(
+        first.iter().map(|(cell, _)| cell.as_str()).collect::<Vec<_>>(),
+        [r#""2-1" 1"#, r#""2-1" 2"#, r#""2-2" 1"#, r#""2-2" 2"#]
+    );
+    let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
+    assert!(page.contains("given, hash") && page.contains("3-1 is left out") && !page.contains("NaN"), "{page}");
+
+    // All is there, wherever the base is: nothing is trained, and what has to be measured again is the same.
+    let before = std::fs::read_to_string(&file).expect("a file");
+    let (stderr, code) = beside(&base, &out, &[]);
+    assert!(code == 0 && !stderr.contains("min left"), "{stderr}");
+    std::fs::rename(&base, &moved).expect("moved");
+    std::fs::write(&file, &before[..before.len() - 40]).expect("a file");
+    let (stderr, code) = beside(&moved, &out, &[]);
+    assert!(code == 0 && !stderr.contains("min left"), "{stderr}");
+    assert_eq!(scores(&file), first);
+
+    // Another one in its place is another design.
+    recipes.pretrain_with(2);
+    let (stderr, code) = beside(&base, &out, &[]);
+    assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+}
+
+#[test]
+fn a_base_that_is_none_is_refused() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let settings = "method = 'expert'\n[expert]\nname = 'one'\ndomain = 'one'\nblocks = 2\nlayers_per_block = 1";
+    recipes.run("train", "one", settings);
+    recipes.run(
+        "compose",
+        "composed",
+        &format!("method = 'compose'\n[compose]\nexperts = ['{}']", text(&recipes.path("one"))),
+    );
+    let out = recipes.path("out");
+    for (base, more, says) in [
+        ("nowhere", vec![], "no such folder"),
+        ("out", vec![], "no such folder"),
+        ("one", vec![], "is an expert, not a model"),
+        ("composed", vec![], "is no plain model"),
+        ("base", vec!["--set", "width=32"], "--set width: at --scale gpu the base decides it"),
+        ("base", vec!["--set", "pretrain_steps=5"], "--set pretrain_steps"),
+        ("base", vec!["--set", "length=64"], "--set length=64"),
+        ("base", vec!["--set", "blocks=3"], "do not divide 4 layers"),
+    ] {
+        let (stderr, code) = beside(&recipes.path(base), &out, &more);
+        assert!(code == 2 && stderr.contains(says), "{base}, {more:?}: {stderr}");
+        assert!(!out.exists());
+    }
+    let (stderr, code) = experiment(&out, &["--set", "base=anything"]);
+    assert!(code == 2 && stderr.contains("give --scale gpu"), "{stderr}");
+    for (arguments, says) in [
+        (vec!["--scale", "gpu"], "--set base=FOLDER"),
+        (vec!["--scale", "paper"], "add --dry-run"),
+        (vec!["--scale", "paper", "--dry-run", "--set", "width=8"], "--set width"),
+        (vec!["--scale", "paper", "--dry-run", "--set", "data.code=there"], "--set data"),
+        (vec!["--json"], "--dry-run"),
+    ] {
+        let arguments: Vec<&str> = ["experiment", "table1"].into_iter().chain(arguments).collect();
+        let (_, stderr, code) = run(&arguments);
+        assert!(code == 2 && stderr.contains(says), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_there_is_to_do_and_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("all");
+    let dry = |more: &[&str]| {
+        let arguments = arguments(&out, &[&["--dry-run"], more].concat());
+        let (stdout, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let stdout = dry(&[]);
+    // A base for each of two seeds and for tuning; of six shapes an expert and its composition, at five rates and for two seeds.
+    assert!(stdout.contains("in all   87 runs of") && stdout.contains("left     87 runs of"), "{stdout}");
+    assert!(!out.exists());
+    let (stderr, code) = experiment(&out, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    // Rates are known now, and tuned no more.
+    let found: Value = serde_json::from_str(&dry(&["--json"])).expect("JSON");
+    assert_eq!((&found["runs"], &found["runs_left"]), (&26.into(), &0.into()));
+    let trained = |row: &Value| row["params_trained"].as_u64();
+    assert_eq!(found["rows"].as_array().expect("rows").iter().filter_map(trained).count(), 6);
+}
+
+#[test]
+fn the_paper_is_estimated_and_not_carried_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("paper");
+    let hardware = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hardware/tpu-v5e.toml");
+    let paper = |more: &[&str]| {
+        let arguments = ["experiment", "table1", "--scale", "paper", "--dry-run", "--out", text(&out)];
+        run(&[&arguments[..], more].concat())
+    };
+    let (stdout, stderr, code) = paper(&["--json", "--hardware", hardware]);
+    assert_eq!(code, 0, "{stderr}");
+    let found: Value = serde_json::from_str(&stdout).expect("JSON");
+    let rows = found["rows"].as_array().expect("rows");
+    let of = |row: &str, key: &str| {
+        let row = rows.iter().find(|found| found["row"] == row).unwrap_or_else(|| panic!("no {row} in {rows:?}"));
+        row[key].as_f64().expect("a number")
+    };
+    // The parameters of the paper's Table 1, in billions.
+    for (row, billions) in [("full", "1.583"), ("lora", "1.585"), ("mode-1x-uninit", "1.979"), ("mode-2x", "2.376")] {
+        assert_eq!(format!("{:.3}", of(row, "params_total") / 1e9), billions, "{row}");
+    }
+    assert!(of("mode-2x-frozen", "params_trained") < 2e4 && of("mode-2x", "seconds") > of("full", "seconds"));
+    assert!(rows.iter().all(|row| row["row"] != "dense") && !out.exists());
+    let (stdout, _, _) = paper(&["--hardware", hardware]);
+    assert!(stdout.contains("does not fit") && stdout.contains("dense and dense-long are left out"), "{stdout}");
+}
+
+/// Starts it, interrupts it after some seconds of training, and takes it that it ends as one that is interrupted does.
+#[cfg(unix)]
+fn interrupt(out: &Path, arguments: &[String]) {
+    let program = assert_cmd::cargo::cargo_bin("mode");
+    let mut child = std::process::Command::new(program)
+        .args(arguments)
+        .args(["--jobs", "1", "--device", "cpu"])
+        .env("MODE_CACHE", "off")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program");
+    while !out.join("runs").is_dir() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+}
+
 #[cfg(unix)]
 #[test]
 fn interrupted_it_ends_soon_and_goes_on_from_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     // Long enough that no machine comes to the end of the first run.
-    let arguments = arguments(&out, &["--set", "pretrain_steps=900000", "--jobs", "1", "--device", "cpu"]);
+    let arguments = arguments(&out, &["--set", "pretrain_steps=900000"]);
     let last_step = || {
         let checkpoints = std::fs::read_dir(out.join("runs")).expect("runs").flatten();
         let steps = checkpoints
@@ -152,23 +329,19 @@ fn interrupted_it_ends_soon_and_goes_on_from_there() {
             .filter_map(|file| file.file_name().to_string_lossy().get(5..13)?.parse::<u64>().ok());
         steps.max().expect("a checkpoint")
     };
-    let interrupt = || {
-        let program = assert_cmd::cargo::cargo_bin("mode");
-        let mut child = std::process::Command::new(program)
-            .args(&arguments)
-            .env("MODE_CACHE", "off")
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("the program");
-        while !out.join("runs").is_dir() {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        std::thread::sleep(std::time::Duration::from_secs(3));
-        let pid = child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
-        assert_eq!(child.wait().expect("an end").code(), Some(130));
-        last_step()
-    };
-    let first = interrupt();
-    assert!(interrupt() > first);
+    interrupt(&out, &arguments);
+    let first = last_step();
+    interrupt(&out, &arguments);
+    assert!(last_step() > first);
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_beside_a_base_that_is_moved_then_it_goes_on_all_the_same() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let (base, moved, out) = (recipes.path("base"), recipes.path("moved"), recipes.path("out"));
+    interrupt(&out, &beside_arguments(&base, &out, &["--set", "steps=900000"]));
+    std::fs::rename(&base, &moved).expect("moved");
+    interrupt(&out, &beside_arguments(&moved, &out, &["--set", "steps=900000"]));
 }

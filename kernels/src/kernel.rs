@@ -250,7 +250,7 @@ pub fn launch<K: Kernel>(
         Backend::Reference(reference) => {
             device.timed::<K, _>(params, || reference.launch::<K>(params, inputs, outputs))
         }
-        Backend::Dry(dry) => dry.launch::<K>(params, inputs, outputs),
+        Backend::Dry(dry) => device.timed::<K, _>(params, || dry.launch::<K>(params, inputs, outputs)),
     }?;
     device.check_finite(K::NAME, K::OUTPUTS, outputs)
 }

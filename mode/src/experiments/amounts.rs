@@ -56,11 +56,14 @@ fn train(plan: &mut Plan, method: &str, on: On, rate: f64, steps: u64) -> Result
 
 fn cells(plan: &mut Plan) -> Result<(), Error> {
     let s = plan.settings();
-    let windows = plan.setup.domain(1).trained_on / (s.length + 1);
+    let windows = (plan.setup.domain(1).trained_on / (s.length + 1)).min(s.examples);
     let pass = windows.div_ceil(s.batch) as u64;
     plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
     for (method, _) in METHODS {
         for examples in EXAMPLES {
+            if !plan.holds(examples, CODE) {
+                continue;
+            }
             plan.cells(&name(method, examples), &ALL, |plan, seed, rate| {
                 let on = On { examples, ..On::all(base(plan, seed)?, seed, CODE) };
                 train(plan, method, on, rate, s.steps)

@@ -1,5 +1,6 @@
 //! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
 
+use super::base::Base;
 use super::finding::Findings;
 use super::lab::Lab;
 use super::results::Results;
@@ -30,7 +31,13 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         if !lab.left(&plan, results, |_| true).cells.is_empty() {
             continue;
         }
-        let mut section = (experiment.report)(&Findings::of_plan(&plan, results));
+        let found = Findings::of_plan(&plan, results);
+        let mut section = (experiment.report)(&found);
+        section.lead.extend_from_slice(found.left_out);
+        section.findings.retain(|finding| finding.seeds > 0);
+        if setup.base.given().is_some() {
+            section.command = format!("mode experiment {} --scale gpu --set base=FOLDER", experiment.name);
+        }
         let times = results.times_tested(experiment.name, plan.test_id());
         if times > 1 {
             section.lead.push(format!("The test text was measured {times} times, with different settings."));
@@ -65,6 +72,10 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
 /// When, where and by what.
 fn facts(setup: &Setup) -> Vec<(String, String)> {
     let s = &setup.settings;
+    let made = match &setup.base {
+        Base::Pretrained => format!("pre-trained for {} steps", s.pretrain_steps),
+        Base::Given(given) => format!("given, hash {}..", given.id),
+    };
     let mut facts = vec![
         ("date".to_string(), time::OffsetDateTime::now_utc().date().to_string()),
         (
@@ -74,11 +85,9 @@ fn facts(setup: &Setup) -> Vec<(String, String)> {
         ("machine".into(), memory::machine()),
         (
             "model".into(),
-            format!(
-                "{} layers of width {}, {} heads, vocabulary {}, {} steps of {} windows of {} tokens",
-                s.layers, s.width, s.heads, s.vocabulary, s.pretrain_steps, s.batch, s.length
-            ),
+            format!("{} layers of width {}, {} heads, vocabulary {}, {made}", s.layers, s.width, s.heads, s.vocabulary),
         ),
+        ("a step".into(), format!("{} windows of {} tokens", s.batch, s.length)),
         ("experts".into(), format!("{} blocks, {} layers a block", s.blocks, s.layers_per_block)),
         ("steps".into(), format!("S = {} for an expert and on the mixture, {} seeds", s.steps, s.seeds)),
     ];

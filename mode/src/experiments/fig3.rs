@@ -24,8 +24,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     report,
 };
 
-/// Examples of each point.
-const EXAMPLES: [usize; 5] = [100, 316, 1_000, 3_162, 10_000];
+/// Examples of each point, up to [`Settings::examples`](super::Settings::examples).
+const EXAMPLES: [usize; 9] = [100, 316, 1_000, 3_162, 10_000, 31_623, 100_000, 316_228, 1_000_000];
 
 /// Stages of S steps that each point takes where all take as many.
 const LONG: u64 = 3;
@@ -62,18 +62,20 @@ fn train(plan: &mut Plan, method: &str, on: On, rate: f64, steps: u64) -> Result
 fn cells(plan: &mut Plan) -> Result<(), Error> {
     table2::sweep(plan, 0)?;
     table3::cells(plan)?;
-    let (batch, stage) = (plan.settings().batch as u64, plan.settings().steps);
+    let (batch, stage, most) = (plan.settings().batch as u64, plan.settings().steps, plan.settings().examples);
+    let wanted = EXAMPLES.into_iter().filter(|&examples| examples <= most);
+    let points: Vec<usize> = wanted.filter(|&examples| plan.holds(examples, MIXTURE)).collect();
     for (reading, of) in ["steps", "pass"].into_iter().flat_map(|reading| METHODS.map(|(_, of)| (reading, of))) {
         let steps = |examples: usize| if reading == "steps" { LONG * stage } else { (examples as u64).div_ceil(batch) };
-        for (place, examples) in EXAMPLES.into_iter().enumerate() {
+        for (place, &examples) in points.iter().enumerate() {
             let name = format!("{of}-{reading}-{examples}");
             let make = |plan: &mut Plan, seed: u64, rate: f64| {
                 let on = On { examples, ..On::all(base(plan, seed)?, seed, MIXTURE) };
                 Ok(vec![train(plan, of, on, rate, steps(examples))?])
             };
             // One pass over the most takes the longest by far: its rate is that of the next.
-            if reading == "pass" && place + 1 == EXAMPLES.len() {
-                let before = format!("{of}-{reading}-{}", EXAMPLES[place - 1]);
+            if reading == "pass" && place > 0 && place + 1 == points.len() {
+                let before = format!("{of}-{reading}-{}", points[place - 1]);
                 let Some(rate) = plan.known_rate(&before) else { continue };
                 plan.untuned(&name, &ALL, |plan, seed| make(plan, seed, rate))?;
             } else {
@@ -108,13 +110,15 @@ fn report(found: &Findings) -> Section {
         paper: vec![Series::of_paper("MoDE", PAPER_MODE), Series::of_paper("LoRA", PAPER_LORA)],
     };
     let adapted = &DOMAINS[1..];
+    let points: Vec<usize> =
+        EXAMPLES.into_iter().filter(|examples| !found.of(&format!("mode-steps-{examples}")).is_empty()).collect();
     let right = |reading: &'static str, name, words: &str| {
         let series = |(label, of): (&str, &str)| {
             let point = |examples: usize| {
                 let cell = format!("{of}-{reading}-{examples}");
                 (examples as f64, Interval::of_mean(&found.accuracies(&cell, adapted)))
             };
-            Series { name: label.into(), points: EXAMPLES.map(point).to_vec() }
+            Series { name: label.into(), points: points.iter().copied().map(point).collect() }
         };
         Figure {
             name,
@@ -139,7 +143,7 @@ fn report(found: &Findings) -> Section {
         let cell = |of: &str, examples: usize| format!("{of}-{reading}-{examples}");
         let few = format!("({reading}) LoRA leads with few examples");
         let many = format!("({reading}) MoDE leads with many");
-        let [first, last] = [EXAMPLES[0], EXAMPLES[4]];
+        let [first, last] = [points.first(), points.last()].map(|point| point.copied().unwrap_or(0));
         findings.push(found.finding(&few, Some(64.46 - 62.72), &cell("lora", first), &cell("mode", first), adapted));
         findings.push(found.finding(&many, Some(76.81 - 72.08), &cell("mode", last), &cell("lora", last), adapted));
     }

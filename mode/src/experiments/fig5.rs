@@ -59,8 +59,9 @@ fn name(method: &str, examples: usize) -> String {
 fn cells(plan: &mut Plan) -> Result<(), Error> {
     let of_experts = expert_rate(plan)?;
     let steps = plan.settings().steps;
+    let points: Vec<usize> = EXAMPLES.into_iter().filter(|&examples| plan.holds(examples, MIXTURE)).collect();
     for (method, _) in METHODS {
-        for examples in EXAMPLES {
+        for &examples in &points {
             let on_few =
                 |plan: &mut Plan, seed| Ok::<_, Error>(On { examples, ..On::all(base(plan, seed)?, seed, MIXTURE) });
             let composed = |stage| {
@@ -104,9 +105,10 @@ fn report(found: &Findings) -> Section {
     let figure = |place: usize, file, domain: &'static str| {
         let series = |(method, label): (&str, &str)| {
             let point = |examples: usize| {
-                (examples as f64, Interval::of_mean(&found.accuracies(&name(method, examples), &[domain])))
+                let seeds = found.accuracies(&name(method, examples), &[domain]);
+                (!seeds.is_empty()).then(|| (examples as f64, Interval::of_mean(&seeds)))
             };
-            Series { name: label.into(), points: EXAMPLES.map(point).to_vec() }
+            Series { name: label.into(), points: EXAMPLES.into_iter().filter_map(point).collect() }
         };
         let paper = |(label, figures): (&str, [[f64; 5]; 3])| {
             Series::of_paper(label, EXAMPLES.map(|examples| examples as f64).into_iter().zip(figures[place]))

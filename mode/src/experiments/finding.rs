@@ -78,6 +78,8 @@ impl Finding {
 /// Cells with their figures.
 pub struct Findings<'a> {
     pub(super) settings: &'a Settings,
+    /// What could not be had, in words.
+    pub(super) left_out: &'a [String],
     lines: Vec<(&'a Cell, &'a Line)>,
 }
 
@@ -85,7 +87,8 @@ impl<'a> Findings<'a> {
     /// Of all cells of a plan that were measured.
     pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
         let found = |cell: &'a Cell| Some((cell, find(results, plan, cell)?));
-        Self { settings: &plan.setup.settings, lines: plan.cells.iter().filter_map(found).collect() }
+        let lines = plan.cells.iter().filter_map(found).collect();
+        Self { settings: &plan.setup.settings, left_out: &plan.left_out, lines }
     }
 }
 

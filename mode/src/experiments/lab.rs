@@ -1,12 +1,13 @@
 //! Carries plans out: runs whose models are there already are left alone, others go to as many jobs as are wanted, each when what it builds
 //! on is done; cells are measured when their model is.
 
+use super::base::Base;
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
 use super::results::{Line, Results, Score, TUNING};
 use super::{Experiment, VERSION};
-use crate::model::open;
-use crate::train::{self, Existing, Finished, Recipe, evaluate, read_run, run};
+use crate::model::{Model, open, open_on};
+use crate::train::{self, Existing, Finished, Method, Recipe, evaluate, read_run, run};
 use crate::{Error, files, memory};
 use mode_tensor::Device;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +63,7 @@ impl Lab<'_> {
     }
 
     fn is_done(&self, plan: &Plan, run: RunIndex) -> bool {
-        matches!(read_run(&self.root.join(plan.folder(run))), Ok((_, Some(_))))
+        plan.runs[run.0].recipe.is_none() || matches!(read_run(&self.root.join(plan.folder(run))), Ok((_, Some(_))))
     }
 
     /// Carries out what is left, and measures the cells; their lines.
@@ -133,9 +134,10 @@ impl Lab<'_> {
         match *task {
             Task::Run(index) => {
                 let run = &plan.runs[index.0];
-                match self.train(&run.recipe, device) {
+                let Some(recipe) = &run.recipe else { return Ok(()) };
+                match self.train(recipe, &plan.setup.base, device) {
                     Ok(finished) => {
-                        let name = train::kebab(run.recipe.method);
+                        let name = train::kebab(recipe.method);
                         let (method, seconds) = (format!("{name} {}", run.id), finished.seconds);
                         let (count, left) = clock.tick(run.flop);
                         self.say(&format!("{count:4} of {of}  {method:28} {seconds:6.1} s  {left}"));
@@ -159,15 +161,29 @@ impl Lab<'_> {
     }
 
     /// Carries out one recipe, or goes on with it.
-    fn train(&self, recipe: &Recipe, device: &Device) -> Result<Finished, Error> {
-        let recipe = rooted(recipe, &self.root);
-        // What a killed program left is no checkpoint; what an interrupted one left is.
-        let existing = if recipe.out.join("checkpoints").is_dir() { Existing::Resume } else { Existing::Replace };
+    fn train(&self, recipe: &Recipe, base: &Base, device: &Device) -> Result<Finished, Error> {
+        let recipe = rooted(recipe, &self.root, base);
+        // What a killed program left is no checkpoint; what an interrupted one left is, unless folders were moved since.
+        let same = || read_run(&recipe.out).is_ok_and(|(there, _)| there == recipe);
+        let resumes = recipe.out.join("checkpoints").is_dir() && same();
+        let existing = if resumes { Existing::Resume } else { Existing::Replace };
         run(&recipe, device, existing, &mut |event| match event {
             train::Event::Warn(line) => (self.listener)(Some(line)),
             train::Event::Step(_) => (self.listener)(None),
             _ => ControlFlow::Continue(()),
         })
+    }
+
+    /// Opens a run's model, with a given base where that is now.
+    fn open(&self, plan: &Plan, run: RunIndex, device: &Device) -> Result<Model, Error> {
+        let folder = self.root.join(plan.folder(run));
+        match (&plan.setup.base, &plan.runs[run.0].recipe) {
+            (Base::Given(given), None) => open(&given.place, device),
+            (Base::Given(given), Some(recipe)) if recipe.method != Method::Full => {
+                open_on(&folder, Some(&given.place), device)
+            }
+            _ => open(&folder, device),
+        }
     }
 
     /// Figures of a cell's model.
@@ -186,18 +202,18 @@ impl Lab<'_> {
             run: plan.runs[last.0].id.clone(),
             windows: windows_id(plan, cell).into(),
             scores: BTreeMap::new(),
-            params_total: 0,
+            params_total: plan.setup.base.given().map_or(0, |given| given.config.parameters()),
             params_trained: 0,
             steps: 0,
             tokens_seen: 0,
             seconds: 0.0,
-            learning_rate: plan.runs[last.0].recipe.train.learning_rate,
+            learning_rate: plan.runs[last.0].recipe.as_ref().map_or(0.0, |recipe| recipe.train.learning_rate),
             machine: format!("{}, {}", device.name(), memory::machine()),
         };
         if cell.runs.iter().any(|run| diverged.contains(run)) {
             return Ok(line);
         }
-        for run in &cell.runs {
+        for run in cell.runs.iter().filter(|run| plan.runs[run.0].recipe.is_some()) {
             let (_, finished) = read_run(&self.root.join(plan.folder(*run)))?;
             let Some(finished) = finished else { continue };
             line.steps += finished.steps;
@@ -209,7 +225,7 @@ impl Lab<'_> {
                 line.params_trained = finished.params_trained;
             }
         }
-        let model = open(&self.root.join(plan.folder(last)), device)?;
+        let model = self.open(plan, last, device)?;
         for &domain in &cell.domains {
             let text = plan.setup.domain(domain);
             let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
@@ -272,11 +288,14 @@ pub(super) fn rates(plan: &Plan, results: &Results) -> Rates {
     Rates::new(scores.into_iter(), |method| !lacking.contains(method))
 }
 
-/// A recipe whose paths are below `root`.
-pub(super) fn rooted(recipe: &Recipe, root: &Path) -> Recipe {
+/// A recipe whose paths are below `root`, but for that of a given base.
+fn rooted(recipe: &Recipe, root: &Path, base: &Base) -> Recipe {
     let mut recipe = recipe.clone();
     recipe.out = root.join(&recipe.out);
-    recipe.base = recipe.base.map(|base| root.join(base));
+    recipe.base = recipe.base.map(|folder| match base {
+        Base::Given(given) => given.place.clone(),
+        Base::Pretrained => root.join(folder),
+    });
     if let Some(model) = &mut recipe.model {
         model.tokenizer = root.join(&model.tokenizer);
     }

@@ -1,5 +1,6 @@
 //! The methods that experiments compare: runs of each, of a seed, a learning rate and a number of steps.
 
+use super::base::Base;
 use super::plan::{Plan, RunIndex};
 use super::recipes::{MIXTURE, On, Shape, Stage};
 use crate::Error;
@@ -9,10 +10,13 @@ use crate::train::LoraSettings;
 /// All domains: English, Code, Math.
 pub(super) const ALL: [usize; 3] = [0, 1, 2];
 
-/// The base of a seed.
+/// The base of a seed; a given one is that of all.
 pub(super) fn base(plan: &mut Plan, seed: u64) -> Result<RunIndex, Error> {
-    let layers = plan.settings().layers;
-    plan.pretrain(seed, layers)
+    let setup = plan.setup;
+    match &setup.base {
+        Base::Pretrained => plan.pretrain(seed, setup.settings.layers),
+        Base::Given(given) => Ok(plan.given(given)),
+    }
 }
 
 /// All weights of the base.

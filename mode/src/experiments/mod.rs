@@ -7,8 +7,10 @@
 //! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
 
 mod amounts;
+mod base;
 mod claims;
 mod document;
+mod dry_run;
 mod fig3;
 mod fig5;
 mod finding;
@@ -32,8 +34,10 @@ mod table3;
 mod texts;
 mod topics;
 
+pub use base::{Base, Given};
+pub use dry_run::{Estimate, Row, estimate};
 pub use lab::Lab;
-pub use settings::Settings;
+pub use settings::{Scale, Settings};
 pub use study::carry_out;
 
 use crate::Error;

@@ -5,7 +5,9 @@
 //! experiments that want the same expert train it once, a killed plan goes on where it was, and a changed setting changes the ids of
 //! all that hangs on it and of nothing else.
 
+use super::base::Given;
 use super::rates::Rates;
+use super::recipes::{Mixture, share_of};
 use super::setup::Setup;
 use super::texts::Texts;
 use super::{Settings, VERSION};
@@ -29,8 +31,8 @@ pub struct RunIndex(pub(super) usize);
 pub struct Run {
     /// Hex digits of its hash; the name of its folder.
     pub id: String,
-    /// What is carried out, its paths relative to the plan's folder.
-    pub recipe: Recipe,
+    /// What is carried out, its paths relative to the plan's folder; None for the given base, which is there.
+    pub recipe: Option<Recipe>,
     /// Runs whose models it builds on.
     pub needs: Vec<RunIndex>,
     /// Floating-point operations, roughly.
@@ -77,13 +79,16 @@ pub struct Plan<'a> {
     guess: bool,
     pub(super) runs: Vec<Run>,
     pub(super) cells: Vec<Cell>,
+    /// What can't be had of this base or these texts, in words.
+    pub(super) left_out: Vec<String>,
     index: HashMap<String, RunIndex>,
 }
 
 impl<'a> Plan<'a> {
     /// An empty plan. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
     pub fn new(setup: &'a Setup, rates: &'a Rates, guess: bool) -> Self {
-        Self { setup, rates, guess, runs: Vec::new(), cells: Vec::new(), index: HashMap::new() }
+        let (runs, cells, left_out, index) = Default::default();
+        Self { setup, rates, guess, runs, cells, left_out, index }
     }
 
     /// The settings.
@@ -120,10 +125,42 @@ impl<'a> Plan<'a> {
         recipe.check().map_err(Error::Setting)?;
         let parts = recipe.base.iter().chain(recipe.compose.iter().flat_map(|compose| &compose.experts));
         let needs = parts.filter_map(|path| self.index_of(path)).collect();
+        Ok(self.add_run(Run { id, recipe: Some(recipe), needs, flop }))
+    }
+
+    fn add_run(&mut self, run: Run) -> RunIndex {
         let index = RunIndex(self.runs.len());
-        self.runs.push(Run { id: id.clone(), recipe, needs, flop });
-        self.index.insert(id, index);
-        Ok(index)
+        self.index.insert(run.id.clone(), index);
+        self.runs.push(run);
+        index
+    }
+
+    /// The given base, which other runs build on as on one that is done.
+    pub fn given(&mut self, given: &Given) -> RunIndex {
+        let run = || Run { id: given.id.clone(), recipe: None, needs: Vec::new(), flop: 0.0 };
+        self.index.get(&given.id).copied().unwrap_or_else(|| self.add_run(run()))
+    }
+
+    /// Whether texts hold so many examples, each its share of a mixture; takes down what is left out where one does not, for examples of which
+    /// some come twice are fewer than they are said to be.
+    pub fn holds(&mut self, examples: usize, data: Mixture) -> bool {
+        let lacks = data.iter().find_map(|&part| {
+            let (text, wanted) = (self.setup.domain(part.0), share_of(examples, part.1, data));
+            let there = text.trained_on / (self.settings().length + 1);
+            (there < wanted).then(|| format!("{wanted} of {}, which holds {there}", text.name))
+        });
+        if let Some(lacks) = &lacks {
+            let seen = self.settings().length;
+            self.leave_out(format!("{examples} examples are left out: they are windows of {seen} tokens, {lacks}."));
+        }
+        lacks.is_none()
+    }
+
+    /// Takes down what this plan can't have, for whoever reads its results.
+    pub fn leave_out(&mut self, what: String) {
+        if !self.left_out.contains(&what) {
+            self.left_out.push(what);
+        }
     }
 
     /// The run that makes a folder.
@@ -133,7 +170,7 @@ impl<'a> Plan<'a> {
 
     /// The folder that a run makes, as recipes name it.
     pub fn folder(&self, run: RunIndex) -> PathBuf {
-        self.runs[run.0].recipe.out.clone()
+        folder(&self.runs[run.0].id)
     }
 
     /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate: those of
@@ -201,8 +238,8 @@ impl<'a> Plan<'a> {
 
     /// The same runs with other cells.
     pub(super) fn with_cells(&self, cells: Vec<Cell>) -> Self {
-        let Self { setup, rates, guess, ref runs, ref index, .. } = *self;
-        Self { setup, rates, guess, runs: runs.clone(), cells, index: index.clone() }
+        let Self { setup, rates, guess, ref runs, ref left_out, ref index, .. } = *self;
+        Self { setup, rates, guess, runs: runs.clone(), cells, left_out: left_out.clone(), index: index.clone() }
     }
 
     fn add(&mut self, cell: Cell) {

@@ -24,6 +24,12 @@ pub type Mixture<'a> = &'a [(usize, f64)];
 /// Code and Math, half and half: what the paper adapts to.
 pub const MIXTURE: Mixture = &[(1, 0.5), (2, 0.5)];
 
+/// How many of some examples are of the text of this weight.
+pub fn share_of(examples: usize, weight: f64, data: Mixture) -> usize {
+    let whole: f64 = data.iter().map(|(_, weight)| weight).sum();
+    (examples as f64 * weight / whole).round() as usize
+}
+
 /// How an expert is cut and begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
@@ -44,7 +50,8 @@ impl Plan<'_> {
     /// Weights of a layer: attention's four matrices and the feed-forward's three.
     fn layer(&self) -> f64 {
         let (d, hidden) = (self.settings().width as f64, self.settings().hidden as f64);
-        4.0 * d * d + 3.0 * d * hidden
+        let given = self.setup.base.given().map(|given| given.config.layer_parameters() as f64);
+        given.unwrap_or(4.0 * d * d + 3.0 * d * hidden)
     }
 
     /// Weights of the head.
@@ -82,7 +89,8 @@ impl Plan<'_> {
     /// # Errors
     /// A recipe that can't be.
     pub fn full(&mut self, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let layers = self.runs[on.base.0].recipe.model.as_ref().map_or(self.settings().layers, |shape| shape.layers);
+        let shape = self.runs[on.base.0].recipe.as_ref().and_then(|recipe| recipe.model.as_ref());
+        let layers = shape.map_or(self.settings().layers, |shape| shape.layers);
         let flop = 6.0 * self.tokens(steps) * (layers as f64 * self.layer() + self.head());
         self.run(self.on(Method::Full, on, rate, steps), flop)
     }
@@ -144,11 +152,9 @@ impl Plan<'_> {
         steps: u64,
     ) -> Result<RunIndex, Error> {
         let folders = experts.iter().map(|&expert| self.folder(expert)).collect();
-        let shape = self.runs[experts[0].0].recipe.expert.as_ref().map(|expert| Shape {
-            blocks: expert.blocks,
-            layers: expert.layers_per_block,
-            init: expert.init,
-        });
+        let first = self.runs[experts[0].0].recipe.as_ref().and_then(|recipe| recipe.expert.as_ref());
+        let shape =
+            first.map(|expert| Shape { blocks: expert.blocks, layers: expert.layers_per_block, init: expert.init });
         let shape = shape.unwrap_or_else(|| self.shape(ExpertInit::Copy));
         let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train == Unfrozen::All);
         let compose =
@@ -168,9 +174,8 @@ impl Plan<'_> {
 
     fn on(&self, method: Method, on: On, rate: f64, steps: u64) -> Recipe {
         let mut recipe = self.recipe(method, Some(self.folder(on.base)), on.seed, rate, steps, on.data);
-        let whole: f64 = on.data.iter().map(|(_, weight)| weight).sum();
         for data in &mut recipe.data {
-            data.examples = (on.examples as f64 * data.weight / whole).round() as usize;
+            data.examples = share_of(on.examples, data.weight, on.data);
         }
         recipe
     }

@@ -1,5 +1,6 @@
-//! What all runs of a plan have in common: sizes, and texts by number.
+//! What all runs of a plan have in common: sizes, the base, and texts by number.
 
+use super::base::Base;
 use super::settings::Settings;
 use super::texts::{DOMAINS, Domain, Texts};
 use super::topics;
@@ -7,22 +8,24 @@ use crate::Error;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Sizes and texts.
+/// Sizes, base and texts.
 pub struct Setup {
     /// Sizes and steps.
     pub settings: Settings,
+    /// What is adapted.
+    pub base: Base,
     /// Texts by number.
     pub texts: Texts,
-    /// The plan's folder.
-    root: PathBuf,
+    /// The plan's folder, if anything is to be written.
+    root: Option<PathBuf>,
     /// Texts whose numbers follow those, once they are asked for.
     topics: OnceLock<Texts>,
 }
 
 impl Setup {
-    /// Of texts that lie below `root`.
-    pub fn new(settings: Settings, texts: Texts, root: PathBuf) -> Self {
-        Self { settings, texts, root, topics: OnceLock::new() }
+    /// Of texts that lie below `root`, if there is one.
+    pub fn new(settings: Settings, base: Base, texts: Texts, root: Option<PathBuf>) -> Self {
+        Self { settings, base, texts, root, topics: OnceLock::new() }
     }
 
     /// The numbers of the topics, which are read the first time.
@@ -31,7 +34,7 @@ impl Setup {
     /// As [`topics::prepare`].
     pub fn topics(&self) -> Result<std::ops::Range<usize>, Error> {
         if self.topics.get().is_none() {
-            let _ = self.topics.set(topics::prepare(&self.root, &self.settings, &self.texts)?);
+            let _ = self.topics.set(topics::prepare(self.root.as_deref(), &self.settings, &self.texts)?);
         }
         Ok(DOMAINS.len()..DOMAINS.len() + topics::COUNT)
     }

@@ -43,7 +43,15 @@ pub(super) fn shapes() -> [[usize; 2]; 6] {
 
 pub(super) fn cells(plan: &mut Plan) -> Result<(), Error> {
     let steps = plan.settings().steps;
+    let all = plan.settings().layers;
     for [blocks, layers] in shapes() {
+        if !all.is_multiple_of(blocks) {
+            plan.leave_out(format!(
+                "{} is left out: {blocks} blocks do not divide {all} layers.",
+                name([blocks, layers])
+            ));
+            continue;
+        }
         plan.cells(&name([blocks, layers]), &ALL, |plan, seed, rate| {
             let shape = Shape { blocks, layers, init: ExpertInit::Random };
             let on = On::all(base(plan, seed)?, seed, CODE);
@@ -57,10 +65,10 @@ fn report(found: &Findings) -> Section {
     let row = |(shape, [code, english]): &([usize; 2], [f64; 2])| {
         let name = name(*shape);
         let of = |domains: &[&str]| percent(Interval::of_another(&found.accuracies(&name, domains)));
-        let trained = found.of(&name).first().map_or(0, |line| line.params_trained);
+        let trained = found.of(&name).first()?.params_trained;
         let ours = [trained.to_string(), of(&DOMAINS[1..2]), of(&DOMAINS[..1])];
         let words = [shape[0].to_string(), shape[1].to_string()].into_iter();
-        words.chain(ours).chain([format!("{code:.2}"), format!("{english:.2}")]).collect()
+        Some(words.chain(ours).chain([format!("{code:.2}"), format!("{english:.2}")]).collect())
     };
     let code = &DOMAINS[1..2];
     let find = |claim: &str, a: usize, b: usize| {
@@ -75,7 +83,7 @@ fn report(found: &Findings) -> Section {
         tables: vec![Table {
             caption: "Ours beside the paper's".into(),
             head: head.map(String::from).to_vec(),
-            rows: PAPER.iter().map(row).collect(),
+            rows: PAPER.iter().filter_map(row).collect(),
         }],
         findings: vec![
             find("The largest expert is better than the smallest", 5, 0),

@@ -4,9 +4,11 @@
 //! Files are named by what they hold, so that recipes that name them are recipes of those very tokens.
 
 use super::Settings;
+use super::base::Base;
 use crate::data::{
     Corpus, DataError, Document, Source, Split, Tokenizer, Tokens, code, english, shingles, word_problems,
 };
+use crate::model::{is_gguf, open_tokenizer, tokenizer_file};
 use crate::{Error, files, folders};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -57,13 +59,23 @@ impl Domain {
     }
 }
 
+/// What makes tokens of texts.
+#[derive(Clone)]
+pub(super) struct Encoder {
+    tokenizer: Tokenizer,
+    /// Hash of its file.
+    digest: [u8; 32],
+}
+
 /// All domains.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Texts {
     /// By number.
     pub domains: Vec<Domain>,
-    /// The tokenizer's file, relative to the plan's folder.
+    /// The tokenizer's file, relative to the plan's folder; a given base's where that has it.
     pub tokenizer: PathBuf,
+    /// None on paper.
+    pub(super) encoder: Option<Encoder>,
     /// Hash of all test windows, which tells one test set from another.
     pub test_id: String,
     /// Hash of all validation windows.
@@ -71,14 +83,28 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Texts that are names, and hold as much as anyone wants: to plan without any.
+    pub fn on_paper(names: &[&str]) -> Self {
+        let domain = |name: &&str| Domain {
+            name: name.to_string(),
+            tokens: format!("data/{name}.tokens"),
+            trained_on: usize::MAX,
+            bytes: 0,
+            sha256: String::new(),
+            validation: Vec::new(),
+            test: Vec::new(),
+        };
+        Self::new(names.iter().map(domain).collect(), "data/tokenizer.json".into(), None)
+    }
+
     /// Of domains whose tokens a tokenizer made.
-    pub(super) fn new(domains: Vec<Domain>, tokenizer: PathBuf) -> Self {
+    pub(super) fn new(domains: Vec<Domain>, tokenizer: PathBuf, encoder: Option<Encoder>) -> Self {
         let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>| {
             let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
             short(&ids.flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>())
         };
         let (test_id, validation_id) = (id(|domain| &domain.test), id(|domain| &domain.validation));
-        Self { domains, tokenizer, test_id, validation_id }
+        Self { domains, tokenizer, encoder, test_id, validation_id }
     }
 }
 
@@ -87,11 +113,12 @@ fn short(bytes: &[u8]) -> String {
     files::sha256_of(bytes)[..16].into()
 }
 
-/// Reads or makes the texts, trains the tokenizer on all of their training splits, and writes `data/` below `root`.
+/// Reads or makes the texts, takes the given base's tokenizer or trains one on all of their training splits, and writes `data/` below
+/// `root`, if there is one.
 ///
 /// # Errors
 /// A text that can't be read or is too small, or a test text that shares documents with training.
-pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
+pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<Texts, Error> {
     let known = |key: &str| DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key));
     if let Some(unknown) = settings.data.keys().find(|key| !known(key)) {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
@@ -99,16 +126,32 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
     }
     let mut corpora = corpora(settings)?;
     part(&mut corpora, settings)?;
-    let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
-    let tokenizer = Tokenizer::train(training, settings.vocabulary)?;
-    let json = tokenizer.to_json()?;
-    folders::create(&root.join("data"))?;
-    let file = PathBuf::from(format!("data/tokenizer-{}.json", short(json.as_bytes())));
-    files::write(&root.join(&file), json)?;
-    let digest = files::digest(&root.join(&file))?;
+    if let Some(root) = root {
+        folders::create(&root.join("data"))?;
+    }
+    let (tokenizer, file, digest) = match base {
+        Base::Pretrained => {
+            let training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
+            let tokenizer = Tokenizer::train(training, settings.vocabulary)?;
+            let json = tokenizer.to_json()?;
+            let digest = files::digest_of(json.as_bytes());
+            let file = PathBuf::from(format!("data/tokenizer-{}.json", short(json.as_bytes())));
+            if let Some(root) = root {
+                files::write(&root.join(&file), json)?;
+            }
+            (tokenizer, file, digest)
+        }
+        Base::Given(given) => {
+            let file = tokenizer_file(&given.place);
+            // What a GGUF file's tokenizer is told by is not known.
+            let digest = if is_gguf(&file) { [0; 32] } else { files::digest(&file)? };
+            (open_tokenizer(&file)?, file, digest)
+        }
+    };
+    let encoder = Encoder { tokenizer, digest };
     let mut domains = Vec::new();
     for (mut corpus, name) in corpora.into_iter().zip(DOMAINS) {
-        let count = |corpus: &Corpus, split| Ok::<_, Error>(encode(name, &tokenizer, corpus, split)?.ids.len());
+        let count = |corpus: &Corpus, split| Ok::<_, Error>(encoder.encode(name, corpus, split)?.ids.len());
         let splits = [Split::Train, Split::Validation, Split::Test];
         let [training, validation, test] = splits.map(|split| count(&corpus, split));
         let (test, rest) = (test?, training? + validation?);
@@ -121,30 +164,31 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
         if own && test < settings.test_tokens {
             corpus.test_on_a_fifth();
         }
-        domains.push(Domain::prepare(root, name, &corpus, (&tokenizer, digest), settings)?);
+        domains.push(Domain::prepare(root, name, &corpus, &encoder, settings)?);
     }
-    Ok(Texts::new(domains, file))
+    Ok(Texts::new(domains, file, Some(encoder)))
 }
 
 impl Domain {
-    /// Writes a corpus' training tokens below `root`, and cuts the windows of its other splits.
+    /// Writes a corpus' training tokens below `root`, if there is one, and cuts the windows of its other splits.
     pub(super) fn prepare(
-        root: &Path,
+        root: Option<&Path>,
         name: &str,
         corpus: &Corpus,
-        (tokenizer, digest): (&Tokenizer, [u8; 32]),
+        encoder: &Encoder,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let window = settings.length + 1;
-        let mut training = encode(name, tokenizer, corpus, Split::Train)?;
+        let mut training = encoder.encode(name, corpus, Split::Train)?;
         training.require_window(window)?;
+        let digest = encoder.digest;
         training.tokenizer = digest;
         let bytes: Vec<u8> = training.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let tokens = format!("data/{name}-{}.tokens", short(&[bytes, digest.to_vec()].concat()));
-        if !root.join(&tokens).exists() {
-            files::replace(&root.join(&tokens), |partial| Ok(training.write(partial)?))?;
+        if let Some(file) = root.map(|root| root.join(&tokens)).filter(|file| !file.exists()) {
+            files::replace(&file, |partial| Ok(training.write(partial)?))?;
         }
-        let windows = |split, tokens| encode(name, tokenizer, corpus, split)?.spread(window, tokens);
+        let windows = |split, tokens| encoder.encode(name, corpus, split)?.spread(window, tokens);
         Ok(Self {
             name: name.into(),
             tokens,
@@ -157,9 +201,11 @@ impl Domain {
     }
 }
 
-/// A split's tokens.
-pub(super) fn encode(name: &str, tokenizer: &Tokenizer, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
-    Tokens::encode(name, tokenizer, corpus.texts(split))
+impl Encoder {
+    /// A split's tokens.
+    pub(super) fn encode(&self, name: &str, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
+        Tokens::encode(name, &self.tokenizer, corpus.texts(split))
+    }
 }
 
 /// The documents of all [`DOMAINS`].

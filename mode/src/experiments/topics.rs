@@ -2,9 +2,9 @@
 //! the others as parsers are from shaders. Their splits are Code's own, so that no model has been trained on what it is tested on.
 
 use super::Settings;
-use super::texts::{Domain, Texts, corpora, encode, part};
-use crate::data::{Split, Tokenizer, code_by_packages};
-use crate::{Error, files};
+use super::texts::{Domain, Texts, corpora, part};
+use crate::Error;
+use crate::data::{Split, code_by_packages};
 use std::path::Path;
 
 /// Topics and their packages.
@@ -44,18 +44,17 @@ pub fn names() -> [&'static str; COUNT] {
     TOPICS.map(|(name, _)| name)
 }
 
-/// Reads the topics' texts, and writes their tokens, by the tokenizer of the other `texts`, below `root`. Of a small one a fifth is tested on.
+/// Reads the topics' texts, and writes their tokens, by the tokenizer of the other `texts`, below `root`, if there is one. Of a small one a fifth is tested on.
 ///
 /// # Errors
 /// A package's source that is not there, or a file that can't be read or written.
-pub fn prepare(root: &Path, settings: &Settings, texts: &Texts) -> Result<Texts, Error> {
-    let file = root.join(&texts.tokenizer);
-    let (tokenizer, digest) = (Tokenizer::open(&file)?, files::digest(&file)?);
+pub fn prepare(root: Option<&Path>, settings: &Settings, texts: &Texts) -> Result<Texts, Error> {
+    let Some(encoder) = &texts.encoder else { return Ok(Texts::on_paper(&names())) };
     let mut all = corpora(settings)?;
     let others = all.len();
     for (name, packages) in TOPICS {
         let mut corpus = code_by_packages(name, packages)?;
-        if encode(name, &tokenizer, &corpus, Split::Test)?.ids.len() < settings.test_tokens {
+        if encoder.encode(name, &corpus, Split::Test)?.ids.len() < settings.test_tokens {
             corpus.test_on_a_fifth();
         }
         all.push(corpus);
@@ -63,7 +62,7 @@ pub fn prepare(root: &Path, settings: &Settings, texts: &Texts) -> Result<Texts,
     part(&mut all, settings)?;
     let prepared = all.drain(others..).zip(names());
     let domains = prepared
-        .map(|(corpus, name)| Domain::prepare(root, name, &corpus, (&tokenizer, digest), settings))
+        .map(|(corpus, name)| Domain::prepare(root, name, &corpus, encoder, settings))
         .collect::<Result<_, _>>()?;
-    Ok(Texts::new(domains, texts.tokenizer.clone()))
+    Ok(Texts::new(domains, texts.tokenizer.clone(), Some(encoder.clone())))
 }

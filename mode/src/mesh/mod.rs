@@ -31,7 +31,7 @@ pub(crate) use remote::said;
 pub use remote::{ExpertClient, answer};
 pub(crate) use run::{Here, check_threads};
 pub use run::{Options, Team, TeamStep};
-pub use simulate::paper::{fig4, scale};
+pub use simulate::paper::{config as paper_config, fig4, scale};
 pub use simulate::{
     Assumed, Attention, Cost, Hardware, Host, LinkRate, Prediction, Priced, Rates, Traced, bytes_by_link, costs,
     layouts, predict, seconds, timeline,

@@ -98,6 +98,10 @@ impl Maker<'_> {
                 list.push((name.into(), stored));
                 return Ok(Param::new(name, Tensor::empty(device, shape)?));
             }
+            // Nobody will read what a device that keeps nothing was given.
+            Weights::Random(_) | Weights::Rule(_) if device.is_dry() => {
+                return Ok(Param::new(name, Tensor::empty(device, shape)?));
+            }
             Weights::Cut(cut) => return Ok(Param::new(name, cut(name, shape)?)),
             Weights::Random(random) => random.values(shape.iter().product(), start),
             Weights::Rule(rule) => rule(name, shape),

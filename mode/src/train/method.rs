@@ -83,7 +83,7 @@ fn provenance(recipe: &Recipe, config: &Config) -> Map<String, Value> {
 }
 
 /// A base model, which must be plain: neither composed nor with an adapter.
-fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
+pub(crate) fn plain(base: &Path, device: &Device) -> Result<Model, Error> {
     let model = open(base, device)?;
     if model.experts.is_empty() && !model.has_adapter() {
         return Ok(model);

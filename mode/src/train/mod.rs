@@ -3,6 +3,7 @@
 mod checkpoint;
 mod data;
 mod dry_run;
+mod dry_step;
 mod eval;
 mod export;
 #[cfg(any(feature = "mpi", feature = "net"))]
@@ -28,11 +29,13 @@ pub(crate) use checkpoint::{
 };
 pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
+pub use dry_step::{DryStep, dry_step};
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
 #[cfg(any(feature = "mpi", feature = "net"))]
 pub(crate) use follow::follow;
 pub(crate) use frozen::count;
+pub(crate) use method::plain;
 pub(crate) use metrics::read as read_metrics;
 pub(crate) use mixed::check as check_mixed;
 pub use mixed::{LossScaling, SavedScale};

@@ -12,6 +12,7 @@ mod table;
 pub use plot::plot;
 pub use table::table;
 
+use super::config;
 use crate::Error;
 use crate::mesh::plan::{Layout, Problem, Recompute, fullest};
 use crate::mesh::simulate::{Assumed, Attention, Hardware, LinkRate, Priced, Rates};
@@ -127,18 +128,7 @@ pub(super) fn paper_problem(
     recompute: Recompute,
 ) -> Problem {
     Problem {
-        config: Config {
-            vocabulary: 256_256,
-            width: 1_536,
-            hidden: 12_288,
-            layers: 18,
-            heads: 24,
-            kv_heads: 24,
-            head_width: 64,
-            positions: LENGTH,
-            tied: true,
-            ..Config::default()
-        },
+        config: Config { positions: LENGTH, ..config() },
         blocks,
         expert_layers: vec![layers; experts],
         windows,

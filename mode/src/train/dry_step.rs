@@ -1,0 +1,136 @@
+//! What a step takes, of a model of which nothing but its shape need be there: two steps are launched on a device that computes nothing, and
+//! each launch of the second says what it costs.
+//!
+//! A product of `[T, a]` and `[a, b]` is 2 T a b FLOP, its gradients 2 T a b each as far as they are wanted; attention's two products are
+//! 4 T S d of windows of S, their gradients 2.5 times that, for scores are computed again; the head is 2 T d V forward and again backward,
+//! and once more where it is trained. Everything else counts by the bytes that it moves.
+
+use super::frozen;
+use super::recipe::{Recipe, Task};
+use super::settings::{ExpertSettings, Unfrozen};
+use super::trainer::Trainer;
+use crate::Error;
+use crate::data::{Mixture, Tokens};
+use crate::mesh::Cost;
+use crate::model::{Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_bottlenecks, add_lora};
+use mode_tensor::{Device, Tensor};
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+
+/// What a step takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DryStep {
+    /// Parameters of the whole model.
+    pub params_total: u64,
+    /// Parameters trained.
+    pub params_trained: u64,
+    /// Bytes of all weights.
+    pub weights: u64,
+    /// Bytes of the gradients of what is trained.
+    pub gradients: u64,
+    /// Bytes of the optimizer's two moments.
+    pub moments: u64,
+    /// Bytes of all else that a step of one window holds: above all what the forward pass keeps for the backward one.
+    pub activations: u64,
+    /// What the launches of a whole step cost.
+    pub cost: Cost,
+}
+
+/// Steps a recipe's method on a backbone, which lies on a device that computes nothing; `experts` are those that it trains or composes.
+///
+/// # Errors
+/// Sizes that do not fit each other.
+pub fn dry_step(
+    recipe: &Recipe,
+    backbone: impl Fn(&Device) -> Result<Backbone, Error>,
+    experts: &[&ExpertSettings],
+) -> Result<DryStep, Error> {
+    let one = Recipe { train: super::TrainSettings { batch: 1, ..recipe.train.clone() }, ..recipe.clone() };
+    let (held, one) = measure(&one, &backbone, experts)?;
+    let (_, whole) = measure(recipe, &backbone, experts)?;
+    let (gradients, moments) = (F32 * one.params_trained, 2 * F32 * one.params_trained);
+    let weights = held.saturating_sub(gradients + moments);
+    let activations = one.peak.saturating_sub(held);
+    let Measured { params_total, params_trained, cost, .. } = whole;
+    Ok(DryStep { params_total, params_trained, weights, gradients, moments, activations, cost })
+}
+
+struct Measured {
+    params_total: u64,
+    params_trained: u64,
+    /// The most bytes that the device held.
+    peak: u64,
+    cost: Cost,
+}
+
+/// Bytes that are held before the first step, and what the second one says.
+fn measure(
+    recipe: &Recipe,
+    backbone: &impl Fn(&Device) -> Result<Backbone, Error>,
+    experts: &[&ExpertSettings],
+) -> Result<(u64, Measured), Error> {
+    let device = Device::dry();
+    let model = model(recipe, backbone(&device)?, experts)?;
+    let length = recipe.train.length + 1;
+    let (name, vocab) = (String::new(), model.backbone.config.vocabulary as u32);
+    let window = Tokens { name, vocab, tokenizer: [0; 32], ids: vec![0; length] };
+    let mut trainer = Trainer::new(&model, &recipe.train, Mixture::new(0, length, vec![(1.0, window)])?)?;
+    let held = device.counters().bytes;
+    trainer.step()?;
+    device.start_profile()?;
+    trainer.step()?;
+    let mut cost = Cost::default();
+    for timing in device.stop_profile()? {
+        match timing.kernel {
+            "matmul" => cost.matmul += timing.cost.flop,
+            "attention" | "attention_backward" => cost.attention += timing.cost.flop,
+            _ => cost.bytes += timing.cost.bytes,
+        }
+        cost.launches += 1.0;
+    }
+    let (params_trained, frozen) = (frozen::count(&model, true), frozen::count(&model, false));
+    let peak = device.counters().peak_bytes;
+    Ok((held, Measured { params_total: params_trained + frozen, params_trained, peak, cost }))
+}
+
+/// The model that a recipe trains, without its numbers.
+fn model(recipe: &Recipe, mut backbone: Backbone, experts: &[&ExpertSettings]) -> Result<Model, Error> {
+    let (device, mut random) = (backbone.device().clone(), Random::new(recipe.seed));
+    let (model, trained) = match recipe.task().map_err(Error::Setting)? {
+        Task::Pretrain(_) | Task::Full { .. } => (Model::plain(backbone), Trained::Backbone),
+        Task::Lora { lora, .. } => {
+            add_lora(&mut backbone, lora.rank, lora.alpha, lora.adapted, &mut random)?;
+            (Model::plain(backbone), Trained::Adapter)
+        }
+        Task::Bottleneck { size, .. } => {
+            add_bottlenecks(&mut backbone, size, &mut random)?;
+            (Model::plain(backbone), Trained::Adapter)
+        }
+        Task::Expert { .. } => (beside(backbone, experts, &device)?, Trained::Experts),
+        Task::Compose { compose, .. } => {
+            let trained = if compose.train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
+            let mut model = beside(backbone, experts, &device)?;
+            model.set_gating(compose.gating, &mut random)?;
+            (model, trained)
+        }
+    };
+    model.set_trained(trained);
+    Ok(model)
+}
+
+/// Experts beside a backbone.
+fn beside(backbone: Backbone, experts: &[&ExpertSettings], device: &Device) -> Result<Model, Error> {
+    let (config, branches) = (backbone.config.clone(), experts.len() + 1);
+    let empty = |_: &str, shape: &[usize]| Ok(Tensor::empty(device, shape)?);
+    let expert = |settings: &&ExpertSettings| {
+        let ExpertSettings { name, domain, blocks, layers_per_block, .. } = settings;
+        let info = ExpertInfo::new(name, domain, "", *blocks, *layers_per_block)?;
+        Expert::remote(&config, info, &format!("experts.{name}."))?.shard(&config, device, &empty)
+    };
+    let blocks = experts.first().map_or(0, |expert| expert.blocks);
+    let (weight, bias) = (vec![0.0; branches * config.width], vec![0.0; branches]);
+    let gate = |block| Gate::from_values(device, block, config.width, &weight, &bias);
+    let gates = (0..blocks).map(gate).collect::<Result<_, _>>()?;
+    Model::with_experts(backbone, experts.iter().map(expert).collect::<Result<_, _>>()?, gates)
+}
