@@ -217,6 +217,8 @@ pub enum Unfrozen {
     All,
     /// Gates alone.
     Gates,
+    /// Experts, gates and the backbone, which is then another base and is written beside them.
+    Everything,
 }
 
 /// A stage-2 composition.
