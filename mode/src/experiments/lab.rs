@@ -3,9 +3,9 @@
 
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
-use super::results::{Line, Results, Score, TUNING};
+use super::results::{INSPECTED, Line, Results, Score, TUNING};
 use super::texts::Texts;
-use super::{Experiment, VERSION};
+use super::{Experiment, VERSION, inspected::inspected};
 use crate::model::open;
 use crate::train::{self, Existing, Finished, Recipe, evaluate, read_run, run};
 use crate::{Error, files, memory};
@@ -195,6 +195,7 @@ impl Lab<'_> {
             seconds: 0.0,
             learning_rate: plan.runs[last.0].recipe.train.learning_rate,
             machine: format!("{}, {}", device.name(), memory::machine()),
+            printed: None,
         };
         if cell.runs.iter().any(|run| diverged.contains(run)) {
             return Ok(line);
@@ -211,7 +212,15 @@ impl Lab<'_> {
                 line.params_trained = finished.params_trained;
             }
         }
-        let model = open(&self.root.join(plan.folder(last)), device)?;
+        let folder = plan.folder(last);
+        let model = open(&self.root.join(&folder), device)?;
+        if cell.purpose == Purpose::Inspect {
+            return match inspected(&self.root, &folder, &model, texts) {
+                Ok(printed) => Ok(Line { printed: Some(printed), ..line }),
+                Err(error) if error.is_divergence() => Ok(line),
+                Err(error) => Err(error),
+            };
+        }
         for &domain in &cell.domains {
             let text = &texts.domains[domain];
             let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
@@ -243,6 +252,7 @@ pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option
     let windows = windows_id(plan.texts(), cell);
     match &cell.purpose {
         Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, windows),
+        Purpose::Inspect => results.line(INSPECTED, &cell.name, cell.seed, id, windows),
         Purpose::Report => results.of(id, windows),
     }
 }

@@ -8,9 +8,11 @@
 
 mod claims;
 mod document;
+mod failures;
 mod fig3;
 mod fig5;
 mod finding;
+mod inspected;
 mod lab;
 mod methods;
 mod page;
@@ -55,13 +57,14 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 6] = [
+pub const ALL: [Experiment; 7] = [
     table1::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
     fig3::EXPERIMENT,
     fig5::EXPERIMENT,
     claims::EXPERIMENT,
+    failures::EXPERIMENT,
 ];
 
 impl Experiment {

@@ -142,6 +142,7 @@ fn report(found: &Findings) -> Section {
         ],
         tables: vec![ours(found), theirs()],
         findings,
+        gates: found.gates(&ROWS),
         ..Section::of(&EXPERIMENT)
     }
 }

@@ -16,6 +16,9 @@ pub const DOMAINS: [&str; 3] = ["english", "code", "math"];
 /// Tokens that a domain has at the least, or no split of it is of any use.
 const LEAST: usize = 10_000;
 
+/// Characters of a domain's sample.
+const SAMPLE: usize = 6_000;
+
 /// Word problems of the built-in Math.
 const PROBLEMS: usize = 7_500;
 
@@ -41,6 +44,8 @@ pub struct Domain {
     pub bytes: usize,
     /// Hash of all documents.
     pub sha256: String,
+    /// A file of validation text to look at models with, relative to the plan's folder.
+    pub sample: String,
     /// Windows to choose on.
     pub validation: Vec<Vec<u32>>,
     /// Windows to report.
@@ -137,11 +142,20 @@ pub fn prepare(root: &Path, settings: &Settings) -> Result<Texts, Error> {
             trained_on: training.ids.len(),
             bytes: corpus.bytes(),
             sha256: corpus.sha256(),
+            sample: sample(root, name, &corpus)?,
             validation: validation.spread(window, settings.validation_tokens)?,
             test: test.spread(window, settings.test_tokens)?,
         });
     }
     Ok(Texts::new(domains, file))
+}
+
+/// Writes the first characters of a domain's validation text into a file.
+fn sample(root: &Path, name: &str, corpus: &Corpus) -> Result<String, Error> {
+    let text: String = corpus.texts(Split::Validation).flat_map(str::chars).take(SAMPLE).collect();
+    let file = format!("data/{name}-{}.txt", short(text.as_bytes()));
+    files::write(&root.join(&file), text)?;
+    Ok(file)
 }
 
 fn encode(name: &str, tokenizer: &Tokenizer, corpus: &Corpus, splits: [Split; 3]) -> Result<[Tokens; 3], DataError> {
