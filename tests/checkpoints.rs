@@ -283,13 +283,30 @@ fn assert_goes_on(story: &Story, recipe: &mut Recipe, device: &Device, name: &st
         });
         let record = std::fs::read_to_string(folder.join("run.json")).expect("a file");
         let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
-        let weights = std::fs::read(folder.join("expert.safetensors")).expect("a file");
+        let weights =
+            ["expert.safetensors", "experts/tales/expert.safetensors", "gates.safetensors", "base/model.safetensors"]
+                .map(|file| std::fs::read(folder.join(file)).unwrap_or_default());
+        assert!(weights.iter().any(|weights| !weights.is_empty()), "{name}: no weights");
         (steps.collect::<Vec<_>>(), record["scaling"].clone(), weights)
     };
     let (ours, theirs) = (files(&whole), files(&recipe.out));
     assert_eq!((&ours.0, &ours.1), (&theirs.0, &theirs.1), "{name}");
     assert!(theirs.2 == ours.2, "{name}: the weights differ");
     ours.1["skipped"].as_u64()
+}
+
+#[test]
+fn so_does_one_that_trains_the_backbone_too() {
+    let story = Story::new();
+    let body = format!(
+        "method = 'compose'\n[compose]\nexperts = ['{}']\ntrain = 'everything'\n[checkpoint]\nevery = 4",
+        text(&story.whole)
+    );
+    let file = story.recipes.write("unfrozen", &body);
+    let mut recipe = Recipe::read(&file, &["train.steps=14".into()]).expect("a recipe");
+    assert_eq!(assert_goes_on(&story, &mut recipe, &Device::cpu(), "unfrozen"), None);
+    let said = |name: &str| std::fs::read_to_string(story.out(name).join("run.json")).expect("a file");
+    assert!(said("whole-unfrozen").contains("\"trained\": \"the base model, expert tales and its gates\""));
 }
 
 #[test]

@@ -31,13 +31,13 @@ fn tale(words: &str, from: usize, count: usize) -> String {
     (from..from + count).map(paragraph).collect()
 }
 
-/// What runs table3 in `out`, on tales that lie beside it.
-fn arguments(out: &Path, more: &[&str]) -> Vec<String> {
-    arguments_with(&SMALL, out, more)
+/// What runs an experiment in `out`, on tales that lie beside it.
+fn arguments(name: &str, out: &Path, more: &[&str]) -> Vec<String> {
+    arguments_with(&SMALL, name, out, more)
 }
 
 /// The same with these settings.
-fn arguments_with(sets: &[&str], out: &Path, more: &[&str]) -> Vec<String> {
+fn arguments_with(sets: &[&str], name: &str, out: &Path, more: &[&str]) -> Vec<String> {
     let mut sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
     for (name, words) in [("english", "Chapter"), ("code", "Function"), ("math", "Problem")] {
         let file = out.with_file_name(format!("{name}.txt"));
@@ -45,13 +45,18 @@ fn arguments_with(sets: &[&str], out: &Path, more: &[&str]) -> Vec<String> {
         sets.push(format!("data.{name}={}", text(&file)));
     }
     let sets = sets.into_iter().flat_map(|set| ["--set".into(), set]);
-    let start = ["experiment", "table3", "--out", text(out)].map(String::from);
+    let start = ["experiment", name, "--out", text(out)].map(String::from);
     start.into_iter().chain(sets).chain(more.iter().map(|more| more.to_string())).collect()
 }
 
-/// Runs it; what it says, and its exit code.
+/// Runs table3; what it says, and its exit code.
 fn experiment(out: &Path, more: &[&str]) -> (String, i32) {
-    said(&arguments(out, more))
+    carried_out("table3", out, more)
+}
+
+/// The same of any experiment.
+fn carried_out(name: &str, out: &Path, more: &[&str]) -> (String, i32) {
+    said(&arguments(name, out, more))
 }
 
 fn said(arguments: &[String]) -> (String, i32) {
@@ -76,7 +81,7 @@ const BESIDE: [&str; 9] = [
 fn beside_arguments(base: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     let base = format!("base={}", text(base));
     let more: Vec<&str> = ["--scale", "gpu", "--set", &base].iter().chain(more).copied().collect();
-    arguments_with(&BESIDE, out, &more)
+    arguments_with(&BESIDE, "table3", out, &more)
 }
 
 /// Runs it so.
@@ -138,6 +143,29 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
     let (stderr, code) = experiment(&out, &[]);
     assert!(code == 0 && stderr.contains("1 results of other versions"), "{stderr}");
     assert_eq!(lines(&file).len(), 13);
+}
+
+#[test]
+fn what_failures_show_of_gates_is_what_inspect_prints() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let (stderr, code) = carried_out("failures", &out, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
+    let blocks: Vec<&str> =
+        page.split("```text\n$ mode ").skip(1).filter_map(|block| block.split("\n```").next()).collect();
+    assert_eq!(blocks.len(), 7, "{page}");
+    for block in blocks {
+        let (command, printed) = block.split_once('\n').expect("a command and what it prints");
+        let output = common::mode().args(command.split(' ')).current_dir(&out).output().expect("the program");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), printed);
+    }
+    // Gates as maps too, by block, branch and text; the sick ones' weights beside the healthy ones'.
+    assert!(page.contains("| mode-2x | backbone / code / math | english | "), "{page}");
+    let html = std::fs::read_to_string(out.join("report.html")).expect("a page");
+    assert!(
+        html.contains("<h3>one-domain</h3>") && html.contains("class=\"heat\"") && html.contains("<pre>$ mode inspect")
+    );
 }
 
 #[test]
@@ -250,7 +278,7 @@ fn a_dry_run_says_what_there_is_to_do_and_writes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("all");
     let dry = |more: &[&str]| {
-        let arguments = arguments(&out, &[&["--dry-run"], more].concat());
+        let arguments = arguments("table3", &out, &[&["--dry-run"], more].concat());
         let (stdout, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(code, 0, "{stderr}");
         stdout
@@ -321,7 +349,7 @@ fn interrupted_it_ends_soon_and_goes_on_from_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     // Long enough that no machine comes to the end of the first run.
-    let arguments = arguments(&out, &["--set", "pretrain_steps=900000"]);
+    let arguments = arguments("table3", &out, &["--set", "pretrain_steps=900000", "--jobs", "1", "--device", "cpu"]);
     let last_step = || {
         let checkpoints = std::fs::read_dir(out.join("runs")).expect("runs").flatten();
         let steps = checkpoints

@@ -121,6 +121,35 @@ fn gates_alone_need_no_gradient_of_any_layer_in_block_1() {
 }
 
 #[test]
+fn a_backbone_that_is_trained_beside_experts_gets_the_gradient_that_differences_show() {
+    let model = stage1();
+    model.set_trained(Trained::Everything);
+    let device = model.backbone.device();
+    let loss = |tape: &Tape| {
+        let hidden = model.forward(tape, &Ids::new(device, &IDS[..8]).expect("ids"), 8).expect("a forward").hidden;
+        model.loss(tape, &hidden, &Ids::new(device, &IDS[1..]).expect("ids"))
+    };
+    let tape = Tape::new();
+    let (_, gradients) = loss(&tape).backward(&tape).expect("a backward");
+    // Along the gradient g of the backbone's layers, away from the head, the loss rises by |g| a unit of length.
+    let layers: Vec<&Param> = model.backbone.params().filter(|param| param.name().contains("layers.")).collect();
+    let start: Vec<Vec<f32>> = layers.iter().map(|param| param.value().to_vec().expect("readable")).collect();
+    let g: Vec<Vec<f32>> =
+        layers.iter().map(|param| gradients.of(param).expect("a gradient").to_vec().expect("readable")).collect();
+    let norm = g.iter().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+    let at = |step: f64| {
+        for ((param, start), g) in layers.iter().zip(&start).zip(&g) {
+            let moved = start.iter().zip(g).map(|(w, &g)| (f64::from(*w) + step * f64::from(g) / norm) as f32);
+            param.value().write(&moved.collect::<Vec<_>>()).expect("written");
+        }
+        f64::from(loss(&Tape::frozen()).evaluate().expect("a loss").mean.to_vec().expect("readable")[0])
+    };
+    let step = 1e-2;
+    let slope = (at(step) - at(-step)) / (2.0 * step);
+    assert!(norm > 1e-3 && (slope - norm).abs() < 1e-2 * norm, "{slope} and {norm}");
+}
+
+#[test]
 fn one_expert_composed_is_the_stage_1_model_to_the_bit() {
     let device = Device::cpu();
     let folder = tempfile::tempdir().expect("a folder");

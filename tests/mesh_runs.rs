@@ -173,6 +173,11 @@ fn what_does_not_fit_is_said_in_one_line() {
         let layout = file(name, &body);
         refused(&["train", text(&recipe("f", text(&layout)))], says);
     }
+    train(&story.recipe("tales", None), &[]);
+    let tales = text(&story.out("tales")).to_string();
+    let unfrozen =
+        format!("method = 'compose'\n[compose]\nexperts = ['{tales}']\ntrain = 'everything'\n[mesh]\nlayout = '1+1'");
+    refused(&["compose", text(&story.recipes.write("h", &unfrozen))], "with compose.train = \"all\" or \"gates\"");
     let pretrain = story.recipes.write("g", "method = 'pretrain'\n[mesh]\nlayout = '1+1'\n[model]\ntokenizer = 'x'\nwidth = 16\nhidden = 24\nlayers = 4\nheads = 2\nkv_heads = 1\npositions = 32");
     refused(&["train", text(&pretrain)], "has no use for [mesh]");
 }

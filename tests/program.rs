@@ -19,11 +19,18 @@ fn every_method_trains_and_its_folder_opens() {
     let experts = format!("experts = ['{}', '{}']", text(&recipes.path("one")), text(&recipes.path("two")));
     recipes.run("compose", "both", &format!("method = 'compose'\n[compose]\n{experts}"));
     recipes.run("compose", "gates", &format!("method = 'compose'\n[compose]\n{experts}\ntrain = 'gates'"));
+    recipes.run("compose", "unfrozen", &format!("method = 'compose'\n[compose]\n{experts}\ntrain = 'everything'"));
     let base = recipes.eval("base")["mean_nll"].as_f64().expect("a number");
-    for name in ["full", "lora", "both", "gates"] {
+    for name in ["full", "lora", "both", "gates", "unfrozen"] {
         let loss = recipes.eval(name)["mean_nll"].as_f64().expect("a number");
         assert!(loss.is_finite() && loss != base, "{name}: {loss} and {base}");
     }
+    // A backbone that was trained too is another base, which lies beside the experts, who are its own.
+    let unfrozen = recipes.path("unfrozen");
+    let read = |path: &Path| std::fs::read(path.join("model.safetensors")).expect("a file");
+    assert!(read(&unfrozen.join("base")) != read(&recipes.path("base")));
+    let (stdout, stderr, code) = run(&["inspect", text(&unfrozen), "--gates", "river stone"]);
+    assert!(code == 0 && stdout.contains("branches backbone, one, two"), "{stdout}{stderr}");
     let means = recipes.eval("both")["gate_means"].clone();
     let sums: Vec<f64> = means
         .as_array()
@@ -212,13 +219,15 @@ fn a_checkpoint_becomes_what_its_run_would_have_made() {
     // The last step's checkpoint holds what the run itself wrote at its end.
     let checkpoint = "[checkpoint]\nevery = 4";
     let expert = "[expert]\nname = 'one'\ndomain = 'tales'\nblocks = 2\nlayers_per_block = 1";
+    let experts = format!("experts = ['{}']\ntrain = 'everything'", text(&recipes.path("one")));
     for (name, recipe, file) in [
         ("full", format!("method = 'full'\n{checkpoint}"), "model.safetensors"),
         ("one", format!("method = 'expert'\n{expert}\n{checkpoint}"), "expert.safetensors"),
         ("lora", format!("method = 'lora'\n[lora]\nrank = 2\nalpha = 4.0\n{checkpoint}"), "adapter_model.safetensors"),
         ("narrow", format!("method = 'bottleneck'\n[bottleneck]\nsize = 2\n{checkpoint}"), "bottleneck.safetensors"),
+        ("unfrozen", format!("method = 'compose'\n[compose]\n{experts}\n{checkpoint}"), "base/model.safetensors"),
     ] {
-        recipes.run("train", name, &recipe);
+        recipes.run(if name == "unfrozen" { "compose" } else { "train" }, name, &recipe);
         let made = std::fs::read_dir(recipes.path(name).join("checkpoints")).expect("a folder");
         let made = made.map(|file| file.expect("a file").path()).next().expect("a checkpoint");
         let out = recipes.path(&format!("exported-{name}"));

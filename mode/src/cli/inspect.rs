@@ -2,7 +2,7 @@
 
 use super::eval::tokenizer_of;
 use super::{DeviceArguments, print_json};
-use crate::inspect::{Inspection, TextGates, gates, inspect};
+use crate::inspect::{Inspection, branches, gates, inspect};
 use crate::model::{open, open_with_experts};
 use crate::train::gate_rule;
 use crate::{Error, files};
@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Show where the gates open on a text, or on that of @FILE; may be given several times
     #[arg(long, value_name = "TEXT")]
     gates: Vec<String>,
+    /// Tokens of a text whose gates are printed one by one, below the means of all
+    #[arg(long, value_name = "COUNT", default_value_t = 64, requires = "gates")]
+    tokens: usize,
     /// Expert folder to put beside a plain model, for --gates
     #[arg(long, requires = "gates")]
     expert: Vec<PathBuf>,
@@ -78,43 +81,17 @@ fn show_gates(arguments: &Arguments) -> Result<(), Error> {
     };
     let missing = || Error::content(&arguments.path, "has no tokenizer.json for --gates");
     let tokenizer = tokenizer_of(&arguments.path, None)?.ok_or_else(missing)?;
-    let branches: Vec<&str> =
-        std::iter::once("backbone").chain(model.experts.iter().map(|expert| expert.info.name.as_str())).collect();
     let mut all = Vec::new();
     for text in &arguments.gates {
         let (name, text) = match text.strip_prefix('@') {
             Some(file) => (file.to_string(), files::read_text(Path::new(file))?),
             None => (text.chars().take(40).collect(), text.clone()),
         };
-        let ids = tokenizer.encode(&text, true)?;
-        let found = gates(&model, &ids)?;
-        let words = ids.iter().map(|&id| Ok(tokenizer.decode(&[id], false)?)).collect::<Result<Vec<_>, Error>>()?;
+        let found = gates(&model, &tokenizer, &name, &text)?;
         if !arguments.json {
-            print_gates(&name, &branches, &words, &found);
+            found.lines(arguments.tokens).iter().for_each(|line| say!("{line}"));
         }
-        all.push(json!({"text": name, "tokens": words, "blocks": found.blocks, "weights": found.tokens}));
+        all.push(found);
     }
-    if arguments.json { print_json(&json!({"branches": branches, "texts": all})) } else { Ok(()) }
-}
-
-fn print_gates(name: &str, branches: &[&str], words: &[String], found: &TextGates) {
-    say!("{name:?}: {} tokens; branches {}", words.len(), branches.join(", "));
-    let list = |values: &mut dyn Iterator<Item = f64>| values.map(|v| format!("{v:6.3}")).collect::<Vec<_>>().join(" ");
-    for (i, block) in found.blocks.iter().enumerate() {
-        say!(
-            "block {i}  mean {}  mean log {}  entropy {:.3}",
-            list(&mut block.mean.iter().copied()),
-            list(&mut block.mean_log.iter().copied()),
-            block.entropy
-        );
-    }
-    // A line a token, its blocks side by side; of a long text the first ones.
-    const SHOWN: usize = 64;
-    for (word, blocks) in words.iter().zip(&found.tokens).take(SHOWN) {
-        let blocks = blocks.iter().map(|weights| list(&mut weights.iter().map(|&a| f64::from(a))));
-        say!("{:>16}  {}", format!("{word:?}"), blocks.collect::<Vec<_>>().join(" | "));
-    }
-    if words.len() > SHOWN {
-        say!("{:>16}  and {} more; --json has them all", "", words.len() - SHOWN);
-    }
+    if arguments.json { print_json(&json!({"branches": branches(&model), "texts": all})) } else { Ok(()) }
 }

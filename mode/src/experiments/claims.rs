@@ -121,6 +121,7 @@ fn report(found: &Findings) -> Section {
             find("C3: composed gates are better than fresh ones", mode, "gates-fresh", &DOMAINS),
             find("C3: experts trained on are better than gates alone", mode, "gates-alone", &DOMAINS),
         ],
+        gates: found.gates(&names),
         ..Section::of(&EXPERIMENT)
     }
 }

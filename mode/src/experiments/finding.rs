@@ -1,10 +1,12 @@
 //! What the paper says, what was measured, and whether the two agree.
 
 use super::lab::find;
-use super::plan::{Cell, Plan};
+use super::plan::{Cell, Plan, Purpose};
 use super::results::{Line, Results, Score};
 use super::settings::Settings;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
+use super::texts::DOMAINS;
+use crate::report::{DomainGates, GateTable};
 
 /// Seeds that a power figure looks up to.
 const MOST_SEEDS: usize = 1_000;
@@ -77,6 +79,7 @@ impl Finding {
 
 /// Cells with their figures.
 pub struct Findings<'a> {
+    plan: &'a Plan<'a>,
     pub(super) settings: &'a Settings,
     /// What could not be had, in words.
     pub(super) left_out: &'a [String],
@@ -88,17 +91,42 @@ impl<'a> Findings<'a> {
     pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
         let found = |cell: &'a Cell| Some((cell, find(results, plan, cell)?));
         let lines = plan.cells.iter().filter_map(found).collect();
-        Self { settings: &plan.setup.settings, left_out: &plan.left_out, lines }
+        Self { plan, settings: &plan.setup.settings, left_out: &plan.left_out, lines }
     }
 }
 
 impl Findings<'_> {
     /// Figures of a cell by seed.
     pub fn of(&self, cell: &str) -> Vec<&Line> {
-        let mut lines: Vec<(&Cell, &Line)> =
-            self.lines.iter().filter(|(of, _)| of.name == cell).map(|(of, line)| (*of, *line)).collect();
+        let mut lines: Vec<(&Cell, &Line)> = self
+            .lines
+            .iter()
+            .filter(|(of, _)| of.name == cell && of.purpose != Purpose::Inspect)
+            .map(|(of, line)| (*of, *line))
+            .collect();
         lines.sort_by_key(|(of, _)| of.seed);
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The mean gate weights of those of these cells whose models have gates, over all seeds that left numbers.
+    pub fn gates(&self, cells: &[&str]) -> Vec<GateTable> {
+        let of_cell = |&cell: &&str| {
+            let (of, _) = self.lines.iter().find(|(of, _)| of.name == cell)?;
+            let branches = self.plan.branches(*of.runs.last()?);
+            let domains = DOMAINS.iter().filter_map(|domain| {
+                let scores = self.of(cell).into_iter().filter_map(|line| line.scores.get(*domain));
+                let weights = mean_of(scores.map(|score| &score.gates).filter(|gates| !gates.is_empty()))?;
+                Some(DomainGates { domain: domain.to_string(), weights })
+            });
+            Some(GateTable { name: cell.into(), branches, domains: domains.collect() })
+        };
+        cells.iter().filter_map(of_cell).filter(|table| !table.domains.is_empty()).collect()
+    }
+
+    /// What `mode inspect --gates` prints of a cell's first model, if [`Plan::inspect`] asked for it.
+    pub fn printed(&self, cell: &str) -> Option<&str> {
+        let (_, line) = self.lines.iter().find(|(of, _)| of.name == cell && of.purpose == Purpose::Inspect)?;
+        line.printed.as_deref()
     }
 
     /// Mean accuracy on these domains by seed.
@@ -133,6 +161,14 @@ impl Findings<'_> {
     }
 }
 
+/// The mean of tables of one shape, number by number.
+fn mean_of<'g>(tables: impl Iterator<Item = &'g Vec<Vec<f64>>>) -> Option<Vec<Vec<f64>>> {
+    let tables: Vec<_> = tables.collect();
+    let at = |i: usize, k: usize| mean(&tables.iter().map(|table| table[i][k]).collect::<Vec<_>>());
+    let first = tables.first()?;
+    Some(first.iter().enumerate().map(|(i, row)| (0..row.len()).map(|k| at(i, k)).collect()).collect())
+}
+
 /// Accuracy on a domain; 0 where training left no numbers.
 fn accuracy(line: &Line, domain: &str) -> f64 {
     line.scores.get(domain).map_or(0.0, |score| score.accuracy)
@@ -148,6 +184,13 @@ fn by_window(a: &Line, b: &Line, domain: &str) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_are_averaged_number_by_number() {
+        let tables = [vec![vec![1.0, 0.0], vec![0.5, 0.5]], vec![vec![0.5, 0.5], vec![0.0, 1.0]]];
+        assert_eq!(mean_of(tables.iter()), Some(vec![vec![0.75, 0.25], vec![0.25, 0.75]]));
+        assert_eq!(mean_of([].iter()), None);
+    }
 
     #[test]
     fn a_verdict_follows_the_interval() {

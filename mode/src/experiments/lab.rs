@@ -4,8 +4,8 @@
 use super::base::Base;
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
-use super::results::{Line, Results, Score, TUNING};
-use super::{Experiment, VERSION};
+use super::results::{INSPECTED, Line, Results, Score, TUNING};
+use super::{Experiment, VERSION, inspected::inspected};
 use crate::model::{Model, open, open_on};
 use crate::train::{self, Existing, Finished, Method, Recipe, evaluate, read_run, run};
 use crate::{Error, files, memory};
@@ -209,6 +209,7 @@ impl Lab<'_> {
             seconds: 0.0,
             learning_rate: plan.runs[last.0].recipe.as_ref().map_or(0.0, |recipe| recipe.train.learning_rate),
             machine: format!("{}, {}", device.name(), memory::machine()),
+            printed: None,
         };
         if cell.runs.iter().any(|run| diverged.contains(run)) {
             return Ok(line);
@@ -226,6 +227,13 @@ impl Lab<'_> {
             }
         }
         let model = self.open(plan, last, device)?;
+        if cell.purpose == Purpose::Inspect {
+            return match inspected(&self.root, &plan.folder(last), &model, plan.texts()) {
+                Ok(printed) => Ok(Line { printed: Some(printed), ..line }),
+                Err(error) if error.is_divergence() => Ok(line),
+                Err(error) => Err(error),
+            };
+        }
         for &domain in &cell.domains {
             let text = plan.setup.domain(domain);
             let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
@@ -257,6 +265,7 @@ pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option
     let windows = windows_id(plan, cell);
     match &cell.purpose {
         Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, windows),
+        Purpose::Inspect => results.line(INSPECTED, &cell.name, cell.seed, id, windows),
         Purpose::Report => results.of(id, windows),
     }
 }

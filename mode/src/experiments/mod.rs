@@ -11,9 +11,11 @@ mod base;
 mod claims;
 mod document;
 mod dry_run;
+mod failures;
 mod fig3;
 mod fig5;
 mod finding;
+mod inspected;
 mod kinds_of_gates;
 mod lab;
 mod methods;
@@ -63,7 +65,7 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 9] = [
+pub const ALL: [Experiment; 10] = [
     table1::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
@@ -73,6 +75,7 @@ pub const ALL: [Experiment; 9] = [
     more_experts::EXPERIMENT,
     kinds_of_gates::EXPERIMENT,
     amounts::EXPERIMENT,
+    failures::EXPERIMENT,
 ];
 
 impl Experiment {

@@ -4,7 +4,11 @@ use super::Experiment;
 use super::finding::Finding;
 use super::plot::Figure;
 use super::statistics::Interval;
-use crate::report::{ReportError, escape};
+use crate::report::{DomainGates, GateTable, ReportError, escape, gate_maps};
+
+/// What stands above mean gate weights.
+const GATES: &str = "Mean gate weights over all tokens of the test text and all seeds, by block; those of all branches in a block add up to 1. \
+    A gate that works opens a branch on the text of its own domain.";
 
 /// A table.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +19,16 @@ pub struct Table {
     pub head: Vec<String>,
     /// Rows of as many cells.
     pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn markdown(&self) -> String {
+        let row = |cells: &[String]| {
+            format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+        };
+        let rows: String = self.rows.iter().map(|cells| row(cells)).collect();
+        format!("{}\n\n{}{}{rows}\n", self.caption, row(&self.head), row(&vec!["---".into(); self.head.len()]))
+    }
 }
 
 /// A section.
@@ -28,6 +42,10 @@ pub struct Section {
     pub tables: Vec<Table>,
     /// Figures.
     pub figures: Vec<Figure>,
+    /// Mean gate weights of models.
+    pub gates: Vec<GateTable>,
+    /// What the program printed, each with what it shows.
+    pub printed: Vec<(String, String)>,
     /// Verdicts.
     pub findings: Vec<Finding>,
     /// The command that made it.
@@ -45,6 +63,25 @@ pub fn points(interval: Interval) -> String {
     let sign = if interval.mean < 0.0 { "−" } else { "+" };
     let half = if interval.half.is_finite() { format!("{:.2}", 100.0 * interval.half) } else { "?".into() };
     format!("{sign}{:.2} ± {half}", 100.0 * interval.mean.abs())
+}
+
+/// Mean gate weights as a table: a row a model and domain, a column a block, in its cells the branches' weights.
+fn gate_table(models: &[GateTable]) -> Table {
+    let blocks = models.iter().flat_map(|model| &model.domains).map(|domain| domain.weights.len()).max().unwrap_or(0);
+    let row = |model: &GateTable, domain: &DomainGates| {
+        let weights = |block: usize| {
+            let weights = domain.weights.get(block).into_iter().flatten().map(|weight| format!("{weight:.2}"));
+            weights.collect::<Vec<_>>().join(" / ")
+        };
+        let words = [model.name.clone(), model.branches.join(" / "), domain.domain.clone()];
+        words.into_iter().chain((0..blocks).map(weights)).collect()
+    };
+    let heads = ["Cell", "Branches", "Text"].map(String::from).into_iter();
+    Table {
+        caption: GATES.into(),
+        head: heads.chain((1..=blocks).map(|block| format!("Block {block}"))).collect(),
+        rows: models.iter().flat_map(|model| model.domains.iter().map(move |domain| row(model, domain))).collect(),
+    }
 }
 
 /// The table of verdicts.
@@ -88,18 +125,15 @@ impl Section {
         for paragraph in &self.lead {
             text.push_str(&format!("{paragraph}\n\n"));
         }
-        for table in self.all_tables() {
-            text.push_str(&format!("{}\n\n", table.caption));
-            let row = |cells: &[String]| {
-                format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
-            };
-            text.push_str(&row(&table.head));
-            text.push_str(&row(&vec!["---".into(); table.head.len()]));
-            table.rows.iter().for_each(|cells| text.push_str(&row(cells)));
-            text.push('\n');
-        }
+        self.all_tables().iter().for_each(|table| text.push_str(&table.markdown()));
         for figure in &self.figures {
             text.push_str(&format!("![{0}](figures/{1}.svg)\n\n{0}\n\n", figure.caption, figure.name));
+        }
+        if !self.gates.is_empty() {
+            text.push_str(&gate_table(&self.gates).markdown());
+        }
+        for (caption, printed) in &self.printed {
+            text.push_str(&format!("{caption}\n\n```text\n{printed}\n```\n\n"));
         }
         text.push_str(&format!("`{}`\n", self.command));
         text
@@ -128,6 +162,12 @@ impl Section {
         for figure in &self.figures {
             let caption = escape(&figure.caption);
             body.push_str(&format!("<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n", figure.svg()?));
+        }
+        if !self.gates.is_empty() {
+            body.push_str(&format!("<p>{GATES}</p>\n{}", gate_maps(&self.gates)));
+        }
+        for (caption, printed) in &self.printed {
+            body.push_str(&format!("<p>{}</p>\n<pre>{}</pre>\n", escape(caption), escape(printed)));
         }
         Ok(body + &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&self.command)))
     }

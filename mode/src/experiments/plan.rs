@@ -51,6 +51,8 @@ pub enum Purpose {
     },
     /// To tell beforehand how much seeds differ: validation text.
     Pilot,
+    /// To show what `mode inspect --gates` prints of it: samples of validation text.
+    Inspect,
     /// To be reported: test text.
     Report,
 }
@@ -173,6 +175,15 @@ impl<'a> Plan<'a> {
         folder(&self.runs[run.0].id)
     }
 
+    /// What the gates of a composition's model choose among: the backbone, then the experts.
+    pub fn branches(&self, run: RunIndex) -> Vec<String> {
+        let recipe = |run: RunIndex| self.runs[run.0].recipe.as_ref();
+        let experts = recipe(run).and_then(|recipe| recipe.compose.as_ref()).map(|compose| compose.experts.iter());
+        let runs = experts.into_iter().flatten().filter_map(|folder| self.index_of(folder));
+        let names = runs.filter_map(|run| Some(recipe(run)?.expert.as_ref()?.name.clone()));
+        std::iter::once("backbone".into()).chain(names).collect()
+    }
+
     /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate: those of
     /// each model that is scored, and the domains that count for it. The mean of all models' counts.
     ///
@@ -236,6 +247,14 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Has what `mode inspect --gates` prints of a cell's first model taken down beside its figures.
+    pub fn inspect(&mut self, name: &str) {
+        let first = self.cells.iter().find(|cell| cell.name == name && cell.purpose == Purpose::Report);
+        if let Some(cell) = first.map(|cell| Cell { purpose: Purpose::Inspect, ..cell.clone() }) {
+            self.add(cell);
+        }
+    }
+
     /// The same runs with other cells.
     pub(super) fn with_cells(&self, cells: Vec<Cell>) -> Self {
         let Self { setup, rates, guess, ref runs, ref left_out, ref index, .. } = *self;
@@ -267,4 +286,29 @@ fn id(recipe: &Recipe) -> Result<String, Error> {
     // Separators of paths must not make other runs of the same recipe.
     let hash = files::sha256_of(format!("{VERSION}\n{}", text.replace("\\\\", "/")).as_bytes());
     Ok(hash[..16].into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::base::Base;
+    use super::super::texts::DOMAINS;
+    use super::super::{Experiment, table1};
+    use super::*;
+
+    #[test]
+    fn runs_are_known_by_the_ids_that_they_have_always_had() -> Result<(), Error> {
+        let (texts, rates) = (Texts::on_paper(&DOMAINS), Rates::default());
+        let setup = Setup::new(Settings::default(), Base::Pretrained, texts, None);
+        let ids = |experiment: &Experiment| -> Result<(String, String), Error> {
+            let mut plan = Plan::new(&setup, &rates, true);
+            (experiment.cells)(&mut plan)?;
+            let all: String = plan.runs.iter().map(|run| run.id.as_str()).collect();
+            let cell = plan.cells.iter().find(|cell| cell.name == "mode-2x" && cell.purpose == Purpose::Report);
+            let last = cell.and_then(|cell| cell.runs.last()).map_or("", |run| &plan.runs[run.0].id);
+            Ok((last.into(), files::sha256_of(all.as_bytes())[..16].into()))
+        };
+        // What results are kept by: with others all that was measured would have to be measured anew.
+        assert_eq!(ids(&table1::EXPERIMENT)?, ("a904e6ed64433ee9".into(), "70fd054f86978e42".into()));
+        Ok(())
+    }
 }

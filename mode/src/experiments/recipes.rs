@@ -39,12 +39,14 @@ pub struct Shape {
     pub layers: usize,
     /// How they start.
     pub init: ExpertInit,
+    /// The weight that gates give them at first.
+    pub share: f64,
 }
 
 impl Plan<'_> {
     /// The expert of the settings.
     pub fn shape(&self, init: ExpertInit) -> Shape {
-        Shape { blocks: self.settings().blocks, layers: self.settings().layers_per_block, init }
+        Shape { blocks: self.settings().blocks, layers: self.settings().layers_per_block, init, share: share() }
     }
 
     /// Weights of a layer: attention's four matrices and the feed-forward's three.
@@ -130,12 +132,12 @@ impl Plan<'_> {
             blocks: shape.blocks,
             layers_per_block: shape.layers,
             init: shape.init,
-            share: share(),
+            share: shape.share,
             private: false,
         });
         let data = if steps == 0 { &[] } else { on.data };
         let seed = if shape.init == ExpertInit::Copy { on.seed } else { on.seed + domain as u64 * SEED_STRIDE };
-        let flop = self.tokens(steps) * self.flop_beside(1, shape, true);
+        let flop = self.tokens(steps) * self.flop_beside(1, shape, Unfrozen::All);
         self.run(Recipe { expert, ..self.on(Method::Expert, On { seed, data, ..on }, rate, steps) }, flop)
     }
 
@@ -153,22 +155,30 @@ impl Plan<'_> {
     ) -> Result<RunIndex, Error> {
         let folders = experts.iter().map(|&expert| self.folder(expert)).collect();
         let first = self.runs[experts[0].0].recipe.as_ref().and_then(|recipe| recipe.expert.as_ref());
-        let shape =
-            first.map(|expert| Shape { blocks: expert.blocks, layers: expert.layers_per_block, init: expert.init });
+        let shape = first.map(|expert| Shape {
+            blocks: expert.blocks,
+            layers: expert.layers_per_block,
+            init: expert.init,
+            share: expert.share,
+        });
         let shape = shape.unwrap_or_else(|| self.shape(ExpertInit::Copy));
-        let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train == Unfrozen::All);
+        let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train);
         let compose =
             Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates, gating: stage.gating });
         let on = On { data: if steps == 0 { &[] } else { on.data }, ..on };
         self.run(Recipe { compose, ..self.on(Method::Compose, on, rate, steps) }, flop)
     }
 
-    /// Operations a token with experts beside the frozen backbone, of which none is walked back in the first block.
-    fn flop_beside(&self, experts: usize, shape: Shape, trained: bool) -> f64 {
+    /// Operations a token with experts beside the backbone, of which none is walked back in the first block while it is frozen.
+    fn flop_beside(&self, experts: usize, shape: Shape, train: Unfrozen) -> f64 {
         let backbone = self.settings().layers as f64 * self.layer();
         let added = (experts * shape.blocks * shape.layers) as f64 * self.layer();
         let walked = 1.0 - 1.0 / shape.blocks as f64;
-        let back = if trained { 2.0 * added } else { walked * added };
+        let back = match train {
+            Unfrozen::All => 2.0 * added,
+            Unfrozen::Gates => walked * added,
+            Unfrozen::Everything => return 6.0 * (backbone + added + self.head()),
+        };
         2.0 * (backbone + added + 2.0 * self.head() + walked * backbone + back)
     }
 
@@ -243,5 +253,10 @@ impl Stage {
     /// Gates alone.
     pub fn gates() -> Self {
         Self { train: Unfrozen::Gates, ..Self::all() }
+    }
+
+    /// The backbone too.
+    pub fn everything() -> Self {
+        Self { train: Unfrozen::Everything, ..Self::all() }
     }
 }

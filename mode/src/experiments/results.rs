@@ -1,5 +1,6 @@
-//! What was measured, as JSON lines: one file an experiment, `results/NAME.jsonl`, and `results/tuning.jsonl` of learning rates. Lines
-//! are added and never changed; a program that is killed leaves at most a broken last line, which is passed over.
+//! What was measured, as JSON lines: one file an experiment, `results/NAME.jsonl`, `results/tuning.jsonl` of learning rates, and
+//! `results/inspected.jsonl` of what `mode inspect` prints. Lines are added and never changed; a program that is killed leaves at most a
+//! broken last line, which is passed over.
 
 use super::VERSION;
 use crate::{Error, files, folders};
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// The file of learning rates.
 pub(super) const TUNING: &str = "tuning";
+
+/// The file of what `mode inspect` prints.
+pub(super) const INSPECTED: &str = "inspected";
 
 /// A model on one domain's windows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +61,9 @@ pub struct Line {
     pub learning_rate: f64,
     /// Device and machine.
     pub machine: String,
+    /// What `mode inspect --gates` prints of the model, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub printed: Option<String>,
 }
 
 impl Line {
@@ -96,7 +103,7 @@ impl Results {
     pub fn open(folder: &Path, experiments: &[&str]) -> Result<Self, Error> {
         let mut results =
             Self { folder: folder.into(), lines: BTreeMap::new(), tested: Vec::new(), outdated: 0, broken: Vec::new() };
-        for name in experiments.iter().copied().chain([TUNING]) {
+        for name in experiments.iter().copied().chain([TUNING, INSPECTED]) {
             let all: Vec<Line> = results.read(name)?;
             let before = all.len();
             let current: Vec<Line> = all.into_iter().filter(|line| line.version == VERSION).collect();

@@ -5,7 +5,7 @@ use super::finding::Findings;
 use super::lab::{self, Lab, Left, design};
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
-use super::results::{Results, TUNING};
+use super::results::{INSPECTED, Results, TUNING};
 use super::settings::Settings;
 use super::setup::Setup;
 use super::{ALL, Experiment, document, statistics, texts};
@@ -148,7 +148,8 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
     lab.carry_out(&plan, &Left { cells: Vec::new(), runs, flop }, &|_, _| Ok(()))?;
     locked(results).test(experiment.name, &design, test)?;
     let measuring = Left { cells, runs: BTreeSet::new(), flop: 0.0 };
-    lab.carry_out(&plan, &measuring, &|_, line| locked(results).add(experiment.name, line))
+    let file = |cell: &Cell| if cell.purpose == Purpose::Inspect { INSPECTED } else { experiment.name };
+    lab.carry_out(&plan, &measuring, &|cell, line| locked(results).add(file(cell), line))
 }
 
 /// Says beforehand how small a difference this many seeds can show: from two of its methods, on validation text.

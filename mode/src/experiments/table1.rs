@@ -153,6 +153,7 @@ fn report(found: &Findings) -> Section {
         ],
         tables: vec![ours(found), theirs()],
         findings,
+        gates: found.gates(&ROWS),
         ..Section::of(&EXPERIMENT)
     }
 }
@@ -195,36 +196,5 @@ fn theirs() -> Table {
                 .into(),
         head: ["Method", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
         rows: PAPER.iter().map(row).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::base::Base;
-    use super::super::rates::Rates;
-    use super::super::settings::{Scale, Settings};
-    use super::super::setup::Setup;
-    use super::super::texts::Texts;
-    use super::*;
-
-    #[test]
-    fn ids_of_runs_at_the_tiny_scale_stay_what_they_were_before_a_base_could_be_given() -> Result<(), Error> {
-        let (settings, base) = Settings::new(Scale::Tiny, &[])?;
-        let mut texts = Texts::on_paper(&DOMAINS);
-        texts.tokenizer = "data/tokenizer-d4e908eefda25d3c.json".into();
-        for (domain, hash) in texts.domains.iter_mut().zip(["307f056bcf34741b", "46a6d7d7612f251d", "287186e762104076"])
-        {
-            domain.tokens = format!("data/{}-{hash}.tokens", domain.name);
-        }
-        assert!(matches!(base, Base::Pretrained));
-        let (setup, rates) = (Setup::new(settings, base, texts, None), Rates::default());
-        let mut plan = Plan::new(&setup, &rates, true);
-        cells(&mut plan)?;
-        let ids: Vec<&str> = plan.runs.iter().map(|run| run.id.as_str()).collect();
-        // Of the bases of two seeds; of full fine-tuning, an expert and its composition while rates were tuned.
-        for id in ["694d82107734f595", "c80757c367ef2f29", "f48ed6b019967966", "098322c18e9f557c", "1398057849ec17ae"] {
-            assert!(ids.contains(&id), "{id} is none of {ids:?}");
-        }
-        Ok(())
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn cells(plan: &mut Plan) -> Result<(), Error> {
             continue;
         }
         plan.cells(&name([blocks, layers]), &ALL, |plan, seed, rate| {
-            let shape = Shape { blocks, layers, init: ExpertInit::Random };
+            let shape = Shape { blocks, layers, ..plan.shape(ExpertInit::Random) };
             let on = On::all(base(plan, seed)?, seed, CODE);
             Ok(vec![uninitialised(plan, on, (1, shape), rate, steps)?])
         })?;

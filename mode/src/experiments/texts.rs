@@ -19,6 +19,9 @@ pub const DOMAINS: [&str; 3] = ["english", "code", "math"];
 /// Tokens that a domain has at the least, or no split of it is of any use.
 const LEAST: usize = 10_000;
 
+/// Characters of a domain's sample.
+const SAMPLE: usize = 6_000;
+
 /// Word problems of the built-in Math.
 const PROBLEMS: usize = 7_500;
 
@@ -44,6 +47,8 @@ pub struct Domain {
     pub bytes: usize,
     /// Hash of all documents.
     pub sha256: String,
+    /// A file of validation text to look at models with, relative to the plan's folder.
+    pub sample: String,
     /// Windows to choose on.
     pub validation: Vec<Vec<u32>>,
     /// Windows to report.
@@ -62,7 +67,7 @@ impl Domain {
 /// What makes tokens of texts.
 #[derive(Clone)]
 pub(super) struct Encoder {
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     /// Hash of its file.
     digest: [u8; 32],
 }
@@ -91,6 +96,7 @@ impl Texts {
             trained_on: usize::MAX,
             bytes: 0,
             sha256: String::new(),
+            sample: String::new(),
             validation: Vec::new(),
             test: Vec::new(),
         };
@@ -195,10 +201,21 @@ impl Domain {
             trained_on: training.ids.len(),
             bytes: corpus.bytes(),
             sha256: corpus.sha256(),
+            sample: sample(root, name, corpus)?,
             validation: windows(Split::Validation, settings.validation_tokens)?,
             test: windows(Split::Test, settings.test_tokens)?,
         })
     }
+}
+
+/// Writes the first characters of a domain's validation text into a file, if there is a root.
+fn sample(root: Option<&Path>, name: &str, corpus: &Corpus) -> Result<String, Error> {
+    let text: String = corpus.texts(Split::Validation).flat_map(str::chars).take(SAMPLE).collect();
+    let file = format!("data/{name}-{}.txt", short(text.as_bytes()));
+    if let Some(root) = root {
+        files::write(&root.join(&file), text)?;
+    }
+    Ok(file)
 }
 
 impl Encoder {

@@ -4,6 +4,7 @@
 //! collapsed gives one branch everything, whatever the token: mean log a_k of the others far below zero, entropy near zero.
 
 use crate::Error;
+use crate::data::Tokenizer;
 use crate::model::Model;
 use mode_autograd::Tape;
 use mode_tensor::Ids;
@@ -23,43 +24,80 @@ pub struct BlockGates {
 /// The gates on a text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TextGates {
+    /// The text's name.
+    pub text: String,
+    /// What gates choose among: the backbone, then the experts.
+    #[serde(skip)]
+    pub branches: Vec<String>,
+    /// Its tokens, as they read.
+    pub tokens: Vec<String>,
     /// By block.
     pub blocks: Vec<BlockGates>,
     /// Weights by token, block and branch.
-    pub tokens: Vec<Vec<Vec<f32>>>,
+    pub weights: Vec<Vec<Vec<f32>>>,
 }
 
-/// The gates of `model` on `ids`, cut into windows that the model can see.
+/// The names of a model's branches: the backbone, then the experts.
+pub fn branches(model: &Model) -> Vec<String> {
+    std::iter::once("backbone".into()).chain(model.expert_names()).collect()
+}
+
+/// The gates of `model` on a text of this name, cut into windows that the model can see.
 ///
 /// # Errors
-/// A model without gates, no ids, or one out of range.
-pub fn gates(model: &Model, ids: &[u32]) -> Result<TextGates, Error> {
+/// A model without gates, a text without tokens, or one whose tokens the model does not have.
+pub fn gates(model: &Model, tokenizer: &Tokenizer, name: &str, text: &str) -> Result<TextGates, Error> {
     if model.gates.is_empty() {
         return Err(Error::Setting("the model has no gates; give a composed model, or --expert".into()));
     }
+    let ids = tokenizer.encode(text, true)?;
     if ids.is_empty() {
         return Err(Error::Setting("the text is empty; give at least one token".into()));
     }
-    let branches = model.experts.len() + 1;
-    let mut tokens: Vec<Vec<Vec<f32>>> = Vec::new();
+    let tokens = ids.iter().map(|&id| Ok(tokenizer.decode(&[id], false)?)).collect::<Result<Vec<_>, Error>>()?;
+    let branches = branches(model);
+    let mut weights: Vec<Vec<Vec<f32>>> = Vec::new();
     for window in ids.chunks(model.backbone.config.positions) {
         let ids = Ids::new(model.backbone.device(), window)?;
         let output = model.forward(&Tape::frozen(), &ids, window.len())?;
-        let first = tokens.len();
-        tokens.resize(first + window.len(), Vec::new());
+        let first = weights.len();
+        weights.resize(first + window.len(), Vec::new());
         for block in &output.gates {
-            for (token, weights) in tokens[first..].iter_mut().zip(block.to_vec()?.chunks(branches)) {
-                token.push(weights.to_vec());
+            for (token, of_block) in weights[first..].iter_mut().zip(block.to_vec()?.chunks(branches.len())) {
+                token.push(of_block.to_vec());
             }
         }
     }
-    let blocks =
-        (0..model.gates.len()).map(|block| BlockGates::of(tokens.iter().map(|token| &token[block][..]), branches));
-    let gates = TextGates { blocks: blocks.collect(), tokens };
+    let block =
+        |block: usize| BlockGates::of(weights.iter().map(|token: &Vec<Vec<f32>>| &token[block][..]), branches.len());
+    let blocks = (0..model.gates.len()).map(block).collect();
+    let gates = TextGates { text: name.into(), branches, tokens, blocks, weights };
     if gates.blocks.iter().all(|block| block.mean.iter().all(|mean| mean.is_finite())) {
         return Ok(gates);
     }
     Err(Error::NotNumbers("a gate's weight is NaN".into()))
+}
+
+impl TextGates {
+    /// As `mode inspect` prints it: a line a block, then one for each of the first `shown` tokens, its blocks side by side.
+    pub fn lines(&self, shown: usize) -> Vec<String> {
+        let list =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|v| format!("{v:6.3}")).collect::<Vec<_>>().join(" ");
+        let count = self.tokens.len();
+        let mut lines = vec![format!("{:?}: {count} tokens; branches {}", self.text, self.branches.join(", "))];
+        lines.extend(self.blocks.iter().enumerate().map(|(i, block)| {
+            let [mean, log] = [&block.mean, &block.mean_log].map(|values| list(&mut values.iter().copied()));
+            format!("block {i}  mean {mean}  mean log {log}  entropy {:.3}", block.entropy)
+        }));
+        lines.extend(self.tokens.iter().zip(&self.weights).take(shown).map(|(token, blocks)| {
+            let blocks = blocks.iter().map(|weights| list(&mut weights.iter().map(|&a| f64::from(a))));
+            format!("{:>16}  {}", format!("{token:?}"), blocks.collect::<Vec<_>>().join(" | "))
+        }));
+        if count > shown {
+            lines.push(format!("{:>16}  and {} more; --json has them all", "", count - shown));
+        }
+        lines
+    }
 }
 
 impl BlockGates {

@@ -3,7 +3,7 @@
 mod gates;
 mod runs;
 
-pub use gates::{BlockGates, TextGates, gates};
+pub use gates::{BlockGates, TextGates, branches, gates};
 pub use runs::report;
 
 use crate::data::Tokens;

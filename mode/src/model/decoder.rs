@@ -51,6 +51,8 @@ pub enum Trained {
     Experts,
     /// Gates alone.
     Gates,
+    /// Backbone, experts and gates: what the method never does, so that it can be seen what freezing is for.
+    Everything,
 }
 
 /// What a forward pass gives.
@@ -383,6 +385,7 @@ impl Model {
                 self.experts.iter().flat_map(Expert::params).for_each(train);
                 self.gates.iter().flat_map(Gate::params).for_each(train);
             }
+            Trained::Everything => self.params().for_each(train),
         }
     }
 }

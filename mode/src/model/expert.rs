@@ -356,12 +356,17 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64, Error> {
 
 /// Writes an expert folder, which exists, with `gates` if it has its own; of an expert that is elsewhere all but its layers.
 pub(crate) fn save(expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
+    save_as(&expert.info, expert, folder, gates)
+}
+
+/// The same, with other information on it.
+pub(crate) fn save_as(info: &ExpertInfo, expert: &Expert, folder: &Path, gates: &[Gate]) -> Result<(), Error> {
     let layers = expert.params().filter(|_| !expert.is_remote);
     let params: Vec<&Param> = layers.chain(gates.iter().flat_map(Gate::params)).collect();
     if !params.is_empty() {
         weights::write(&folder.join(WEIGHTS), params, |name| expert.file_name(name), expert.names)?;
     }
-    files::write_json(&folder.join(INFO), &expert.info)
+    files::write_json(&folder.join(INFO), info)
 }
 
 #[cfg(test)]

@@ -229,7 +229,7 @@ pub(super) fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<()
     Err(Error::OtherBase { adapter: adapter.into(), base: base.into(), wanted: wanted.into(), found })
 }
 
-/// Writes a composed model's folder, which exists. `base` is as the folder will name it.
+/// Writes a composed model's folder, which exists. `base` is as the folder will name it; the experts are of it from now on.
 pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sha256: &str) -> Result<(), Error> {
     let first = &model.experts[0].info;
     let gating = model.gating();
@@ -246,7 +246,8 @@ pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sh
     for expert in &model.experts {
         let part = folder.join("experts").join(&expert.info.name);
         std::fs::create_dir_all(&part).map_err(Error::file(&part))?;
-        expert::save(expert, &part, &[])?;
+        let info = ExpertInfo { base_sha256: base_sha256.into(), ..expert.info.clone() };
+        expert::save_as(&info, expert, &part, &[])?;
     }
     Gate::write_all(&model.gates, &folder.join(GATES))?;
     files::write_json(&folder.join(COMPOSED), &info)

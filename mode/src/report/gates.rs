@@ -10,10 +10,13 @@ const CAPTION: &str = "Mean gate weight over all tokens of the test text, by blo
 
 /// The gates section.
 pub(super) fn section(models: &[GateTable]) -> Option<Section> {
-    if models.is_empty() {
-        return None;
-    }
-    let mut body = format!("<p>{CAPTION}</p>\n");
+    let body = format!("<p>{CAPTION}</p>\n{}", maps(models));
+    (!models.is_empty()).then_some(Section { id: "gates", title: "Where the gates open", body })
+}
+
+/// A map a model and domain.
+pub(crate) fn maps(models: &[GateTable]) -> String {
+    let mut body = String::new();
     for model in models {
         body.push_str(&format!("<h3>{}</h3>\n<div class=\"maps\">\n", escape(&model.name)));
         for domain in &model.domains {
@@ -21,7 +24,7 @@ pub(super) fn section(models: &[GateTable]) -> Option<Section> {
         }
         body.push_str("</div>\n");
     }
-    Some(Section { id: "gates", title: "Where the gates open", body })
+    body
 }
 
 fn heat_map(branches: &[String], domain: &DomainGates) -> String {

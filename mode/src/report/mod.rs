@@ -24,6 +24,7 @@ pub use data::{
     ChoiceScore, Continuation, Curve, DomainGates, FrozenNote, GateTable, GridScore, Report, Row, RunRow, Sample,
     SeedRow, Verdict,
 };
+pub(crate) use gates::maps as gate_maps;
 pub(crate) use page::{Section as PageSection, around, environment};
 pub(crate) use text::escape;
 

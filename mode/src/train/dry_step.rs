@@ -7,7 +7,7 @@
 
 use super::frozen;
 use super::recipe::{Recipe, Task};
-use super::settings::{ExpertSettings, Unfrozen};
+use super::settings::ExpertSettings;
 use super::trainer::Trainer;
 use crate::Error;
 use crate::data::{Mixture, Tokens};
@@ -109,10 +109,9 @@ fn model(recipe: &Recipe, mut backbone: Backbone, experts: &[&ExpertSettings]) -
         }
         Task::Expert { .. } => (beside(backbone, experts, &device)?, Trained::Experts),
         Task::Compose { compose, .. } => {
-            let trained = if compose.train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
             let mut model = beside(backbone, experts, &device)?;
             model.set_gating(compose.gating, &mut random)?;
-            (model, trained)
+            (model, compose.train.trained())
         }
     };
     model.set_trained(trained);

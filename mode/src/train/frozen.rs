@@ -22,6 +22,7 @@ pub(crate) fn words(model: &Model, trained: Trained) -> (String, String) {
         Trained::Adapter => ("an adapter".into(), "the base model".into()),
         Trained::Experts => (format!("{experts} and {gates}"), "the base model".into()),
         Trained::Gates => (gates.to_string(), format!("the base model and {experts}")),
+        Trained::Everything => (format!("the base model, {experts} and {gates}"), String::new()),
     };
     (trained, frozen)
 }

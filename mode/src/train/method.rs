@@ -8,7 +8,7 @@ use crate::model::{
     add_bottlenecks, add_lora, base_sha256, is_gguf, open, open_held, open_tokenizer, save_adapter, save_bottlenecks,
     save_composed, save_expert, tokenizer_file,
 };
-use crate::{Error, files, memory};
+use crate::{Error, files, folders, memory};
 use mode_tensor::Device;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -58,12 +58,11 @@ pub(super) fn prepare(recipe: &Recipe, task: &Task, device: &Device, held: Held)
             Ok((Model::with_experts(backbone, vec![expert], gates)?, Trained::Experts))
         }
         Task::Compose { base, compose: ComposeSettings { experts, train, gates, gating } } => {
-            let trained = if *train == Unfrozen::Gates { Trained::Gates } else { Trained::Experts };
             let mut model = open_held(base, experts, *gates, device, held)?;
             if !gating.is_default() {
                 model.set_gating(*gating, &mut random)?;
             }
-            Ok((model, trained))
+            Ok((model, train.trained()))
         }
     }
 }
@@ -101,6 +100,9 @@ pub(super) const MARKERS: [&str; 6] = [
     "tokenizer.json",
 ];
 
+/// Where a composed model whose backbone was trained with it keeps that, in its own folder.
+const OWN_BASE: &str = "base";
+
 /// Writes what the method makes into the run's folder.
 pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Error> {
     let out = &recipe.out;
@@ -132,6 +134,13 @@ pub(super) fn save(recipe: &Recipe, task: &Task, model: &Model) -> Result<(), Er
         Task::Expert { base, expert } => {
             save_expert(&model.experts[0], out, &model.gates)?;
             files::write(&out.join("README.md"), card(recipe, base, expert))
+        }
+        Task::Compose { base, compose } if compose.train == Unfrozen::Everything => {
+            let own = out.join(OWN_BASE);
+            folders::create(&own)?;
+            model.backbone.save(&own)?;
+            carry_beside(base, &own)?;
+            save_composed(model, out, OWN_BASE.into(), &base_sha256(&own)?)
         }
         Task::Compose { base, .. } => save_composed(model, out, relative(out, base)?, &base_sha256(base)?),
     }

@@ -1,7 +1,7 @@
 //! The tables of a recipe: `[train]`, `[checkpoint]`, `[[data]]`, and those of single methods, with their defaults.
 
 use super::Schedule;
-use crate::model::{Adapted, Config, ExpertInit, GateRule, Gating};
+use crate::model::{Adapted, Config, ExpertInit, GateRule, Gating, Trained};
 use mode_autograd::{AdamWSettings, Decayed};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -217,6 +217,19 @@ pub enum Unfrozen {
     All,
     /// Gates alone.
     Gates,
+    /// Experts, gates and the backbone, which is then another base and is written beside them.
+    Everything,
+}
+
+impl Unfrozen {
+    /// The model's parameters that are trained.
+    pub(crate) fn trained(self) -> Trained {
+        match self {
+            Self::All => Trained::Experts,
+            Self::Gates => Trained::Gates,
+            Self::Everything => Trained::Everything,
+        }
+    }
 }
 
 /// A stage-2 composition.

@@ -54,7 +54,10 @@ impl Problem {
         let experts = model.experts.iter().flat_map(Expert::params).any(Param::is_trained);
         let gates = model.gates.iter().flat_map(Gate::params).any(|param| param.is_trained());
         if !gates || model.has_adapter() || model.backbone.params().any(Param::is_trained) {
-            return wrong("meshes train experts and gates beside a frozen backbone: method \"expert\" or \"compose\"");
+            return wrong(
+                "meshes train experts and gates beside a frozen backbone: method \"expert\", or \"compose\" with compose.train = \"all\" \
+                 or \"gates\"",
+            );
         }
         if model.gating() != Gating::default() {
             return wrong("gates on meshes read the token and weigh all branches; this model's are of another kind");
