@@ -3,7 +3,7 @@
 use super::progress::{flow, stop_after_step};
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::experiments::{ALL, Estimate, Experiment, Lab, Row, Scale, Settings, carry_out, estimate};
+use crate::experiments::{Estimate, Experiment, Lab, Row, Scale, Settings, carry_out, estimate};
 use crate::mesh::Hardware;
 use mode_tensor::Device;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// The paper's experiments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// table1, table2, table3, fig3, fig5, claims, failures or all
+    /// table1, table2, table3, fig3, fig5, claims, failures, open-questions (or one of them: q1 to q4) or all
     name: String,
     /// tiny: a model that is pre-trained here on the built-in texts; gpu: one that is given, --set base=FOLDER; paper: the paper's sizes,
     /// with --dry-run
@@ -47,10 +47,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
-    let experiments = match arguments.name.as_str() {
-        "all" => ALL.iter().collect(),
-        name => vec![Experiment::of(name)?],
-    };
+    let experiments = Experiment::named(&arguments.name)?;
     let scale = Scale::of(&arguments.scale)?;
     if scale == Scale::Paper && !arguments.dry_run {
         let what = "--scale paper is more than one machine can train; add --dry-run, which says what it would take";

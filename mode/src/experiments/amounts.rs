@@ -12,6 +12,7 @@ use super::plot::{Figure, Series};
 use super::recipes::{Mixture, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -20,6 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Question 3: very few and very many examples of one domain",
     pilot: ["expert-1000", "full-1000"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -1,7 +1,7 @@
 //! Claims that the paper makes in words.
 //!
 //! C1, that experts keep general ability better than adapters, against another family of adapters than LoRA: Houlsby's bottlenecks, of as
-//! many parameters as the LoRA. C2, that freezing makes the backward cheaper: seconds of a step as the runs took them. C3, that each
+//! many parameters as the LoRA. C2, that freezing makes the backward cheaper: steps that are timed in turns. C3, that each
 //! ingredient helps: how experts start, how gates are composed, and that stage 2 trains experts as well as gates.
 
 use super::Experiment;
@@ -12,6 +12,7 @@ use super::plan::Plan;
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::Case;
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
 
@@ -20,6 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Claims: other adapters, a cheaper backward, each ingredient",
     pilot: ["bottleneck", "start-copy"],
     cells,
+    timed,
     report,
 };
 
@@ -114,7 +116,8 @@ fn report(found: &Findings) -> Section {
             find("C1: MoDE keeps more English than bottlenecks", mode, "bottleneck", english),
             find("C1: (as many steps) MoDE keeps more English than bottlenecks", mode, "bottleneck-long", english),
             find("C1: (as many steps) MoDE is better than bottlenecks in the mean", mode, "bottleneck-long", &DOMAINS),
-            cheaper(found),
+            cheaper(found, "lora", Case::Lora),
+            cheaper(found, "one expert", Case::Experts(1)),
             find("C3: copies are better than random starts", mode, "start-random", &DOMAINS),
             find("C3: copies are better than starts of zero output", mode, "start-zero", &DOMAINS),
             find("C3: diluted gates are better than relative ones", mode, "gates-relative", &DOMAINS),
@@ -126,29 +129,49 @@ fn report(found: &Findings) -> Section {
     }
 }
 
-/// Seconds of a thousand tokens of a cell's last run, by seed.
-fn seconds(found: &Findings, cell: &str) -> Vec<f64> {
-    found.of(cell).iter().map(|line| 1e3 * line.seconds / line.tokens_seen.max(1) as f64).collect()
+/// What is timed.
+fn timed() -> Vec<Case> {
+    TIMES.map(|(_, case)| case).to_vec()
 }
 
-/// C2, as a share of full fine-tuning's time.
-fn cheaper(found: &Findings) -> Finding {
-    let pairs = seconds(found, "full-long").into_iter().zip(seconds(found, "lora-long"));
-    let saved: Vec<f64> = pairs.map(|(full, frozen)| 1.0 - frozen / full).collect();
-    let claim = "C2: a step beside a frozen backbone takes less time than one of all weights (share saved, in %)";
-    Finding::new(claim, "full-long − lora-long, seconds a token".into(), (Interval::of_mean(&saved), saved))
+/// Its names; the first is what the others are compared to.
+const TIMES: [(&str, Case); 5] = [
+    ("full", Case::Full),
+    ("lora", Case::Lora),
+    ("bottleneck", Case::Bottleneck),
+    ("one expert", Case::Experts(1)),
+    ("gates of two experts", Case::Gates(2)),
+];
+
+/// C2: which share of full fine-tuning's time a step saves, turn by turn.
+fn saved(found: &Findings, case: Case) -> Vec<f64> {
+    let seconds = |case| found.timed(case).map_or(&[][..], |timed| &timed.seconds);
+    seconds(Case::Full).iter().zip(seconds(case)).map(|(full, frozen)| 1.0 - frozen / full).collect()
+}
+
+fn cheaper(found: &Findings, name: &str, case: Case) -> Finding {
+    let saved = saved(found, case);
+    let claim =
+        format!("C2: a step of {name} takes less time than one of all weights (share saved, in %; turns for seeds)");
+    Finding::new(&claim, format!("full − {name}, seconds"), (Interval::of_mean(&saved), saved))
 }
 
 fn times(found: &Findings) -> Table {
-    let row = |name: &&str| {
-        let of = Interval::of_mean(&seconds(found, name));
-        vec![name.to_string(), format!("{:.1} ± {:.1}", 1e3 * of.mean, 1e3 * of.half)]
+    let row = |(name, case): &(&str, Case)| {
+        let timed = found.timed(*case)?;
+        let of = Interval::of_mean(&timed.seconds);
+        let saved = Interval::of_mean(&saved(found, *case));
+        Some(vec![
+            name.to_string(),
+            format!("{:.1} ± {:.1}", 1e3 * of.mean, 1e3 * of.half),
+            percent(saved),
+            format!("{:.2}", timed.cost[1] / 1e9),
+        ])
     };
+    let machine = found.timed(Case::Full).map_or("", |timed| &timed.machine);
     Table {
-        caption:
-            "C2: milliseconds a thousand tokens of training, all runs of a cell together, as many at once as the jobs"
-                .into(),
-        head: ["Cell", "ms"].map(String::from).to_vec(),
-        rows: ["full-long", "lora-long", "bottleneck-long", "start-copy", "gates-alone"].iter().map(row).collect(),
+        caption: format!("C2: a step, timed in turns on {machine}; saved against full, and GFLOP but for merges"),
+        head: ["Step", "ms", "Saved, %", "GFLOP"].map(String::from).to_vec(),
+        rows: TIMES.iter().filter_map(row).collect(),
     }
 }

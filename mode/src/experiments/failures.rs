@@ -12,6 +12,7 @@ use super::plan::{Plan, RunIndex};
 use super::recipes::{MIXTURE, Mixture, On, Shape, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -20,6 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Failures and their signatures",
     pilot: ["mode-2x", "unfrozen"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -12,6 +12,7 @@ use super::plot::{Figure, Series};
 use super::recipes::{MIXTURE, On};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use super::{Experiment, table2, table3};
 use crate::Error;
 use crate::model::ExpertInit;
@@ -21,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Figure 3: parameters and examples",
     pilot: ["mode-steps-1000", "lora-steps-1000"],
     cells,
+    timed: NOTHING,
     report,
 };
 

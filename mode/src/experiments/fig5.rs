@@ -9,6 +9,7 @@ use super::plot::{Figure, Series};
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -17,6 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Figure 5: examples of the mixture",
     pilot: ["frozen-30", "mode-30"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -6,6 +6,7 @@ use super::results::{Line, Results, Score};
 use super::settings::Settings;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
 use super::texts::DOMAINS;
+use super::timed::{self, Case, Timed};
 use crate::report::{DomainGates, GateTable};
 
 /// Seeds that a power figure looks up to.
@@ -23,12 +24,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// As tables say it.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Reproduced => "reproduced",
-            Self::Contradicted => "not reproduced: the opposite",
-            Self::Undecided => "below what we can detect",
+    /// As tables say it, of what the paper finds or of what it leaves open.
+    pub fn words(self, is_open: bool) -> &'static str {
+        match (self, is_open) {
+            (Self::Reproduced, false) => "reproduced",
+            (Self::Contradicted, false) => "not reproduced: the opposite",
+            (Self::Reproduced, true) => "yes",
+            (Self::Contradicted, true) => "no: the opposite",
+            (Self::Undecided, _) => "below what we can detect",
         }
     }
 }
@@ -80,6 +83,7 @@ impl Finding {
 /// Cells with their figures.
 pub struct Findings<'a> {
     plan: &'a Plan<'a>,
+    timed: &'a [Timed],
     pub(super) settings: &'a Settings,
     /// What could not be had, in words.
     pub(super) left_out: &'a [String],
@@ -91,11 +95,16 @@ impl<'a> Findings<'a> {
     pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
         let found = |cell: &'a Cell| Some((cell, find(results, plan, cell)?));
         let lines = plan.cells.iter().filter_map(found).collect();
-        Self { plan, settings: &plan.setup.settings, left_out: &plan.left_out, lines }
+        Self { plan, timed: &results.timed, settings: &plan.setup.settings, left_out: &plan.left_out, lines }
     }
 }
 
 impl Findings<'_> {
+    /// Steps of a case that were timed.
+    pub fn timed(&self, case: Case) -> Option<&Timed> {
+        timed::find(self.plan, case, self.timed)
+    }
+
     /// Figures of a cell by seed.
     pub fn of(&self, cell: &str) -> Vec<&Line> {
         let mut lines: Vec<(&Cell, &Line)> = self

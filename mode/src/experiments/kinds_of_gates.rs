@@ -13,6 +13,7 @@ use super::plot::{Figure, Series};
 use super::recipes::Stage;
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::{ExpertInit, Gating, Reads};
 
@@ -21,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Question 2: gates that read more, choose more sharply, or skip branches",
     pilot: ["all-top-1", "mode-2x"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -26,16 +26,24 @@ pub(super) fn full(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<Run
 
 /// The LoRA of the settings: beside attention, with alpha = 2 rank.
 pub(super) fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    plan.lora(on, lora_settings(plan), rate, steps)
+}
+
+/// Of [`lora`].
+pub(super) fn lora_settings(plan: &Plan) -> LoraSettings {
     let rank = plan.settings().rank;
-    let lora = LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention };
-    plan.lora(on, lora, rate, steps)
+    LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention }
 }
 
 /// Bottlenecks of about as many parameters as [`lora`] has.
 pub(super) fn bottleneck(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    plan.bottleneck(on, bottleneck_size(plan), rate, steps)
+}
+
+/// Of [`bottleneck`].
+pub(super) fn bottleneck_size(plan: &Plan) -> usize {
     // Beside four matrices of the width a LoRA has 8 width rank a layer, two bottlenecks 4 width size.
-    let size = 2 * plan.settings().rank;
-    plan.bottleneck(on, size, rate, steps)
+    2 * plan.settings().rank
 }
 
 /// Stage 1 of Code and Math.

@@ -9,6 +9,7 @@
 mod amounts;
 mod base;
 mod claims;
+mod cost;
 mod document;
 mod dry_run;
 mod failures;
@@ -34,6 +35,7 @@ mod table1;
 mod table2;
 mod table3;
 mod texts;
+mod timed;
 mod topics;
 
 pub use base::{Base, Given};
@@ -60,12 +62,14 @@ pub struct Experiment {
     pilot: [&'static str; 2],
     /// Adds its cells to a plan.
     cells: fn(&mut Plan) -> Result<(), Error>,
+    /// Steps that are timed.
+    timed: fn() -> Vec<timed::Case>,
     /// What was found.
     report: fn(&Findings) -> page::Section,
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 10] = [
+pub const ALL: [Experiment; 11] = [
     table1::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
@@ -75,10 +79,26 @@ pub const ALL: [Experiment; 10] = [
     more_experts::EXPERIMENT,
     kinds_of_gates::EXPERIMENT,
     amounts::EXPERIMENT,
+    cost::EXPERIMENT,
     failures::EXPERIMENT,
 ];
 
+/// Those that ask what the paper leaves open.
+const OPEN: [&str; 4] = ["q1", "q2", "q3", "q4"];
+
 impl Experiment {
+    /// Those of a name: one of them, `open-questions`, or all.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn named(name: &str) -> Result<Vec<&'static Self>, Error> {
+        match name {
+            "all" => Ok(ALL.iter().collect()),
+            "open-questions" => OPEN.into_iter().map(Self::of).collect(),
+            name => Ok(vec![Self::of(name)?]),
+        }
+    }
+
     /// By its name.
     ///
     /// # Errors
@@ -86,7 +106,10 @@ impl Experiment {
     pub fn of(name: &str) -> Result<&'static Self, Error> {
         ALL.iter().find(|experiment| experiment.name == name).ok_or_else(|| {
             let known: Vec<&str> = ALL.iter().map(|experiment| experiment.name).collect();
-            Error::Setting(format!("there is no experiment {name}; there are {}, and all", known.join(", ")))
+            Error::Setting(format!(
+                "there is no experiment {name}; there are {}, open-questions, and all",
+                known.join(", ")
+            ))
         })
     }
 }

@@ -14,6 +14,7 @@ use super::plot::{Figure, Series};
 use super::recipes::{On, Stage};
 use super::statistics::{Interval, mean};
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use super::topics;
 use crate::Error;
 use crate::model::ExpertInit;
@@ -23,6 +24,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Question 1: two, five and ten experts",
     pilot: ["many-2", "many-2-full"],
     cells,
+    timed: NOTHING,
     report,
 };
 

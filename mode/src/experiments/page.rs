@@ -1,9 +1,9 @@
 //! An experiment's findings as a section of a page: words, tables and verdicts, as Markdown and as HTML.
 
-use super::Experiment;
 use super::finding::Finding;
 use super::plot::Figure;
 use super::statistics::Interval;
+use super::{Experiment, OPEN};
 use crate::report::{DomainGates, GateTable, ReportError, escape, gate_maps};
 
 /// What stands above mean gate weights.
@@ -48,6 +48,8 @@ pub struct Section {
     pub printed: Vec<(String, String)>,
     /// Verdicts.
     pub findings: Vec<Finding>,
+    /// Whether it asks what the paper leaves open.
+    pub is_open: bool,
     /// The command that made it.
     pub command: String,
 }
@@ -85,14 +87,15 @@ fn gate_table(models: &[GateTable]) -> Table {
 }
 
 /// The table of verdicts.
-fn verdicts(findings: &[Finding]) -> Table {
-    let head = ["The paper finds", "There", "Here", "Verdict", "Detectable", "Seeds", "Compared"];
+fn verdicts(findings: &[Finding], is_open: bool) -> Table {
+    let first = if is_open { "Does it hold that" } else { "The paper finds" };
+    let head = [first, "There", "Here", "Verdict", "Detectable", "Seeds", "Compared"];
     let row = |finding: &Finding| {
         vec![
             finding.claim.clone(),
             finding.paper.map_or_else(|| "–".into(), |points| format!("{points:+.2}").replace('-', "−")),
             points(finding.measured),
-            finding.verdict().words().into(),
+            finding.verdict().words(is_open).into(),
             format!("{:.2}", 100.0 * finding.detectable()),
             finding.seeds_wanted().map_or_else(|| "–".into(), |seeds| seeds.to_string()),
             finding.compared.clone(),
@@ -111,11 +114,11 @@ impl Section {
     /// One of an experiment, yet without anything in it.
     pub fn of(experiment: &Experiment) -> Self {
         let command = format!("mode experiment {} --scale tiny", experiment.name);
-        Self { title: experiment.title.into(), command, ..Self::default() }
+        Self { title: experiment.title.into(), command, is_open: OPEN.contains(&experiment.name), ..Self::default() }
     }
 
     fn all_tables(&self) -> Vec<Table> {
-        let verdicts = (!self.findings.is_empty()).then(|| verdicts(&self.findings));
+        let verdicts = (!self.findings.is_empty()).then(|| verdicts(&self.findings, self.is_open));
         self.tables.iter().cloned().chain(verdicts).collect()
     }
 

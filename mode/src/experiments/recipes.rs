@@ -5,11 +5,12 @@
 
 use super::plan::{Plan, RunIndex};
 use crate::Error;
-use crate::model::{ExpertInit, GateRule, Gating};
+use crate::model::{Backbone, ExpertInit, GateRule, Gating, Random};
 use crate::train::{
     BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method,
     ModelShape, Recipe, TrainSettings, Unfrozen, gate_rule, share,
 };
+use mode_tensor::Device;
 use std::path::PathBuf;
 
 /// Peak learning rate of pre-training, which no comparison hangs on.
@@ -65,13 +66,9 @@ impl Plan<'_> {
         steps as f64 * (self.settings().batch * self.settings().length) as f64
     }
 
-    /// A new model of so many layers: English and a tenth Code.
-    ///
-    /// # Errors
-    /// A recipe that can't be.
-    pub fn pretrain(&mut self, seed: u64, layers: usize) -> Result<RunIndex, Error> {
+    fn model_shape(&self, layers: usize) -> ModelShape {
         let s = self.settings();
-        let model = ModelShape {
+        ModelShape {
             tokenizer: self.texts().tokenizer.clone(),
             width: s.width,
             hidden: s.hidden,
@@ -80,7 +77,27 @@ impl Plan<'_> {
             kv_heads: s.heads,
             positions: (2 * s.length).max(256),
             tied: true,
-        };
+        }
+    }
+
+    /// The given base, or one of the same shape as those that are pre-trained.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn backbone(&self, device: &Device, random: &mut Random) -> Result<Backbone, Error> {
+        let s = self.settings();
+        match self.setup.base.given() {
+            Some(given) => given.backbone(device),
+            None => Backbone::random(self.model_shape(s.layers).config(s.vocabulary, None), device, random),
+        }
+    }
+
+    /// A new model of so many layers: English and a tenth Code.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn pretrain(&mut self, seed: u64, layers: usize) -> Result<RunIndex, Error> {
+        let (s, model) = (self.settings(), self.model_shape(layers));
         let flop = 6.0 * self.tokens(s.pretrain_steps) * (layers as f64 * self.layer() + self.head());
         let recipe = self.recipe(Method::Pretrain, None, seed, PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)]);
         self.run(Recipe { model: Some(model), ..recipe }, flop)

@@ -3,6 +3,7 @@
 //! broken last line, which is passed over.
 
 use super::VERSION;
+use super::timed::Timed;
 use crate::{Error, files, folders};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,6 +90,8 @@ pub struct Results {
     folder: PathBuf,
     lines: BTreeMap<String, Vec<Line>>,
     tested: Vec<Tested>,
+    /// Steps that were timed.
+    pub timed: Vec<Timed>,
     /// Lines of other versions, which count for nothing.
     pub outdated: usize,
     /// Files that end in a broken line.
@@ -101,8 +104,14 @@ impl Results {
     /// # Errors
     /// A file that can't be read, or a broken line before the last.
     pub fn open(folder: &Path, experiments: &[&str]) -> Result<Self, Error> {
-        let mut results =
-            Self { folder: folder.into(), lines: BTreeMap::new(), tested: Vec::new(), outdated: 0, broken: Vec::new() };
+        let mut results = Self {
+            folder: folder.into(),
+            lines: BTreeMap::new(),
+            tested: Vec::new(),
+            timed: Vec::new(),
+            outdated: 0,
+            broken: Vec::new(),
+        };
         for name in experiments.iter().copied().chain([TUNING, INSPECTED]) {
             let all: Vec<Line> = results.read(name)?;
             let before = all.len();
@@ -110,6 +119,8 @@ impl Results {
             results.outdated += before - current.len();
             results.lines.insert(name.into(), current);
         }
+        results.timed = results.read("timed")?;
+        results.timed.retain(|timed| timed.version == VERSION);
         results.tested = results.read("tested")?;
         results.tested.retain(|tested| tested.version == VERSION);
         Ok(results)
@@ -164,6 +175,16 @@ impl Results {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()));
         written.map_err(Error::file(&path))
+    }
+
+    /// Adds steps that were timed.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn add_timed(&mut self, timed: Timed) -> Result<(), Error> {
+        self.append("timed", &timed)?;
+        self.timed.push(timed);
+        Ok(())
     }
 
     /// The figures of a run's model on these windows, as this experiment has them, or another.

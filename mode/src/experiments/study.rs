@@ -8,7 +8,7 @@ use super::rates::Rates;
 use super::results::{INSPECTED, Results, TUNING};
 use super::settings::Settings;
 use super::setup::Setup;
-use super::{ALL, Experiment, document, statistics, texts};
+use super::{ALL, Experiment, document, statistics, texts, timed};
 use crate::{Error, folders};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -149,7 +149,13 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
     locked(results).test(experiment.name, &design, test)?;
     let measuring = Left { cells, runs: BTreeSet::new(), flop: 0.0 };
     let file = |cell: &Cell| if cell.purpose == Purpose::Inspect { INSPECTED } else { experiment.name };
-    lab.carry_out(&plan, &measuring, &|cell, line| locked(results).add(file(cell), line))
+    lab.carry_out(&plan, &measuring, &|cell, line| locked(results).add(file(cell), line))?;
+    let cases = timed::left(&plan, &(experiment.timed)(), &locked(results).timed);
+    if !cases.is_empty() {
+        lab.say(&format!("{}: {} kinds of steps are timed in turns", experiment.name, cases.len()));
+    }
+    let timed = timed::time(&plan, &cases, &(lab.device)()?)?;
+    timed.into_iter().try_for_each(|timed| locked(results).add_timed(timed))
 }
 
 /// Says beforehand how small a difference this many seeds can show: from two of its methods, on validation text.
@@ -164,7 +170,9 @@ fn pilot(lab: &Lab, experiment: &Experiment, plan: &Plan, results: &Mutex<Result
     let results = locked(results);
     let found = Findings::of_plan(&pilots, &results);
     let [a, b] = experiment.pilot;
-    let (_, seeds) = found.difference(a, b, &texts::DOMAINS);
+    let measured = pilots.cells.first().map_or(&[][..], |cell| &cell.domains);
+    let domains: Vec<&str> = measured.iter().map(|&domain| plan.setup.domain(domain).name.as_str()).collect();
+    let (_, seeds) = found.difference(a, b, &domains);
     let (deviation, count) = (statistics::deviation(&seeds), seeds.len());
     if count == 0 {
         lab.say(&format!(

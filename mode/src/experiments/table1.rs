@@ -13,6 +13,7 @@ use super::plan::{Plan, RunIndex};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -21,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Table 1: methods against each other on Math, Code and English",
     pilot: ["mode-2x", "full"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -12,6 +12,7 @@ use super::plan::Plan;
 use super::recipes::{Mixture, On};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::Adapted;
 use crate::train::LoraSettings;
@@ -21,6 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Table 2: LoRA by rank and by what it stands beside",
     pilot: ["on-embedding", "on-attention"],
     cells,
+    timed: NOTHING,
     report,
 };
 

@@ -8,6 +8,7 @@ use super::plan::Plan;
 use super::recipes::{Mixture, On, Shape};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
+use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
@@ -16,6 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "Table 3: blocks and layers of an expert",
     pilot: ["6-2", "2-1"],
     cells,
+    timed: NOTHING,
     report,
 };
 

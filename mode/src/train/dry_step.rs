@@ -97,6 +97,7 @@ fn measure(
 /// The model that a recipe trains, without its numbers.
 fn model(recipe: &Recipe, mut backbone: Backbone, experts: &[&ExpertSettings]) -> Result<Model, Error> {
     let (device, mut random) = (backbone.device().clone(), Random::new(recipe.seed));
+    let empty = |shape: &[usize]| Ok(Tensor::empty(&device, shape)?);
     let (model, trained) = match recipe.task().map_err(Error::Setting)? {
         Task::Pretrain(_) | Task::Full { .. } => (Model::plain(backbone), Trained::Backbone),
         Task::Lora { lora, .. } => {
@@ -107,9 +108,9 @@ fn model(recipe: &Recipe, mut backbone: Backbone, experts: &[&ExpertSettings]) -
             add_bottlenecks(&mut backbone, size, &mut random)?;
             (Model::plain(backbone), Trained::Adapter)
         }
-        Task::Expert { .. } => (beside(backbone, experts, &device)?, Trained::Experts),
+        Task::Expert { .. } => (beside(backbone, infos(experts)?, &empty)?, Trained::Experts),
         Task::Compose { compose, .. } => {
-            let mut model = beside(backbone, experts, &device)?;
+            let mut model = beside(backbone, infos(experts)?, &empty)?;
             model.set_gating(compose.gating, &mut random)?;
             (model, compose.train.trained())
         }
@@ -118,18 +119,30 @@ fn model(recipe: &Recipe, mut backbone: Backbone, experts: &[&ExpertSettings]) -
     Ok(model)
 }
 
-/// Experts beside a backbone.
-fn beside(backbone: Backbone, experts: &[&ExpertSettings], device: &Device) -> Result<Model, Error> {
-    let (config, branches) = (backbone.config.clone(), experts.len() + 1);
-    let empty = |_: &str, shape: &[usize]| Ok(Tensor::empty(device, shape)?);
-    let expert = |settings: &&ExpertSettings| {
+/// What experts' folders would say.
+fn infos(experts: &[&ExpertSettings]) -> Result<Vec<ExpertInfo>, Error> {
+    let info = |settings: &&ExpertSettings| {
         let ExpertSettings { name, domain, blocks, layers_per_block, .. } = settings;
-        let info = ExpertInfo::new(name, domain, "", *blocks, *layers_per_block)?;
-        Expert::remote(&config, info, &format!("experts.{name}."))?.shard(&config, device, &empty)
+        ExpertInfo::new(name, domain, "", *blocks, *layers_per_block)
     };
+    experts.iter().map(info).collect()
+}
+
+/// Experts beside a backbone, on its device, whose parameters of a shape are made by `tensor`.
+pub(crate) fn beside(
+    backbone: Backbone,
+    experts: Vec<ExpertInfo>,
+    tensor: &dyn Fn(&[usize]) -> Result<Tensor, Error>,
+) -> Result<Model, Error> {
+    let (device, config, branches) = (backbone.device().clone(), backbone.config.clone(), experts.len() + 1);
     let blocks = experts.first().map_or(0, |expert| expert.blocks);
+    let expert = |info: ExpertInfo| {
+        let prefix = format!("experts.{}.", info.name);
+        Expert::remote(&config, info, &prefix)?.shard(&config, &device, &|_, shape| tensor(shape))
+    };
+    let experts = experts.into_iter().map(expert).collect::<Result<_, Error>>()?;
     let (weight, bias) = (vec![0.0; branches * config.width], vec![0.0; branches]);
-    let gate = |block| Gate::from_values(device, block, config.width, &weight, &bias);
+    let gate = |block| Gate::from_values(&device, block, config.width, &weight, &bias);
     let gates = (0..blocks).map(gate).collect::<Result<_, _>>()?;
-    Model::with_experts(backbone, experts.iter().map(expert).collect::<Result<_, _>>()?, gates)
+    Model::with_experts(backbone, experts, gates)
 }
