@@ -391,7 +391,9 @@ impl Clock {
     fn tick(&self, flop: f64) -> (usize, String) {
         let mut finished = lock(&self.finished);
         *finished = (finished.0 + 1, finished.1 + flop);
-        let left = self.started.elapsed().as_secs_f64() * (self.flop / finished.1 - 1.0);
-        (finished.0, format!("{:.0} min left", (left / 60.0).ceil()))
+        // A composition without steps tells nothing.
+        let rate = finished.1 / self.started.elapsed().as_secs_f64();
+        let minutes = (self.flop - finished.1) / rate / 60.0;
+        (finished.0, if rate > 0.0 { format!("{:.0} min left", minutes.ceil()) } else { String::new() })
     }
 }
