@@ -335,6 +335,7 @@ fn interrupt(out: &Path, arguments: &[String]) {
         .spawn()
         .expect("the program");
     while !out.join("runs").is_dir() {
+        assert!(child.try_wait().expect("a program").is_none(), "it ended before it trained");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -349,7 +350,7 @@ fn interrupted_it_ends_soon_and_goes_on_from_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
     // Long enough that no machine comes to the end of the first run.
-    let arguments = arguments("table3", &out, &["--set", "pretrain_steps=900000", "--jobs", "1", "--device", "cpu"]);
+    let arguments = arguments("table3", &out, &["--set", "pretrain_steps=900000"]);
     let last_step = || {
         let checkpoints = std::fs::read_dir(out.join("runs")).expect("runs").flatten();
         let steps = checkpoints
