@@ -5,6 +5,7 @@ use super::finding::Findings;
 use super::lab::Lab;
 use super::results::Results;
 use super::setup::Setup;
+use super::statistics::CONFIDENCE;
 use super::study::{known_rates, plan};
 use super::{ALL, VERSION};
 use crate::report::{PageSection, around, environment, escape};
@@ -34,6 +35,13 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         let found = Findings::of_plan(&plan, results);
         let mut section = (experiment.report)(&found);
         section.lead.extend_from_slice(found.left_out);
+        if let (within, all @ 1..) = found.covered() {
+            section.lead.push(format!(
+                "Each seed's figure held against the interval of the others: {within} of {all} lie within, {:.1} %, where {:.0} % are expected.",
+                100.0 * within as f64 / all as f64,
+                100.0 * CONFIDENCE
+            ));
+        }
         section.findings.retain(|finding| finding.seeds > 0);
         if setup.base.given().is_some() {
             section.command = format!("mode experiment {} --scale gpu --set base=FOLDER", experiment.name);

@@ -66,7 +66,7 @@ pub struct Estimate {
     pub rows: Vec<Row>,
     /// What can't be had of this base or these texts.
     pub left_out: Vec<String>,
-    /// Runs of all seeds, and those that rates are tuned by where they are not known yet.
+    /// Runs of all seeds, and those that rates are tuned by.
     pub runs: usize,
     /// Their operations.
     pub flop: f64,

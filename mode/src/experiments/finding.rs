@@ -8,6 +8,7 @@ use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
 use super::texts::DOMAINS;
 use super::timed::{self, Case, Timed};
 use crate::report::{DomainGates, GateTable};
+use std::collections::BTreeSet;
 
 /// Seeds that a power figure looks up to.
 const MOST_SEEDS: usize = 1_000;
@@ -110,11 +111,42 @@ impl Findings<'_> {
         let mut lines: Vec<(&Cell, &Line)> = self
             .lines
             .iter()
-            .filter(|(of, _)| of.name == cell && of.purpose != Purpose::Inspect)
+            .filter(|(of, _)| of.name == cell && matches!(of.purpose, Purpose::Report | Purpose::Pilot))
             .map(|(of, line)| (*of, *line))
             .collect();
         lines.sort_by_key(|(of, _)| of.seed);
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Figures of a method by learning rate, as they were tuned: one seed, validation text.
+    pub fn tuned(&self, method: &str) -> Vec<&Line> {
+        let is_of = |cell: &Cell| matches!(&cell.purpose, Purpose::Tune { method: of, .. } if of == method);
+        let mut lines: Vec<&Line> = self.lines.iter().filter(|(cell, _)| is_of(cell)).map(|(_, line)| *line).collect();
+        lines.sort_by(|a, b| a.learning_rate.total_cmp(&b.learning_rate));
+        lines
+    }
+
+    /// How often a seed's accuracy lies within the interval that the others of its cell and domain give, and of how many that is.
+    pub fn covered(&self) -> (usize, usize) {
+        let reported = self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report);
+        let names: BTreeSet<&str> = reported.map(|(cell, _)| cell.name.as_str()).collect();
+        let (mut within, mut all) = (0, 0);
+        for name in names {
+            let lines = self.of(name);
+            let domains: BTreeSet<&String> = lines.iter().flat_map(|line| line.scores.keys()).collect();
+            for domain in domains {
+                let seeds: Vec<f64> = lines.iter().map(|line| accuracy(line, domain)).collect();
+                for (i, &left_out) in seeds.iter().enumerate() {
+                    let others = [&seeds[..i], &seeds[i + 1..]].concat();
+                    let interval = Interval::of_another(&others);
+                    if interval.half.is_finite() {
+                        all += 1;
+                        within += usize::from((left_out - interval.mean).abs() <= interval.half);
+                    }
+                }
+            }
+        }
+        (within, all)
     }
 
     /// The mean gate weights of those of these cells whose models have gates, over all seeds that left numbers.

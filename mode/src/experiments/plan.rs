@@ -184,8 +184,8 @@ impl<'a> Plan<'a> {
         std::iter::once("backbone".into()).chain(names).collect()
     }
 
-    /// The learning rate of a method if it was tuned; else the runs of the grid are added, which `train` makes of a seed and a rate: those of
-    /// each model that is scored, and the domains that count for it. The mean of all models' counts.
+    /// Adds the runs of the grid, which `train` makes of a seed and a rate: those of each model that is scored, and the domains that count for
+    /// it. The mean of all models' counts. The learning rate of the method, if it was tuned.
     ///
     /// # Errors
     /// `train`'s.
@@ -194,16 +194,13 @@ impl<'a> Plan<'a> {
         method: &str,
         mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<(Vec<RunIndex>, Vec<usize>)>, Error>,
     ) -> Result<Option<f64>, Error> {
-        if let Some(rate) = self.rates.of(method) {
-            return Ok(Some(rate));
-        }
         for rate in GRID {
             for (runs, domains) in train(self, TUNING_SEED, rate)? {
                 let purpose = Purpose::Tune { method: method.into(), rate };
                 self.add(Cell { name: method.into(), seed: TUNING_SEED, runs, domains, purpose });
             }
         }
-        Ok(self.guess.then_some(GRID[GRID.len() / 2]))
+        Ok(self.known_rate(method))
     }
 
     /// The learning rate that another method of this plan was tuned to, once it is known.

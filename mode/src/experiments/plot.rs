@@ -67,9 +67,10 @@ impl Figure {
         let root = SVGBackend::with_string(svg, (panels as u32 * PANEL.0, PANEL.1)).into_drawing_area();
         root.fill(&WHITE)?;
         let areas = root.split_evenly((1, panels));
-        for ((area, series), title) in
-            areas.iter().zip([&self.ours, &self.paper]).zip(["here, with 95 % intervals over seeds", "the paper"])
-        {
+        let titles = [["here, with 95 % intervals over seeds", "here"], ["the paper"; 2]];
+        for ((area, series), [title, plain]) in areas.iter().zip([&self.ours, &self.paper]).zip(titles) {
+            let title =
+                if series.iter().flat_map(|line| &line.points).any(|(_, y)| y.half > 0.0) { title } else { plain };
             let values = || series.iter().flat_map(|series| &series.points);
             let spread = |interval: &Interval| if interval.half.is_finite() { interval.half } else { 0.0 };
             let [mut left, mut right, mut low, mut high] = [f64::INFINITY, 0.0_f64, f64::INFINITY, 0.0_f64];

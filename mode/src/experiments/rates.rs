@@ -26,11 +26,6 @@ impl Rates {
         Self(grids.into_iter().map(|(method, grid)| (method.into(), best(grid))).collect())
     }
 
-    /// True if none is known.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Adds what is known of others.
     pub fn extend(&mut self, others: Self) {
         self.0.extend(others.0);

@@ -78,12 +78,12 @@ pub(super) fn all_rates(experiments: &[&Experiment], setup: &Setup, results: &Re
 pub(super) fn known_rates(experiment: &Experiment, setup: &Setup, results: &Results) -> Result<Rates, Error> {
     let mut rates = Rates::default();
     loop {
-        let plan = plan(experiment, setup, &rates)?;
-        let more = lab::rates(&plan, results);
-        if more.is_empty() {
+        let known = lab::rates(&plan(experiment, setup, &rates)?, results);
+        // A stage whose rate is known now has later ones whose grids build on it.
+        if known == rates {
             return Ok(rates);
         }
-        rates.extend(more);
+        rates = known;
     }
 }
 

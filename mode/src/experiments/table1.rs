@@ -10,7 +10,9 @@ use super::finding::{Finding, Findings};
 use super::methods::{ALL, base, composed, expert_rate, full, lora, uninitialised};
 use super::page::{Section, Table, percent};
 use super::plan::{Plan, RunIndex};
+use super::plot::{Figure, Series};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
+use super::results::Line;
 use super::statistics::Interval;
 use super::texts::DOMAINS;
 use super::timed::NOTHING;
@@ -154,9 +156,37 @@ fn report(found: &Findings) -> Section {
                 .into(),
         ],
         tables: vec![ours(found), theirs()],
+        figures: vec![trade(found)],
         findings,
         gates: found.gates(&ROWS),
         ..Section::of(&EXPERIMENT)
+    }
+}
+
+/// Methods whose rates are drawn, all of as many steps.
+const TRADED: [&str; 6] =
+    ["full-long", "full-english-long", "lora-long", "dense-long", "mode-2x-uninit-long", "mode-2x"];
+
+/// Not in the paper: what a method learns against what it keeps. The rate decides where on its line a method stands; a method whose line lies
+/// above another's is better wherever one wants to stand.
+fn trade(found: &Findings) -> Figure {
+    let series = |method: &str| {
+        let point = |line: &&Line| {
+            let of = |domain: &str| line.scores.get(domain).map(|score| score.accuracy);
+            let [english, code, math] = DOMAINS.map(of);
+            let learned = Interval { mean: (code? + math?) / 2.0, half: 0.0 };
+            Some((100.0 * english?, learned))
+        };
+        Series { name: method.into(), points: found.tuned(method).iter().filter_map(point).collect() }
+    };
+    Figure {
+        name: "table1-trade",
+        caption: "What methods learn and what they keep, by learning rate from 3e-4 to 3e-2: one seed, validation text, as many steps for all."
+            .into(),
+        x: "English right, %",
+        y: "mean of Code and Math right, %",
+        ours: TRADED.map(series).to_vec(),
+        paper: Vec::new(),
     }
 }
 

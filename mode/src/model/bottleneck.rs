@@ -100,7 +100,7 @@ pub(super) fn read_info(folder: &Path) -> Result<BottleneckInfo, Error> {
     let path = folder.join(CONFIG);
     let info: BottleneckInfo = files::read_json(&path)?;
     if info.format != FORMAT {
-        return Err(Error::content(&path, other_format(info.format)));
+        return Err(Error::content(&path, other_format(info.format, FORMAT)));
     }
     if info.size == 0 {
         return Err(Error::content(&path, "size is 0; a bottleneck has one element at the least"));

@@ -87,17 +87,17 @@ impl ExpertInfo {
         }
         let info: Self = files::read_json(&path)?;
         if info.format != FORMAT {
-            return Err(Error::content(&path, other_format(info.format)));
+            return Err(Error::content(&path, other_format(info.format, FORMAT)));
         }
         check_name(&info.name).and_then(|()| check_domain(&info.domain)).map_err(|what| Error::content(&path, what))?;
         Ok(info)
     }
 }
 
-/// What to say of a file of a format that is not ours.
-pub(crate) fn other_format(format: u32) -> String {
-    let advice = if format > FORMAT { "use a newer version of the program" } else { "it is broken; make it again" };
-    format!("format {format} is not the format {FORMAT} that this program reads; {advice}")
+/// What to say of a file of a format that is not ours, of which `newest` is the last.
+pub(crate) fn other_format(format: u32, newest: u32) -> String {
+    let advice = if format > newest { "use a newer version of the program" } else { "it is broken; make it again" };
+    format!("format {format} is none that this program reads, of which the last is {newest}; {advice}")
 }
 
 /// An error unless `name` can be a folder's.

@@ -170,7 +170,12 @@ fn open_composed(folder: &Path, base: Option<&Path>, device: &Device, held: Held
     let path = folder.join(COMPOSED);
     let info: ComposedInfo = files::read_json(&path)?;
     if ![FORMAT, FORMAT_OF_KINDS].contains(&info.format) {
-        return Err(Error::content(&path, other_format(info.format)));
+        return Err(Error::content(&path, other_format(info.format, FORMAT_OF_KINDS)));
+    }
+    if info.format != format_of(info.gating) {
+        let what =
+            format!("format {FORMAT_OF_KINDS} goes with gating that is not the paper's, and no other; make it again");
+        return Err(Error::content(&path, what));
     }
     info.gating.check(info.experts.len() + 1).map_err(|what| Error::content(&path, what))?;
     if info.experts.is_empty() {
@@ -229,12 +234,17 @@ pub(super) fn check_base(adapter: &Path, wanted: &str, base: &Path) -> Result<()
     Err(Error::OtherBase { adapter: adapter.into(), base: base.into(), wanted: wanted.into(), found })
 }
 
+/// The format of a model whose gates are of this kind.
+fn format_of(gating: Gating) -> u32 {
+    if gating.is_default() { FORMAT } else { FORMAT_OF_KINDS }
+}
+
 /// Writes a composed model's folder, which exists. `base` is as the folder will name it; the experts are of it from now on.
 pub(crate) fn save_composed(model: &Model, folder: &Path, base: PathBuf, base_sha256: &str) -> Result<(), Error> {
     let first = &model.experts[0].info;
     let gating = model.gating();
     let info = ComposedInfo {
-        format: if gating.is_default() { FORMAT } else { FORMAT_OF_KINDS },
+        format: format_of(gating),
         base,
         base_sha256: base_sha256.into(),
         blocks: first.blocks,
