@@ -115,8 +115,9 @@ fn report(found: &Findings) -> Section {
         lead: vec![
             "Each failure differs from the healthy cell above it in one thing, and takes its learning rate. stage-1 is an expert for Code alone, \
              mode-2x both experts after stage 2. one-layer has one block of one layer, few-examples 30 windows of Code, unfrozen trains the \
-             backbone too in stage 2, open's gates gave each expert 0.999 in stage 1, and one-domain has Code alone in stage 2. What a failure \
-             should cost is compared below: healthy less sick."
+             backbone too in stage 2, open's gates gave each expert 0.999 in stage 1, and one-domain has Code alone in stage 2. Healthy \
+             means no more than that: what a usual recipe keeps of base's English stands in the table. What a failure should cost is compared \
+             below, healthy less sick."
                 .into(),
         ],
         tables: vec![Table {

@@ -79,7 +79,7 @@ pub fn gates(model: &Model, tokenizer: &Tokenizer, name: &str, text: &str) -> Re
 }
 
 impl TextGates {
-    /// As `mode inspect` prints it: a line a block, then one for each of the first `shown` tokens, its blocks side by side.
+    /// As `mode inspect` prints it: a line a block, then one for each of the first `shown` tokens, if any, its blocks side by side.
     pub fn lines(&self, shown: usize) -> Vec<String> {
         let list =
             |values: &mut dyn Iterator<Item = f64>| values.map(|v| format!("{v:6.3}")).collect::<Vec<_>>().join(" ");
@@ -93,7 +93,7 @@ impl TextGates {
             let blocks = blocks.iter().map(|weights| list(&mut weights.iter().map(|&a| f64::from(a))));
             format!("{:>16}  {}", format!("{token:?}"), blocks.collect::<Vec<_>>().join(" | "))
         }));
-        if count > shown {
+        if shown > 0 && count > shown {
             lines.push(format!("{:>16}  and {} more; --json has them all", "", count - shown));
         }
         lines
