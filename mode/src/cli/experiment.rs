@@ -128,7 +128,7 @@ fn print(found: &Estimate, scale: Scale, hardware: Option<&Hardware>) {
         say!("time     of one device of {}", hardware.name);
     }
     found.left_out.iter().for_each(|what| say!("{what}"));
-    say!("in all   {runs} runs of {}FLOP, of all seeds and of rates that are not known yet", short(flop));
+    say!("in all   {runs} runs of {}FLOP, of all seeds and of the tuning of rates", short(flop));
     say!("left     {runs_left} runs of {}FLOP", short(flop_left));
 }
 

@@ -157,20 +157,18 @@ pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<
     let encoder = Encoder { tokenizer, digest };
     let mut domains = Vec::new();
     for (mut corpus, name) in corpora.into_iter().zip(DOMAINS) {
-        let count = |corpus: &Corpus, split| Ok::<_, Error>(encoder.encode(name, corpus, split)?.ids.len());
-        let splits = [Split::Train, Split::Validation, Split::Test];
-        let [training, validation, test] = splits.map(|split| count(&corpus, split));
-        let (test, rest) = (test?, training? + validation?);
-        let total = rest + test;
+        let mut splits = encoder.splits(name, &corpus)?;
+        let total: usize = splits.iter().map(|tokens| tokens.ids.len()).sum();
         if total < LEAST {
             let what = format!("{name}: {total} tokens, and {LEAST} are needed for any split of them to be of use");
             return Err(Error::Setting(format!("{what}; give more text with --set data.{name}=SOURCE")));
         }
         let own = settings.data.contains_key(name) && !settings.data.contains_key(&format!("{name}{TEST}"));
-        if own && test < settings.test_tokens {
+        if own && splits[2].ids.len() < settings.test_tokens {
             corpus.test_on_a_fifth();
+            splits = encoder.splits(name, &corpus)?;
         }
-        domains.push(Domain::prepare(root, name, &corpus, &encoder, settings)?);
+        domains.push(Domain::prepare(root, name, &corpus, splits, (&encoder, settings))?);
     }
     Ok(Texts::new(domains, file, Some(encoder)))
 }
@@ -181,11 +179,10 @@ impl Domain {
         root: Option<&Path>,
         name: &str,
         corpus: &Corpus,
-        encoder: &Encoder,
-        settings: &Settings,
+        [mut training, validation, test]: [Tokens; 3],
+        (encoder, settings): (&Encoder, &Settings),
     ) -> Result<Self, Error> {
         let window = settings.length + 1;
-        let mut training = encoder.encode(name, corpus, Split::Train)?;
         training.require_window(window)?;
         let digest = encoder.digest;
         training.tokenizer = digest;
@@ -194,7 +191,6 @@ impl Domain {
         if let Some(file) = root.map(|root| root.join(&tokens)).filter(|file| !file.exists()) {
             files::replace(&file, |partial| Ok(training.write(partial)?))?;
         }
-        let windows = |split, tokens| encoder.encode(name, corpus, split)?.spread(window, tokens);
         Ok(Self {
             name: name.into(),
             tokens,
@@ -202,8 +198,8 @@ impl Domain {
             bytes: corpus.bytes(),
             sha256: corpus.sha256(),
             sample: sample(root, name, corpus)?,
-            validation: windows(Split::Validation, settings.validation_tokens)?,
-            test: windows(Split::Test, settings.test_tokens)?,
+            validation: validation.spread(window, settings.validation_tokens)?,
+            test: test.spread(window, settings.test_tokens)?,
         })
     }
 }
@@ -219,6 +215,12 @@ fn sample(root: Option<&Path>, name: &str, corpus: &Corpus) -> Result<String, Er
 }
 
 impl Encoder {
+    /// Tokens to train, validate and test on.
+    pub(super) fn splits(&self, name: &str, corpus: &Corpus) -> Result<[Tokens; 3], DataError> {
+        let [a, b, c] = [Split::Train, Split::Validation, Split::Test].map(|split| self.encode(name, corpus, split));
+        Ok([a?, b?, c?])
+    }
+
     /// A split's tokens.
     pub(super) fn encode(&self, name: &str, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
         Tokens::encode(name, &self.tokenizer, corpus.texts(split))

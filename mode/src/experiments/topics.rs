@@ -62,7 +62,10 @@ pub fn prepare(root: Option<&Path>, settings: &Settings, texts: &Texts) -> Resul
     part(&mut all, settings)?;
     let prepared = all.drain(others..).zip(names());
     let domains = prepared
-        .map(|(corpus, name)| Domain::prepare(root, name, &corpus, encoder, settings))
+        .map(|(corpus, name)| {
+            let splits = encoder.splits(name, &corpus)?;
+            Domain::prepare(root, name, &corpus, splits, (encoder, settings))
+        })
         .collect::<Result<_, _>>()?;
     Ok(Texts::new(domains, texts.tokenizer.clone(), Some(encoder.clone())))
 }
