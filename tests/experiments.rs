@@ -22,11 +22,17 @@ const SMALL: [&str; 12] = [
     "rank=4",
 ];
 
-/// A tale of so many paragraphs, from one of them on; each domain's own words.
+/// A tale of so many paragraphs, from one of them on; each domain's own words, no paragraph like another.
 fn tale(words: &str, from: usize, count: usize) -> String {
+    let seed = words.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
     let paragraph = |i: usize| {
-        let [a, b, c] = [i * 7 % 97, i * 31 % 89, i * i % 1013];
-        format!("{words} {i} says that {a} of them met {b} more, and that on day {c} nobody was left to count.\n\n")
+        let mut state = seed ^ (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ["one", "met", "many", "more", "and", "left", "day", "none", "sea", "law", "old", "said"]
+                [(state >> 60) as usize % 12]
+        };
+        format!("{words} {i} says that {}.\n\n", (0..18).map(word).collect::<Vec<_>>().join(" "))
     };
     (from..from + count).map(paragraph).collect()
 }
@@ -112,12 +118,37 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
     assert_eq!(code, 0, "{stderr}");
     let file = out.join("results/table3.jsonl");
     let first = scores(&file);
-    assert_eq!(first.len(), 6 * 2);
+    assert_eq!(first.len(), 7 * 2);
     assert!(first.iter().all(|(_, scores)| scores["code"]["hits"].as_array().is_some_and(|hits| !hits.is_empty())));
     assert_eq!(lines(&out.join("results/tuning.jsonl")).len(), 6 * 5 + 2 * 2);
     let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
     assert!(page.contains("## Table 3") && page.contains("Detectable") && !page.contains("NaN"), "{page}");
     assert!(stderr.contains("four times in five"), "{stderr}");
+
+    // A cell made again from nothing is the same to the bit, or it is said that it is not.
+    let rerun = |more: &[&str]| {
+        let arguments = arguments("table3", &out, more);
+        let (stdout, stderr, code) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        (stdout + &stderr, code)
+    };
+    let (said, code) = rerun(&["--rerun", "2-2", "--seed", "2"]);
+    assert!(code == 0 && said.contains("3 runs made again, the same to the bit: code "), "{said}");
+    assert!(out.join("rerun/2-2-2/runs").is_dir());
+    for (more, says) in [
+        (vec!["--rerun", "2-2", "--seed", "2"], "made again before"),
+        (vec!["--rerun", "9-9"], "are 2-1, 2-2, 3-1"),
+        (vec!["--rerun", "2-1", "--seed", "7"], "there is no seed 7"),
+        (vec!["--rerun", "2-1", "--set", "steps=1"], "known there are base"),
+        (vec!["--seed", "2"], "--rerun"),
+    ] {
+        let (said, code) = rerun(&more);
+        assert!(code == 2 && said.contains(says), "{more:?}: {said}");
+    }
+    let kept = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, kept.replacen("\"nll\":", "\"nll\":1", 60)).expect("a file");
+    let (said, code) = rerun(&["--rerun", "2-1"]);
+    assert!(code == 1 && said.contains("other figures than before"), "{said}");
+    std::fs::write(&file, &kept).expect("a file");
 
     // All is there: nothing is trained or measured.
     let before = std::fs::read(&file).expect("a file");
@@ -133,16 +164,19 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(scores(&file), first);
 
-    // Other settings are another look at the same test text.
+    // Other settings are another look at the same test text, which is said before anything is trained for it.
+    let tuned = std::fs::read(out.join("results/tuning.jsonl")).expect("a file");
     let (stderr, code) = experiment(&out, &["--set", "steps=1"]);
     assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+    assert_eq!(std::fs::read(out.join("results/tuning.jsonl")).expect("a file"), tuned);
 
     // What another version found counts for nothing, and is not lost.
     let old = whole.replacen("\"version\":\"", "\"version\":\"0.0-", 1);
-    std::fs::write(&file, old).expect("a file");
+    // An editor may have taken the last line's end.
+    std::fs::write(&file, old.trim_end()).expect("a file");
     let (stderr, code) = experiment(&out, &[]);
     assert!(code == 0 && stderr.contains("1 results of other versions"), "{stderr}");
-    assert_eq!(lines(&file).len(), 13);
+    assert_eq!(lines(&file).len(), 15);
 }
 
 #[test]
@@ -188,8 +222,12 @@ fn what_can_not_be_is_refused_before_anything_is_trained() {
         (vec!["--set", &format!("data.code={few}")], "10000 are needed"),
         (
             vec!["--set", &format!("data.code={many}"), "--set", &format!("data.code-test={shared}")],
-            "trained on as well: shared.txt",
+            "trained or validated on as well: shared.txt",
         ),
+        (vec!["--set", &format!("data.law={many}")], "one of your own is for fourth alone"),
+        (vec!["--set", "data.law-test=few.txt"], "data.law-test"),
+        (vec!["--set", &format!("data.code={}", text(folder.path()))], "lies in"),
+        (vec!["--set", "rank=0"], "rank, vocabulary, width and hidden are 1 or more"),
     ] {
         let (stderr, code) = experiment(&out, &more);
         assert!(code == 2 && stderr.contains(says), "{more:?}: {stderr}");
@@ -197,6 +235,35 @@ fn what_can_not_be_is_refused_before_anything_is_trained() {
     }
     let (_, stderr, code) = run(&["experiment", "table9", "--out", text(&out)]);
     assert!(code == 2 && stderr.contains("table3"), "{stderr}");
+    let two = arguments("fourth", &out, &["--set", "data.law=a.txt", "--set", "data.tax=b.txt"]);
+    let (stderr, code) = said(&two);
+    assert!(code == 2 && stderr.contains("data.tax"), "{stderr}");
+}
+
+#[test]
+fn a_folder_with_a_page_of_its_own_is_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("project");
+    std::fs::create_dir(&out).expect("a folder");
+    std::fs::write(out.join("README.md"), "# My project").expect("a file");
+    let (stderr, code) = experiment(&out, &[]);
+    assert!(code == 2 && stderr.contains("which would replace it"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(out.join("README.md")).expect("a file"), "# My project");
+    assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_fourth_domain_may_be_the_users_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, law) = (folder.path().join("out"), folder.path().join("law.txt"));
+    std::fs::write(&law, tale("Section", 0, 600)).expect("a file");
+    let (stderr, code) = carried_out("fourth", &out, &["--set", &format!("data.law={}", text(&law))]);
+    assert_eq!(code, 0, "{stderr}");
+    let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
+    assert!(page.contains("| Cell | Rate | english | code | math | law | mean |") && !page.contains("NaN"), "{page}");
+    assert!(page.contains("backbone / code / math / law"), "{page}");
+    let file = out.join("results/fourth.jsonl");
+    assert!(lines(&file).iter().all(|line| line["scores"]["law"]["tokens"].as_u64().is_some_and(|tokens| tokens > 0)));
 }
 
 #[test]
@@ -211,7 +278,7 @@ fn a_given_base_is_adapted_and_may_be_moved() {
     let first = scores(&file);
     assert_eq!(
         first.iter().map(|(cell, _)| cell.as_str()).collect::<Vec<_>>(),
-        [r#""2-1" 1"#, r#""2-1" 2"#, r#""2-2" 1"#, r#""2-2" 2"#]
+        [r#""2-1" 1"#, r#""2-1" 2"#, r#""2-2" 1"#, r#""2-2" 2"#, r#""base" 1"#, r#""base" 2"#]
     );
     let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
     assert!(page.contains("given, hash") && page.contains("3-1 is left out") && !page.contains("NaN"), "{page}");
@@ -292,7 +359,7 @@ fn a_dry_run_says_what_there_is_to_do_and_writes_nothing() {
     let found: Value = serde_json::from_str(&dry(&["--json"])).expect("JSON");
     assert_eq!((&found["runs"], &found["runs_left"]), (&87.into(), &0.into()));
     let trained = |row: &Value| row["params_trained"].as_u64();
-    assert_eq!(found["rows"].as_array().expect("rows").iter().filter_map(trained).count(), 6);
+    assert_eq!(found["rows"].as_array().expect("rows").iter().filter_map(trained).count(), 7);
 }
 
 #[test]

@@ -164,6 +164,9 @@ pub enum Error {
         /// Where they are.
         checkpoint: PathBuf,
     },
+    /// Several runs that were told to stop, and can be gone on with.
+    #[error("interrupted; the same command goes on where it was")]
+    Stopped,
     /// A check that failed.
     #[error("{0}")]
     CheckFailed(String),
@@ -217,7 +220,7 @@ impl Error {
         match self {
             #[cfg(feature = "hub")]
             Self::Hub(error) => error.exit_code(),
-            Self::Interrupted { .. } => 130,
+            Self::Interrupted { .. } | Self::Stopped => 130,
             Self::NotFinite { .. }
             | Self::Peer { .. }
             | Self::Silent { .. }

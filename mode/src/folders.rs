@@ -25,6 +25,21 @@ pub(crate) fn refuse_unless(path: &Path, welcome: bool) -> Result<(), Error> {
     Err(Error::content(path, "exists already; choose another with --out DIR, or replace its files with --force"))
 }
 
+/// An error if a folder to make lies in one that is read, and would then be part of it.
+pub(crate) fn refuse_within(out: &Path, read: &Path, by: &str) -> Result<(), Error> {
+    // It may not be there yet, but the folder above it that is tells where it will be.
+    let there = out.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        folder.canonicalize().ok()
+    });
+    let within = |out: &PathBuf| read.is_dir() && read.canonicalize().is_ok_and(|read| out.starts_with(read));
+    if there.as_ref().is_some_and(within) {
+        let what = format!("lies in {}, which {by} reads; choose another --out", read.display());
+        return Err(Error::content(out, what));
+    }
+    Ok(())
+}
+
 /// Folders that this run has made.
 pub(crate) struct NewFolders(Vec<PathBuf>);
 

@@ -3,8 +3,9 @@
 use super::progress::{flow, stop_after_step};
 use super::{DeviceArguments, print_json};
 use crate::Error;
-use crate::experiments::{Estimate, Experiment, Lab, Row, Scale, Settings, carry_out, estimate};
+use crate::experiments::{Estimate, Experiment, Lab, Rerun, Row, Said, Scale, Settings, carry_out, estimate, rerun};
 use crate::mesh::Hardware;
+use crate::train::StepMemory;
 use mode_tensor::Device;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -30,6 +31,12 @@ pub(crate) struct Arguments {
     /// Measure a test text that was measured before with other settings
     #[arg(long)]
     again: bool,
+    /// Make one cell that is there again from nothing, in OUT/rerun, and compare: the same figures to the bit, or exit code 1
+    #[arg(long, value_name = "CELL", conflicts_with_all = ["again", "dry_run"])]
+    rerun: Option<String>,
+    /// Of which seed
+    #[arg(long, requires = "rerun", default_value_t = 1)]
+    seed: u64,
     /// Only say what it would take and what of it is left
     #[arg(long)]
     dry_run: bool,
@@ -87,14 +94,30 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         device: &|| Ok(if device.is_gpu() { device.clone() } else { Device::cpu() }),
         jobs,
         threads: threads / jobs,
-        listener: &|line| {
-            if let Some(line) = line.filter(|_| !arguments.quiet) {
-                tell!("{line}");
+        listener: &|said| {
+            match said {
+                Said::Line(line) if !arguments.quiet => tell!("{line}"),
+                Said::Warning(line) => tell!("{line}"),
+                Said::Line(_) | Said::Nothing => {}
             }
             flow()
         },
     };
-    carry_out(&lab, &experiments, sizes, arguments.again)
+    let Some(cell) = arguments.rerun else { return carry_out(&lab, &experiments, sizes, arguments.again) };
+    let [experiment] = experiments[..] else {
+        return Err(Error::Setting(format!("--rerun {cell}: name the one experiment that it is a cell of")));
+    };
+    let Rerun { runs, folder, accuracy } = rerun(&lab, experiment, sizes, (&cell, arguments.seed))?;
+    let accuracy: Vec<String> =
+        accuracy.iter().map(|(domain, share)| format!("{domain} {:.2} %", 100.0 * share)).collect();
+    say!(
+        "{} {cell}, seed {}: {runs} runs made again, the same to the bit: {}",
+        experiment.name,
+        arguments.seed,
+        accuracy.join(", ")
+    );
+    say!("models   {}", folder.display());
+    Ok(())
 }
 
 /// A lab in which nothing is computed.
@@ -108,13 +131,14 @@ fn print(found: &Estimate, scale: Scale, hardware: Option<&Hardware>) {
     let head: String = head.map(|word| format!(" {word:>9}")).concat();
     say!("{:28} {:>7}{head}{}", "row", "steps", if hardware.is_some() { "      time" } else { "" });
     for row in &found.rows {
-        let Row { params_total, params_trained, weights, gradients, moments, activations, .. } = *row;
+        let Row { params_total, params_trained, memory, .. } = *row;
+        let StepMemory { weights, gradients, moments, activations } = memory;
         let numbers =
             [params_total, params_trained, weights, gradients, moments, activations].map(|count| count as f64);
         let numbers: String =
             numbers.iter().chain([&row.flop]).map(|&number| format!(" {:>9}", short(number))).collect();
         let time = row.seconds.map_or_else(String::new, |seconds| format!(" {:>9}", span(seconds)));
-        let fits = hardware.is_none_or(|hardware| row.bytes() as f64 <= hardware.device.memory_bytes);
+        let fits = hardware.is_none_or(|hardware| row.memory.bytes() as f64 <= hardware.device.memory_bytes);
         let note = if fits { "" } else { "  does not fit" };
         say!("{:28} {:>7}{numbers}{time}{note}", format!("{} {}", row.experiment, row.row), row.steps);
     }

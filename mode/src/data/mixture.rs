@@ -2,7 +2,8 @@
 //!
 //! A corpus is gone through in epochs: an epoch cuts it into windows that do not overlap, starting
 //! at a random phase, and serves them in a random order. So every token of a small corpus is seen
-//! as often as any other, and the cuts fall elsewhere each time.
+//! as often as any other, and the cuts fall elsewhere each time. Where only so many examples of a corpus
+//! are wanted, its windows are cut at one place, and that many of them drawn once: the same in all epochs.
 //!
 //! Every random choice is a function of the seed and of a counter (the draw, or the corpus and its
 //! epoch) through a ChaCha8 stream of its own. The counters are therefore all the state there is.
@@ -36,6 +37,8 @@ pub struct Mixture {
 struct Part {
     weight: f64,
     tokens: Tokens,
+    /// Windows of it that are served; 0 for all.
+    examples: usize,
     epoch: u64,
     /// Where the epoch's windows start, in the order they are served.
     order: Vec<usize>,
@@ -64,11 +67,24 @@ impl Mixture {
                 return bad(format!("{name} has weight {weight}: give a positive number"));
             }
         }
-        let parts =
-            parts.into_iter().map(|(weight, tokens)| Part { weight, tokens, epoch: 0, order: Vec::new(), served: 0 });
+        let parts = parts.into_iter().map(|(weight, tokens)| Part {
+            weight,
+            tokens,
+            examples: 0,
+            epoch: 0,
+            order: Vec::new(),
+            served: 0,
+        });
         let mut mixture = Self { parts: parts.collect(), len, seed, draws: 0 };
         mixture.arrange_all();
         Ok(mixture)
+    }
+
+    /// Serves so many windows of each corpus and no others, by corpus; 0 for all there are.
+    pub fn of_examples(mut self, counts: impl IntoIterator<Item = usize>) -> Self {
+        self.parts.iter_mut().zip(counts).for_each(|(part, count)| part.examples = count);
+        self.arrange_all();
+        self
     }
 
     /// The next `windows` windows, each of exactly `len` ids.
@@ -144,8 +160,14 @@ impl Part {
     fn arrange(&mut self, index: usize, len: usize, seed: u64) {
         let mut random = stream(seed, 1 + index as u64, self.epoch);
         let slack = self.tokens.ids.len() - len;
-        let phase = random.random_range(0..=slack.min(len - 1));
-        self.order = (phase..=slack).step_by(len).collect();
+        if self.examples == 0 {
+            let phase = random.random_range(0..=slack.min(len - 1));
+            self.order = (phase..=slack).step_by(len).collect();
+        } else {
+            self.order = (0..=slack).step_by(len).collect();
+            self.order.shuffle(&mut stream(seed, u64::MAX - index as u64, 0));
+            self.order.truncate(self.examples);
+        }
         self.order.shuffle(&mut random);
     }
 }
@@ -210,6 +232,27 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 990);
+    }
+
+    #[test]
+    fn examples_are_the_same_in_all_epochs_and_lie_all_over_the_corpus() {
+        let of = |seed, count| {
+            let corpus = || vec![(1.0, tokens("A", 0..1000))];
+            let batch = Mixture::new(seed, 10, corpus()).unwrap().of_examples([count]).batch(4 * count);
+            let mut starts: Vec<u32> = batch.iter().map(|window| window[0]).collect();
+            let epochs: Vec<u32> = starts[..count].to_vec();
+            starts.sort_unstable();
+            starts.dedup();
+            (starts, epochs)
+        };
+        let (few, first_epoch) = of(1, 5);
+        assert!(few.len() == 5 && few.iter().all(|start| start % 10 == 0), "{few:?}");
+        assert!(few.windows(2).any(|pair| pair[1] - pair[0] > 10), "{few:?}");
+        assert!(few.iter().all(|start| first_epoch.contains(start)));
+        let (more, _) = of(1, 50);
+        assert!(more.len() == 50 && few.iter().all(|start| more.contains(start)), "{more:?}");
+        assert_ne!(of(2, 5).0, few);
+        assert_eq!(of(1, 500).0.len(), 100);
     }
 
     #[test]

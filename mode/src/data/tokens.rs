@@ -10,8 +10,6 @@
 
 use std::path::Path;
 
-use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::source::read_bytes;
@@ -75,19 +73,6 @@ impl Tokens {
         let all = self.windows(len, usize::MAX)?;
         let count = least.div_ceil(len).min(all.len());
         Ok((0..count).map(|i| all[i * all.len() / count].clone()).collect())
-    }
-
-    /// A stretch of so many windows of `len`, or all there are, from a place that the seed chooses.
-    ///
-    /// # Errors
-    /// [`DataError::TooShort`] if there is not even one window.
-    pub fn stretch(mut self, len: usize, windows: usize, seed: u64) -> Result<Self, DataError> {
-        self.require_window(len)?;
-        let wanted = windows.saturating_mul(len).min(self.ids.len());
-        let first = ChaCha8Rng::seed_from_u64(seed).random_range(0..=self.ids.len() - wanted);
-        self.ids = self.ids.split_off(first);
-        self.ids.truncate(wanted);
-        Ok(self)
     }
 
     /// Checks that there is at least one window of `len` ids, and that `len` is not 0.
@@ -189,17 +174,6 @@ mod tests {
         assert_eq!(tokens.ids.len(), 5);
         assert_eq!([tokens.ids[1], tokens.ids[2], tokens.ids[4]], [0, 0, 0]);
         assert_eq!(tokens.vocab, 257);
-    }
-
-    #[test]
-    fn a_stretch_is_where_its_seed_says() {
-        let tokens = Tokens { ids: (0..100).collect(), ..sample() };
-        let stretch = |windows, seed| tokens.clone().stretch(8, windows, seed).unwrap().ids;
-        assert_eq!(stretch(3, 1).len(), 24);
-        assert!(stretch(3, 1).windows(2).all(|pair| pair[1] == pair[0] + 1));
-        assert_eq!(stretch(3, 1), stretch(3, 1));
-        assert!((2..9).any(|seed| stretch(3, seed) != stretch(3, 1)));
-        assert_eq!(stretch(1_000, 7), tokens.ids);
     }
 
     #[test]

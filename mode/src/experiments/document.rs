@@ -3,18 +3,36 @@
 use super::base::Base;
 use super::finding::Findings;
 use super::lab::Lab;
+use super::plan::Plan;
+use super::rates::Rates;
 use super::results::Results;
 use super::setup::Setup;
 use super::statistics::CONFIDENCE;
-use super::study::{known_rates, plan};
 use super::{ALL, VERSION};
 use crate::report::{PageSection, around, environment, escape};
 use crate::{Error, files, folders, memory};
+use std::path::Path;
 use std::process::Command;
 
 /// What stands above the sections.
 const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181), rerun at small scale: the paper's figures beside ours, and \
     of each of its findings whether it is reproduced, contradicted, or too small for this design to tell.";
+
+/// How the page begins.
+const TITLE: &str = "# Experiments\n";
+
+/// An error if a folder has a page that is none of experiments.
+pub(super) fn refuse_other(root: &Path) -> Result<(), Error> {
+    let is_ours = |page: &Path| files::read_text(page).is_ok_and(|text| text.starts_with(TITLE));
+    let (page, report) = (root.join("README.md"), root.join("report.html"));
+    let others = [(&page, page.exists() && !is_ours(&page)), (&report, report.exists() && !is_ours(&page))];
+    match others.into_iter().find(|(_, is_other)| *is_other) {
+        Some((path, _)) => {
+            Err(Error::content(path, "is none of `mode experiment`, which would replace it; choose another --out"))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Writes both, of all experiments whose results are whole.
 ///
@@ -27,17 +45,28 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         if !results.is_tested(experiment.name) {
             continue;
         }
-        let rates = known_rates(experiment, setup, results)?;
-        let plan = plan(experiment, setup, &rates)?;
-        if !lab.left(&plan, results, |_| true).cells.is_empty() {
-            continue;
-        }
+        let known = Rates::known(&[experiment], setup, results);
+        let plan = known.as_ref().map(|rates| Plan::of(&[experiment], setup, rates, false));
+        // What this command was not asked for must not end it.
+        let plan = match plan {
+            Ok(Ok(plan)) if lab.left(&plan, results, |_| true).cells.is_empty() => plan,
+            why => {
+                let why = match why {
+                    Ok(Ok(_)) => "it was measured with other settings, or is not whole".to_string(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                lab.warn(&format!("{} is not on the page: {why}", experiment.name));
+                continue;
+            }
+        };
         let found = Findings::of_plan(&plan, results);
         let mut section = (experiment.report)(&found);
         section.lead.extend_from_slice(found.left_out);
         if let (within, all @ 1..) = found.covered() {
             section.lead.push(format!(
-                "Each seed's figure held against the interval of the others: {within} of {all} lie within, {:.1} %, where {:.0} % are expected.",
+                "Each seed's figure held against the interval of the others: {within} of {all} lie within, {:.1} %, where {:.0} % are \
+                 expected. Figures of one seed share its base, so they tend to lie within or without together.",
                 100.0 * within as f64 / all as f64,
                 100.0 * CONFIDENCE
             ));
@@ -52,8 +81,16 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         }
         sections.push((experiment, section));
     }
-    let facts = facts(setup);
-    let mut text = format!("# Experiments\n\n{LEAD}\n\n");
+    let mut facts = facts(setup);
+    let lacking = ALL
+        .iter()
+        .map(|experiment| experiment.name)
+        .filter(|name| !sections.iter().any(|(of, _): &(&super::Experiment, _)| of.name == *name));
+    let lacking: Vec<&str> = lacking.collect();
+    if !lacking.is_empty() {
+        facts.push(("not here".into(), lacking.join(", ")));
+    }
+    let mut text = format!("{TITLE}\n{LEAD}\n\n");
     for (name, value) in &facts {
         text.push_str(&format!("- {name}: {value}\n"));
     }
@@ -87,7 +124,7 @@ fn facts(setup: &Setup) -> Vec<(String, String)> {
     let mut facts = vec![
         ("date".to_string(), time::OffsetDateTime::now_utc().date().to_string()),
         (
-            "program".into(),
+            "written by".into(),
             format!("mode {VERSION}{}", commit().map_or_else(String::new, |hash| format!(", commit {hash}"))),
         ),
         ("machine".into(), memory::machine()),

@@ -5,20 +5,20 @@ use super::finding::Findings;
 use super::methods::{ALL, base, expert_rate, experts, full, lora, uninitialised};
 use super::page::Section;
 use super::plan::{Plan, RunIndex};
-use super::plot::{Figure, Series};
+use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "fig5",
     title: "Figure 5: examples of the mixture",
+    is_open: false,
     pilot: ["frozen-30", "mode-30"],
     cells,
-    timed: NOTHING,
+    timed: Vec::new,
     report,
 };
 
@@ -119,6 +119,7 @@ fn report(found: &Findings) -> Section {
             name: file,
             caption: format!("{domain} by examples of the mixture; S steps for every point."),
             x: "examples of the mixture",
+            scale: Scale::Logarithmic,
             y: "next tokens right, %",
             ours: METHODS.map(series).to_vec(),
             paper: PAPER.map(paper).to_vec(),

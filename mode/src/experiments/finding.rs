@@ -1,7 +1,8 @@
 //! What the paper says, what was measured, and whether the two agree.
 
-use super::lab::find;
-use super::plan::{Cell, Plan, Purpose};
+use super::Experiment;
+use super::page::percent;
+use super::plan::{Cell, GRID, Plan, Purpose};
 use super::results::{Line, Results, Score};
 use super::settings::Settings;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
@@ -25,9 +26,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// As tables say it, of what the paper finds or of what it leaves open.
-    pub fn words(self, is_open: bool) -> &'static str {
-        match (self, is_open) {
+    /// As tables say it, of what the paper finds or of what it does not say.
+    pub fn words(self, is_ours: bool) -> &'static str {
+        match (self, is_ours) {
             (Self::Reproduced, false) => "reproduced",
             (Self::Contradicted, false) => "not reproduced: the opposite",
             (Self::Reproduced, true) => "yes",
@@ -72,12 +73,12 @@ impl Finding {
 
     /// The smallest difference that this many seeds show, as a fraction.
     pub fn detectable(&self) -> f64 {
-        detectable(self.deviation, self.seeds)
+        detectable(self.measured.half, self.seeds)
     }
 
     /// How many seeds would show the difference that was found, if any number that one would run does.
     pub fn seeds_wanted(&self) -> Option<usize> {
-        seeds_for(self.measured.mean, self.deviation, MOST_SEEDS)
+        seeds_for(self.measured.mean, self.measured.half, (self.deviation, self.seeds), MOST_SEEDS)
     }
 }
 
@@ -94,16 +95,21 @@ pub struct Findings<'a> {
 impl<'a> Findings<'a> {
     /// Of all cells of a plan that were measured.
     pub(super) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
-        let found = |cell: &'a Cell| Some((cell, find(results, plan, cell)?));
+        let found = |cell: &'a Cell| Some((cell, results.of_cell(plan, cell)?));
         let lines = plan.cells.iter().filter_map(found).collect();
         Self { plan, timed: &results.timed, settings: &plan.setup.settings, left_out: &plan.left_out, lines }
     }
 }
 
 impl Findings<'_> {
-    /// Steps of a case that were timed.
-    pub fn timed(&self, case: Case) -> Option<&Timed> {
-        timed::find(self.plan, case, self.timed)
+    /// Steps of an experiment's case that were timed.
+    pub fn timed(&self, experiment: &Experiment, case: Case) -> Option<&Timed> {
+        timed::find(self.plan, experiment.name, case, self.timed)
+    }
+
+    /// The name of the fourth domain.
+    pub fn fourth(&self) -> &str {
+        self.plan.setup.fourth_name()
     }
 
     /// Figures of a cell by seed.
@@ -135,7 +141,7 @@ impl Findings<'_> {
             let lines = self.of(name);
             let domains: BTreeSet<&String> = lines.iter().flat_map(|line| line.scores.keys()).collect();
             for domain in domains {
-                let seeds: Vec<f64> = lines.iter().map(|line| accuracy(line, domain)).collect();
+                let seeds: Vec<f64> = lines.iter().map(|line| line.accuracy_on(&[domain])).collect();
                 for (i, &left_out) in seeds.iter().enumerate() {
                     let others = [&seeds[..i], &seeds[i + 1..]].concat();
                     let interval = Interval::of_another(&others);
@@ -170,10 +176,22 @@ impl Findings<'_> {
         line.printed.as_deref()
     }
 
+    /// The same as a mean in per cent, with where another seed would lie.
+    pub fn percent(&self, cell: &str, domains: &[&str]) -> String {
+        percent(Interval::of_another(&self.accuracies(cell, domains)))
+    }
+
+    /// The learning rate of a cell's last run, marked where the grid ends there.
+    pub fn rate(&self, cell: &str) -> String {
+        let Some(line) = self.of(cell).into_iter().next() else { return "–".into() };
+        let (rate, is_tuned) = (line.learning_rate, !self.tuned(cell).is_empty());
+        let ends = is_tuned && (rate == GRID[0] || rate == GRID[GRID.len() - 1]);
+        format!("{rate:.0e}{}", if ends { " (grid's end)" } else { "" })
+    }
+
     /// Mean accuracy on these domains by seed.
     pub fn accuracies(&self, cell: &str, domains: &[&str]) -> Vec<f64> {
-        let of_line = |line: &Line| mean(&domains.iter().map(|&domain| accuracy(line, domain)).collect::<Vec<_>>());
-        self.of(cell).into_iter().map(of_line).collect()
+        self.of(cell).into_iter().map(|line| line.accuracy_on(domains)).collect()
     }
 
     /// Accuracy of `a` less that of `b`, the mean over these domains.
@@ -185,7 +203,7 @@ impl Findings<'_> {
     pub fn difference_over(&self, compared: &[(&str, &str, &str)]) -> (Interval, Vec<f64>) {
         let both = |&(a, b, domain): &(&str, &str, &'_ str)| {
             let pairs = self.of(a).into_iter().zip(self.of(b));
-            pairs.map(|(a, b)| (accuracy(a, domain) - accuracy(b, domain), by_window(a, b, domain))).unzip()
+            pairs.map(|(a, b)| (a.accuracy_on(&[domain]) - b.accuracy_on(&[domain]), by_window(a, b, domain))).unzip()
         };
         let (seeds, texts): (Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>) = compared.iter().map(both).unzip();
         let count = seeds.iter().map(Vec::len).min().unwrap_or(0);
@@ -208,11 +226,6 @@ fn mean_of<'g>(tables: impl Iterator<Item = &'g Vec<Vec<f64>>>) -> Option<Vec<Ve
     let at = |i: usize, k: usize| mean(&tables.iter().map(|table| table[i][k]).collect::<Vec<_>>());
     let first = tables.first()?;
     Some(first.iter().enumerate().map(|(i, row)| (0..row.len()).map(|k| at(i, k)).collect()).collect())
-}
-
-/// Accuracy on a domain; 0 where training left no numbers.
-fn accuracy(line: &Line, domain: &str) -> f64 {
-    line.scores.get(domain).map_or(0.0, |score| score.accuracy)
 }
 
 /// Differences of accuracy by window of a domain.
@@ -247,7 +260,7 @@ mod tests {
         assert_eq!(finding(-0.02, 0.01).verdict(), Verdict::Contradicted);
         assert_eq!(finding(0.02, 0.03).verdict(), Verdict::Undecided);
         assert_eq!(finding(0.02, f64::INFINITY).verdict(), Verdict::Undecided);
-        let small = finding(0.001, 0.01);
-        assert!(small.detectable() > 0.02 && small.seeds_wanted().is_some_and(|seeds| seeds > 100));
+        let small = finding(0.005, 0.025);
+        assert!(small.detectable() > 0.025 && small.seeds_wanted().is_some_and(|seeds| seeds > 20));
     }
 }

@@ -7,22 +7,22 @@
 use super::Experiment;
 use super::finding::{Finding, Findings};
 use super::methods::{ALL, composed, expert_rate};
-use super::page::{Section, Table, percent};
+use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
-use super::plot::{Figure, Series};
+use super::plot::{Figure, Scale, Series};
 use super::recipes::Stage;
 use super::statistics::Interval;
 use super::texts::DOMAINS;
-use super::timed::NOTHING;
 use crate::Error;
 use crate::model::{ExpertInit, Gating, Reads};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "q2",
     title: "Question 2: gates that read more, choose more sharply, or skip branches",
+    is_open: true,
     pilot: ["all-top-1", "mode-2x"],
     cells,
-    timed: NOTHING,
+    timed: Vec::new,
     report,
 };
 
@@ -41,6 +41,12 @@ const KINDS: [(&str, Gating); 6] = [
 /// What is trained: how cells' names begin, and the cell of the token gate, which is table 1's.
 const TRAINED: [(&str, &str); 2] = [("all", "mode-2x"), ("gates", "mode-2x-frozen")];
 
+/// Kinds where this is trained: a gate that keeps one branch has no gradient, for of one branch the softmax is 1.
+fn kinds(trained: &str) -> impl Iterator<Item = (&'static str, Gating)> {
+    let learns = trained != "gates";
+    KINDS.into_iter().filter(move |(_, gating)| learns || gating.top != 1)
+}
+
 fn stage(trained: &str) -> Stage {
     if trained == "all" { Stage::all() } else { Stage::gates() }
 }
@@ -49,7 +55,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     let steps = plan.settings().steps;
     let Some(of_experts) = expert_rate(plan)? else { return Ok(()) };
     for (trained, token) in TRAINED {
-        let kinds = KINDS.map(|(kind, gating)| (format!("{trained}-{kind}"), gating));
+        let kinds = kinds(trained).map(|(kind, gating)| (format!("{trained}-{kind}"), gating));
         for (name, gating) in std::iter::once((token.to_string(), TOKEN)).chain(kinds) {
             let stage = Stage { gating, ..stage(trained) };
             plan.cells(&name, &ALL, |plan, seed, rate| {
@@ -62,21 +68,20 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
 
 fn report(found: &Findings) -> Section {
     let names = |(trained, token): (&str, &'static str)| {
-        let others = KINDS.map(|(kind, _)| format!("{trained}-{kind}"));
+        let others = kinds(trained).map(|(kind, _)| format!("{trained}-{kind}"));
         std::iter::once(token.to_string()).chain(others).collect::<Vec<_>>()
     };
     let row = |name: String| {
         let lines = found.of(&name);
-        let of = |domains: &[&str]| percent(Interval::of_another(&found.accuracies(&name, domains)));
-        let rate = lines.first().map_or(f64::NAN, |line| line.learning_rate);
+        let of = |domains: &[&str]| found.percent(&name, domains);
         let trained = lines.first().map_or(0, |line| line.params_trained).to_string();
         let [math, code, english, mean] = [&DOMAINS[2..], &DOMAINS[1..2], &DOMAINS[..1], &DOMAINS].map(of);
-        vec![name, trained, format!("{rate:.0e}"), math, code, english, mean]
+        vec![name.clone(), trained, found.rate(&name), math, code, english, mean]
     };
     let findings = TRAINED.iter().flat_map(|&(trained, token)| {
-        KINDS.iter().map(move |(kind, _)| {
+        kinds(trained).map(move |(kind, _)| {
             let name = format!("{trained}-{kind}");
-            let claim = format!("A {kind} gate is better than the token's, {trained} trained");
+            let claim = format!("{trained} trained: a {kind} gate in stage 2 is better than the token's");
             Finding::new(&claim, format!("{name} − {token}, mean"), found.difference(&name, token, &DOMAINS))
         })
     });
@@ -84,21 +89,33 @@ fn report(found: &Findings) -> Section {
         let series = |(trained, token): (&str, &str)| {
             let point = |&(at, kind): &(f64, &str)| {
                 let cell = if kind.is_empty() { token.to_string() } else { format!("{trained}-{kind}") };
-                (at, Interval::of_mean(&found.accuracies(&cell, &DOMAINS)))
+                let seeds = found.accuracies(&cell, &DOMAINS);
+                (!seeds.is_empty()).then(|| (at, Interval::of_mean(&seeds)))
             };
-            Series { name: format!("{trained} trained"), points: points.iter().map(point).collect() }
+            Series { name: format!("{trained} trained"), points: points.iter().filter_map(point).collect() }
         };
         let ours = TRAINED.map(series).to_vec();
-        Figure { name, caption: caption.into(), x, y: "mean of the three domains, %", ours, paper: Vec::new() }
+        Figure {
+            name,
+            caption: caption.into(),
+            x,
+            scale: Scale::Logarithmic,
+            y: "mean of the three domains, %",
+            ours,
+            paper: Vec::new(),
+        }
     };
     Section {
         lead: vec![
-            "mode-2x and mode-2x-frozen are table 1's, with token gates. A top-k gate computes all branches and merges the best k, the backbone \
-             counted as one: keys and values of a skipped token are there for those that come later. Temperatures are 1/4 and 4."
+            "mode-2x and mode-2x-frozen are table 1's, with token gates. All have the same stage 1, with token gates at temperature 1: so sharp and \
+             soft, temperatures 1/4 and 4, also begin stage 2 with logits four times as great or small, and sequence begins with weights that \
+             read tokens. A top-k gate computes all branches and merges the best k, the backbone counted as one: keys and values of a skipped \
+             token are there for those that come later. A gate that keeps one branch gets no gradient, for its weight is 1: all-top-1 trains \
+             the experts under gates as they were composed."
                 .into(),
         ],
         tables: vec![Table {
-            caption: "Accuracy in per cent; ± is where another seed would lie, 19 times in 20".into(),
+            caption: ACCURACY.into(),
             head: ["Cell", "Trained", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
             rows: TRAINED.into_iter().flat_map(names).map(row).collect(),
         }],

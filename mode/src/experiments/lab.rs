@@ -2,9 +2,9 @@
 //! on is done; cells are measured when their model is.
 
 use super::base::Base;
+use super::jobs::{Alarm, Clock, State, Task, lock, next};
 use super::plan::{Cell, Plan, Purpose, RunIndex};
-use super::rates::Rates;
-use super::results::{INSPECTED, Line, Results, Score, TUNING};
+use super::results::{Line, Results, Score};
 use super::{Experiment, VERSION, inspected::inspected};
 use crate::model::{Model, open, open_on};
 use crate::train::{self, Existing, Finished, Method, Recipe, evaluate, read_run, run};
@@ -13,7 +13,7 @@ use mode_tensor::Device;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 /// Where and how plans are carried out.
@@ -26,8 +26,19 @@ pub struct Lab<'a> {
     pub jobs: usize,
     /// Threads of each on the CPU.
     pub threads: usize,
-    /// Hears a line, or asks whether to go on.
-    pub listener: &'a (dyn Fn(Option<&str>) -> ControlFlow<()> + Sync),
+    /// Hears what is said, and says whether to go on.
+    pub listener: &'a (dyn Fn(Said) -> ControlFlow<()> + Sync),
+}
+
+/// What is said while plans are carried out.
+#[derive(Debug, Clone, Copy)]
+pub enum Said<'a> {
+    /// How far it has got.
+    Line(&'a str),
+    /// What should be known in any case.
+    Warning(&'a str),
+    /// Nothing: a moment at which it may be stopped.
+    Nothing,
 }
 
 /// What is left of a plan.
@@ -36,21 +47,41 @@ pub struct Left {
     pub runs: BTreeSet<RunIndex>,
     /// Numbers of cells.
     pub cells: Vec<usize>,
+}
+
+impl Left {
     /// Operations of the runs.
-    pub flop: f64,
+    pub fn flop(&self, plan: &Plan) -> f64 {
+        self.runs.iter().map(|run| plan.runs[run.0].flop()).sum()
+    }
 }
 
 impl Lab<'_> {
     /// Says a line.
     pub(super) fn say(&self, line: &str) {
-        let _ = (self.listener)(Some(line));
+        let _ = (self.listener)(Said::Line(line));
+    }
+
+    /// Says what should be known in any case.
+    pub(super) fn warn(&self, line: &str) {
+        let _ = (self.listener)(Said::Warning(line));
+    }
+
+    /// An error if it is to stop.
+    pub(super) fn go_on(&self) -> Result<(), Error> {
+        if (self.listener)(Said::Nothing).is_break() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// What a plan still needs: cells without figures, the runs that made their models, and those that these build on.
     pub fn left(&self, plan: &Plan, results: &Results, wanted: impl Fn(&Cell) -> bool) -> Left {
         let cells: Vec<usize> = (0..plan.cells.len())
-            .filter(|&i| wanted(&plan.cells[i]) && find(results, plan, &plan.cells[i]).is_none())
+            .filter(|&i| wanted(&plan.cells[i]) && results.of_cell(plan, &plan.cells[i]).is_none())
             .collect();
+        self.needed(plan, cells)
+    }
+
+    /// These cells, the runs that make their models, and those that these build on, as far as they are not there.
+    pub fn needed(&self, plan: &Plan, cells: Vec<usize>) -> Left {
         let mut runs = BTreeSet::new();
         let mut open: Vec<RunIndex> = cells.iter().flat_map(|&cell| plan.cells[cell].runs.iter().copied()).collect();
         while let Some(run) = open.pop() {
@@ -58,8 +89,7 @@ impl Lab<'_> {
                 open.extend(&plan.runs[run.0].needs);
             }
         }
-        let flop = runs.iter().map(|run| plan.runs[run.0].flop).sum();
-        Left { runs, cells, flop }
+        Left { runs, cells }
     }
 
     fn is_done(&self, plan: &Plan, run: RunIndex) -> bool {
@@ -83,9 +113,10 @@ impl Lab<'_> {
             diverged: BTreeSet::new(),
             error: None,
         });
-        let clock = Clock { started: Instant::now(), flop: left.flop, finished: Mutex::new((0, 0.0)) };
+        let clock = Clock { started: Instant::now(), flop: left.flop(plan), finished: Mutex::new((0, 0.0)) };
         let changed = Condvar::new();
         let work = || {
+            let _alarm = Alarm { state: &state, changed: &changed };
             let device = (self.device)();
             loop {
                 let Some(task) = next(plan, &state, &changed) else { return };
@@ -139,23 +170,24 @@ impl Lab<'_> {
                     Ok(finished) => {
                         let name = train::kebab(recipe.method);
                         let (method, seconds) = (format!("{name} {}", run.id), finished.seconds);
-                        let (count, left) = clock.tick(run.flop);
+                        let (count, left) = clock.tick(run.flop());
                         self.say(&format!("{count:4} of {of}  {method:28} {seconds:6.1} s  {left}"));
                         Ok(())
                     }
                     Err(error) if error.is_divergence() => {
-                        self.say(&format!("{}: {error}", run.id));
-                        clock.tick(run.flop);
+                        self.warn(&format!("{}: {error}", run.id));
+                        clock.tick(run.flop());
                         lock(state).diverged.insert(index);
                         Ok(())
                     }
+                    Err(Error::Interrupted { .. }) => Err(Error::Stopped),
                     Err(error) => Err(error),
                 }
             }
             Task::Measure(number) => {
+                self.go_on()?;
                 let cell = &plan.cells[number];
-                let diverged = lock(state).diverged.clone();
-                done(cell, self.measure(plan, cell, device, &diverged)?)
+                done(cell, self.measure(plan, cell, device)?)
             }
         }
     }
@@ -166,10 +198,14 @@ impl Lab<'_> {
         // What a killed program left is no checkpoint; what an interrupted one left is, unless folders were moved since.
         let same = || read_run(&recipe.out).is_ok_and(|(there, _)| there == recipe);
         let resumes = recipe.out.join("checkpoints").is_dir() && same();
+        // A program that was killed while it began a run anew left a folder that is no run's. Its name is a hash, so no one else made it.
+        if recipe.out.is_dir() && !recipe.out.join("recipe.toml").exists() {
+            std::fs::remove_dir_all(&recipe.out).map_err(Error::file(&recipe.out))?;
+        }
         let existing = if resumes { Existing::Resume } else { Existing::Replace };
         run(&recipe, device, existing, &mut |event| match event {
-            train::Event::Warn(line) => (self.listener)(Some(line)),
-            train::Event::Step(_) => (self.listener)(None),
+            train::Event::Warn(line) => (self.listener)(Said::Warning(line)),
+            train::Event::Step(_) => (self.listener)(Said::Nothing),
             _ => ControlFlow::Continue(()),
         })
     }
@@ -186,21 +222,15 @@ impl Lab<'_> {
         }
     }
 
-    /// Figures of a cell's model.
-    pub(super) fn measure(
-        &self,
-        plan: &Plan,
-        cell: &Cell,
-        device: &Device,
-        diverged: &BTreeSet<RunIndex>,
-    ) -> Result<Line, Error> {
+    /// Figures of a cell's model; none where a run that makes it left no numbers, and so no model.
+    pub(super) fn measure(&self, plan: &Plan, cell: &Cell, device: &Device) -> Result<Line, Error> {
         let last = last(cell)?;
         let mut line = Line {
             version: VERSION.into(),
             cell: cell.name.clone(),
             seed: cell.seed,
             run: plan.runs[last.0].id.clone(),
-            windows: windows_id(plan, cell).into(),
+            windows: plan.windows_id(cell).into(),
             scores: BTreeMap::new(),
             params_total: plan.setup.base.given().map_or(0, |given| given.config.parameters()),
             params_trained: 0,
@@ -211,7 +241,7 @@ impl Lab<'_> {
             machine: format!("{}, {}", device.name(), memory::machine()),
             printed: None,
         };
-        if cell.runs.iter().any(|run| diverged.contains(run)) {
+        if cell.runs.iter().any(|&run| !self.is_done(plan, run)) {
             return Ok(line);
         }
         for run in cell.runs.iter().filter(|run| plan.runs[run.0].recipe.is_some()) {
@@ -259,42 +289,9 @@ impl Lab<'_> {
     }
 }
 
-/// The figures of a cell, if they are there.
-pub(super) fn find<'r>(results: &'r Results, plan: &Plan, cell: &Cell) -> Option<&'r Line> {
-    let id = &plan.runs[cell.runs.last()?.0].id;
-    let windows = windows_id(plan, cell);
-    match &cell.purpose {
-        Purpose::Tune { .. } | Purpose::Pilot => results.line(TUNING, &cell.name, cell.seed, id, windows),
-        Purpose::Inspect => results.line(INSPECTED, &cell.name, cell.seed, id, windows),
-        Purpose::Report => results.of(id, windows),
-    }
-}
-
-/// Hash of the windows that a cell is measured on.
-fn windows_id<'p>(plan: &'p Plan, cell: &Cell) -> &'p str {
-    let texts = plan.setup.texts_of(&cell.domains);
-    if cell.purpose == Purpose::Report { &texts.test_id } else { &texts.validation_id }
-}
-
 /// The run that makes a cell's model.
 fn last(cell: &Cell) -> Result<RunIndex, Error> {
     cell.runs.last().copied().ok_or_else(|| Error::Setting(format!("{} has no run", cell.name)))
-}
-
-/// Learning rates, as far as what was measured tells.
-pub(super) fn rates(plan: &Plan, results: &Results) -> Rates {
-    let mut scores = Vec::new();
-    let mut lacking = BTreeSet::new();
-    for cell in &plan.cells {
-        let Purpose::Tune { method, rate } = &cell.purpose else { continue };
-        match find(results, plan, cell) {
-            Some(line) => scores.push((method.as_str(), *rate, line.mean())),
-            None => {
-                lacking.insert(method.as_str());
-            }
-        }
-    }
-    Rates::new(scores.into_iter(), |method| !lacking.contains(method))
 }
 
 /// A recipe whose paths are below `root`, but for that of a given base.
@@ -325,75 +322,4 @@ pub(super) fn design(plan: &Plan, experiment: &Experiment) -> String {
         format!("{} {} {id}\n", cell.name, cell.seed)
     });
     files::sha256_of((experiment.name.to_string() + &lines.collect::<String>()).as_bytes())[..16].into()
-}
-
-enum Task {
-    Run(RunIndex),
-    Measure(usize),
-}
-
-struct State {
-    runs: BTreeSet<RunIndex>,
-    cells: Vec<usize>,
-    under_way: BTreeSet<RunIndex>,
-    /// Runs without numbers.
-    diverged: BTreeSet<RunIndex>,
-    error: Option<Error>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The next thing to do, once there is one; None if nothing is left or something went wrong.
-fn next(plan: &Plan, state: &Mutex<State>, changed: &Condvar) -> Option<Task> {
-    let mut guard = lock(state);
-    loop {
-        let state = &mut *guard;
-        if state.error.is_some() {
-            return None;
-        }
-        // What builds on a run that left no numbers is not carried out.
-        let lost: Vec<RunIndex> = (state.runs.iter().copied())
-            .filter(|run| plan.runs[run.0].needs.iter().any(|need| state.diverged.contains(need)))
-            .collect();
-        for run in lost {
-            state.runs.remove(&run);
-            state.diverged.insert(run);
-        }
-        let waits = |run: &RunIndex| state.runs.contains(run) || state.under_way.contains(run);
-        if let Some(at) = state.cells.iter().position(|&cell| !plan.cells[cell].runs.iter().any(waits)) {
-            return Some(Task::Measure(state.cells.remove(at)));
-        }
-        let ready = |run: &&RunIndex| !plan.runs[run.0].needs.iter().any(waits);
-        if let Some(run) = state.runs.iter().find(ready).copied() {
-            state.runs.remove(&run);
-            state.under_way.insert(run);
-            return Some(Task::Run(run));
-        }
-        if state.runs.is_empty() && state.cells.is_empty() {
-            return None;
-        }
-        guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-/// How long it will take yet.
-struct Clock {
-    started: Instant,
-    flop: f64,
-    /// Runs that have ended, and their operations.
-    finished: Mutex<(usize, f64)>,
-}
-
-impl Clock {
-    /// A run of so many operations has ended: how many have, and what is left in words.
-    fn tick(&self, flop: f64) -> (usize, String) {
-        let mut finished = lock(&self.finished);
-        *finished = (finished.0 + 1, finished.1 + flop);
-        // A composition without steps tells nothing.
-        let rate = finished.1 / self.started.elapsed().as_secs_f64();
-        let minutes = (self.flop - finished.1) / rate / 60.0;
-        (finished.0, if rate > 0.0 { format!("{:.0} min left", minutes.ceil()) } else { String::new() })
-    }
 }

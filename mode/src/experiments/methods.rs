@@ -1,20 +1,29 @@
 //! The methods that experiments compare: runs of each, of a seed, a learning rate and a number of steps.
 
 use super::base::Base;
-use super::plan::{Plan, RunIndex};
+use super::plan::{Plan, RunIndex, Tried};
 use super::recipes::{MIXTURE, On, Shape, Stage};
 use crate::Error;
 use crate::model::{Adapted, ExpertInit};
 use crate::train::LoraSettings;
 
+/// A method on a mixture, of a base, a rate and a number of steps.
+pub(super) type Make = fn(&mut Plan, On, f64, u64) -> Result<RunIndex, Error>;
+
 /// All domains: English, Code, Math.
 pub(super) const ALL: [usize; 3] = [0, 1, 2];
+
+/// What it is adapted to: Code and Math.
+pub(super) const ADAPTED: [usize; 2] = [1, 2];
+
+/// Stages of S steps that both stages of two experts take together.
+pub(super) const LONG: u64 = 3;
 
 /// The base of a seed; a given one is that of all.
 pub(super) fn base(plan: &mut Plan, seed: u64) -> Result<RunIndex, Error> {
     let setup = plan.setup;
     match &setup.base {
-        Base::Pretrained => plan.pretrain(seed, setup.settings.layers),
+        Base::Pretrained => plan.pretrain(seed, setup.settings.size()),
         Base::Given(given) => Ok(plan.given(given)),
     }
 }
@@ -48,16 +57,21 @@ pub(super) fn bottleneck_size(plan: &Plan) -> usize {
 
 /// Stage 1 of Code and Math.
 pub(super) fn experts(plan: &mut Plan, seed: u64, rate: f64) -> Result<Vec<RunIndex>, Error> {
-    experts_of(plan, seed, ExpertInit::Copy, rate)
+    let base = base(plan, seed)?;
+    experts_beside(plan, (base, seed), &ADAPTED, ExpertInit::Copy, rate)
 }
 
-/// The same of experts that start in this way.
-fn experts_of(plan: &mut Plan, seed: u64, init: ExpertInit, rate: f64) -> Result<Vec<RunIndex>, Error> {
-    let steps = plan.settings().steps;
-    let base = base(plan, seed)?;
-    let shape = plan.shape(init);
-    let of = |domain| plan.expert(On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
-    [1, 2].into_iter().map(of).collect()
+/// Stage 1 of some domains, beside a base of a seed, of experts that start in this way.
+pub(super) fn experts_beside(
+    plan: &mut Plan,
+    (base, seed): (RunIndex, u64),
+    domains: &[usize],
+    init: ExpertInit,
+    rate: f64,
+) -> Result<Vec<RunIndex>, Error> {
+    let (steps, shape) = (plan.settings().steps, plan.shape(init));
+    let of = |&domain: &usize| plan.expert(On::all(base, seed, &[(domain, 1.0)]), shape, rate, steps);
+    domains.iter().map(of).collect()
 }
 
 /// The learning rate of stage 1, once it is known: each expert is scored alone, by its own domain and English, for it is not meant to know
@@ -73,13 +87,24 @@ pub(super) fn expert_rate_of(plan: &mut Plan, init: ExpertInit) -> Result<Option
         ExpertInit::ZeroOutput => "expert-zero",
         ExpertInit::Random => "expert-random",
     };
+    rate_beside(plan, name, base, init)
+}
+
+/// The same beside bases of another kind, under a name of its own.
+pub(super) fn rate_beside(
+    plan: &mut Plan,
+    name: &str,
+    base: impl Fn(&mut Plan, u64) -> Result<RunIndex, Error>,
+    init: ExpertInit,
+) -> Result<Option<f64>, Error> {
     plan.rate(name, |plan, seed, rate| {
-        let (base, experts) = (base(plan, seed)?, experts_of(plan, seed, init, rate)?);
+        let base = base(plan, seed)?;
+        let experts = experts_beside(plan, (base, seed), &ADAPTED, init, rate)?;
         let alone = |(domain, expert): (usize, RunIndex)| {
             let model = plan.compose(On::all(base, seed, MIXTURE), &[expert], Stage::gates(), rate, 0)?;
-            Ok((vec![expert, model], vec![0, domain]))
+            Ok(Tried { runs: vec![expert, model], domains: vec![0, domain], scored: vec![0, domain] })
         };
-        [1, 2].into_iter().zip(experts).map(alone).collect()
+        ADAPTED.into_iter().zip(experts).map(alone).collect()
     })
 }
 
@@ -92,8 +117,9 @@ pub(super) fn composed(
     rate: f64,
     steps: u64,
 ) -> Result<Vec<RunIndex>, Error> {
-    let mut runs = experts_of(plan, seed, init, of_experts)?;
-    let on = On::all(base(plan, seed)?, seed, MIXTURE);
+    let base = base(plan, seed)?;
+    let mut runs = experts_beside(plan, (base, seed), &ADAPTED, init, of_experts)?;
+    let on = On::all(base, seed, MIXTURE);
     runs.push(plan.compose(on, &runs, stage, rate, steps)?);
     Ok(runs)
 }
@@ -107,6 +133,6 @@ pub(super) fn uninitialised(
     steps: u64,
 ) -> Result<RunIndex, Error> {
     let of = |&domain: &usize| plan.expert(On { data: &[(domain, 1.0)], ..on }, shape, rate, 0);
-    let experts: Vec<RunIndex> = [1, 2][..count].iter().map(of).collect::<Result<_, _>>()?;
+    let experts: Vec<RunIndex> = ADAPTED[..count].iter().map(of).collect::<Result<_, _>>()?;
     plan.compose(on, &experts, Stage::all(), rate, steps)
 }

@@ -16,7 +16,9 @@ mod failures;
 mod fig3;
 mod fig5;
 mod finding;
+mod fourth;
 mod inspected;
+mod jobs;
 mod kinds_of_gates;
 mod lab;
 mod methods;
@@ -24,8 +26,10 @@ mod more_experts;
 mod page;
 mod plan;
 mod plot;
+mod prices;
 mod rates;
 mod recipes;
+mod rerun;
 mod results;
 mod settings;
 mod setup;
@@ -37,10 +41,12 @@ mod table3;
 mod texts;
 mod timed;
 mod topics;
+mod widths;
 
 pub use base::{Base, Given};
 pub use dry_run::{Estimate, Row, estimate};
-pub use lab::Lab;
+pub use lab::{Lab, Said};
+pub use rerun::{Rerun, rerun};
 pub use settings::{Scale, Settings};
 pub use study::carry_out;
 
@@ -58,6 +64,8 @@ pub struct Experiment {
     pub name: &'static str,
     /// What it is, in a line.
     pub title: &'static str,
+    /// Whether it asks what the paper leaves open.
+    is_open: bool,
     /// Two cells whose difference tells beforehand how much seeds differ.
     pilot: [&'static str; 2],
     /// Adds its cells to a plan.
@@ -69,13 +77,15 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 11] = [
+pub const ALL: [Experiment; 13] = [
     table1::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
     fig3::EXPERIMENT,
     fig5::EXPERIMENT,
     claims::EXPERIMENT,
+    fourth::EXPERIMENT,
+    widths::EXPERIMENT,
     more_experts::EXPERIMENT,
     kinds_of_gates::EXPERIMENT,
     amounts::EXPERIMENT,
@@ -83,18 +93,16 @@ pub const ALL: [Experiment; 11] = [
     failures::EXPERIMENT,
 ];
 
-/// Those that ask what the paper leaves open.
-const OPEN: [&str; 4] = ["q1", "q2", "q3", "q4"];
-
 impl Experiment {
-    /// Those of a name: one of them, `open-questions`, or all.
+    /// Those of a name: one of them, `open-questions`, all, or `claims`, which are also asked of a fourth domain and of bases of other sizes.
     ///
     /// # Errors
     /// There is none of that name.
     pub fn named(name: &str) -> Result<Vec<&'static Self>, Error> {
         match name {
             "all" => Ok(ALL.iter().collect()),
-            "open-questions" => OPEN.into_iter().map(Self::of).collect(),
+            "claims" => ["claims", "fourth", "widths"].into_iter().map(Self::of).collect(),
+            "open-questions" => Ok(ALL.iter().filter(|experiment| experiment.is_open).collect()),
             name => Ok(vec![Self::of(name)?]),
         }
     }

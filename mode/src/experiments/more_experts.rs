@@ -1,20 +1,19 @@
 //! Question 1, which the paper leaves open: does it hold for more experts than two?
 //!
 //! The first n of ten domains: Math, and Rust by what it is for (`topics.rs`). Each has an expert of S steps; `many-n` composes n of
-//! them and trains experts and gates on all n in equal shares, `many-n-frozen` gates alone, `many-n-full` all weights of the base, and
-//! `many-n-full-long` as many steps as the n + 1 stages of `many-n` together, at the rate of `many-n-full`. `alone-DOMAIN` is an expert as
-//! stage 1 left it: what composing it costs on its own domain is the difference to that.
+//! them and trains experts and gates on all n in equal shares, `many-n-frozen` gates alone, `many-n-joined` nothing, `many-n-full` all
+//! weights of the base, and `many-n-full-long` these for as many steps as the n + 1 stages of `many-n` together. `alone-DOMAIN` is an expert
+//! as stage 1 left it: what joining others costs it on its own domain is the difference to that.
 
 use super::Experiment;
 use super::finding::{Finding, Findings};
 use super::methods::{base, expert_rate, full};
-use super::page::{Section, Table, percent};
+use super::page::{ACCURACY, Section, Table, percent};
 use super::plan::{Plan, RunIndex};
-use super::plot::{Figure, Series};
+use super::plot::{Figure, Scale, Series};
 use super::recipes::{On, Stage};
 use super::statistics::{Interval, mean};
 use super::texts::DOMAINS;
-use super::timed::NOTHING;
 use super::topics;
 use crate::Error;
 use crate::model::ExpertInit;
@@ -22,9 +21,10 @@ use crate::model::ExpertInit;
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "q1",
     title: "Question 1: two, five and ten experts",
+    is_open: true,
     pilot: ["many-2", "many-2-full"],
     cells,
-    timed: NOTHING,
+    timed: Vec::new,
     report,
 };
 
@@ -74,23 +74,31 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
                 Ok(runs)
             })?;
         }
-        let of_full = name(count, "-full");
-        plan.cells(&of_full, &measured, |plan, seed, rate| {
-            let on = On::all(base(plan, seed)?, seed, &mixture);
-            Ok(vec![full(plan, on, rate, steps)?])
+        plan.untuned(&name(count, "-joined"), &measured, |plan, seed| {
+            let of = numbers[..count].iter().map(|&domain| expert(plan, seed, domain));
+            let mut runs = of.collect::<Result<Vec<_>, _>>()?;
+            let on = On::all(base(plan, seed)?, seed, &[]);
+            runs.push(plan.compose(on, &runs, Stage::gates(), of_experts, 0)?);
+            Ok(runs)
         })?;
-        let Some(rate) = plan.known_rate(&of_full) else { continue };
-        plan.untuned(&name(count, "-full-long"), &measured, |plan, seed| {
-            let on = On::all(base(plan, seed)?, seed, &mixture);
-            Ok(vec![full(plan, on, rate, (count as u64 + 1) * steps)?])
-        })?;
+        for (kind, stages) in [("-full", 1), ("-full-long", count as u64 + 1)] {
+            plan.cells(&name(count, kind), &measured, |plan, seed, rate| {
+                let on = On::all(base(plan, seed)?, seed, &mixture);
+                Ok(vec![full(plan, on, rate, stages * steps)?])
+            })?;
+        }
     }
     Ok(())
 }
 
 /// What is compared, by what figures call it and the ends of its cells' names.
-const KINDS: [(&str, &str); 4] =
-    [("MoDE", ""), ("MoDE, frozen", "-frozen"), ("full", "-full"), ("full, as many steps", "-full-long")];
+const KINDS: [(&str, &str); 5] = [
+    ("MoDE", ""),
+    ("MoDE, frozen", "-frozen"),
+    ("MoDE, joined", "-joined"),
+    ("full", "-full"),
+    ("full, as many steps", "-full-long"),
+];
 
 fn report(found: &Findings) -> Section {
     let names = domain_names();
@@ -114,18 +122,26 @@ fn report(found: &Findings) -> Section {
             COUNTS.map(|count| (count as f64, Interval::of_mean(&of_alone(count, english.then_some(DOMAINS[0])))));
         let single = Series { name: "experts alone".into(), points: single.to_vec() };
         let ours = KINDS.map(series).into_iter().chain([single]).collect();
-        Figure { name, caption: caption.into(), x: "experts and domains", y, ours, paper: Vec::new() }
+        Figure {
+            name,
+            caption: caption.into(),
+            x: "experts and domains",
+            scale: Scale::Linear,
+            y,
+            ours,
+            paper: Vec::new(),
+        }
     };
     let rows = COUNTS.iter().flat_map(|&count| KINDS.map(|(_, kind)| (count, kind))).map(|(count, kind)| {
         let cell = name(count, kind);
         let trained = found.of(&cell).first().map_or(0, |line| line.params_trained);
-        let [own, english] =
-            [&names[..count], &DOMAINS[..1]].map(|on| percent(Interval::of_another(&found.accuracies(&cell, on))));
-        vec![cell, trained.to_string(), own, english]
+        let [own, english] = [&names[..count], &DOMAINS[..1]].map(|on| found.percent(&cell, on));
+        let rate = found.rate(&cell);
+        vec![cell, trained.to_string(), rate, own, english]
     });
     let rows = rows.chain(COUNTS.iter().map(|&count| {
         let [own, english] = [None, Some(DOMAINS[0])].map(|on| percent(Interval::of_another(&of_alone(count, on))));
-        vec![format!("the {count} alone"), "–".into(), own, english]
+        vec![format!("the {count} alone"), "–".into(), "–".into(), own, english]
     }));
     let mut findings = Vec::new();
     for count in COUNTS {
@@ -142,26 +158,25 @@ fn report(found: &Findings) -> Section {
         findings.push(compare("(as many steps) MoDE is better on its domains", "", "-full-long", own, "its domains"));
         findings.push(compare("MoDE keeps more English than full fine-tuning", "", "-full", &DOMAINS[..1], DOMAINS[0]));
         findings.push(compare("(as many steps) MoDE keeps more English", "", "-full-long", &DOMAINS[..1], DOMAINS[0]));
-        let composed = name(count, "");
         let experts: Vec<String> = own.iter().map(|domain| alone(domain)).collect();
-        let pairs: Vec<(&str, &str, &str)> =
-            own.iter().zip(&experts).map(|(domain, alone)| (composed.as_str(), alone.as_str(), *domain)).collect();
-        let claim = format!("{count} experts: composed they know each domain better than its expert alone");
-        findings.push(Finding::new(
-            &claim,
-            format!("{composed} − alone, each on its own"),
-            found.difference_over(&pairs),
-        ));
+        for (kind, words) in [("-joined", "joined"), ("", "composed and trained S steps more")] {
+            let composed = name(count, kind);
+            let pairs: Vec<(&str, &str, &str)> =
+                own.iter().zip(&experts).map(|(domain, alone)| (composed.as_str(), alone.as_str(), *domain)).collect();
+            let claim = format!("{count} experts: {words} they know each domain better than its expert alone");
+            let compared = format!("{composed} − alone, each on its own");
+            findings.push(Finding::new(&claim, compared, found.difference_over(&pairs)));
+        }
     }
     Section {
         lead: vec![format!(
-            "The first n of {}: an expert each, of S steps, composed. Own: the mean accuracy over the n domains; with n the domains change, so \
-             rows compare within one n.",
+            "The first n of {}: an expert each, of S steps, composed; joined: before stage 2. Own: the mean accuracy over the n domains; with n \
+             the domains change, and English counts for one in n + 1 where rates are tuned, so rows compare within one n.",
             names.join(", ")
         )],
         tables: vec![Table {
-            caption: "Accuracy in per cent; ± is where another seed would lie, 19 times in 20".into(),
-            head: ["Cell", "Trained", "Own", "English"].map(String::from).to_vec(),
+            caption: ACCURACY.into(),
+            head: ["Cell", "Trained", "Rate", "Own", "English"].map(String::from).to_vec(),
             rows: rows.collect(),
         }],
         figures: vec![

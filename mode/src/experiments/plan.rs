@@ -10,8 +10,8 @@ use super::rates::Rates;
 use super::recipes::{Mixture, share_of};
 use super::setup::Setup;
 use super::texts::Texts;
-use super::{Settings, VERSION};
-use crate::train::Recipe;
+use super::{Experiment, Settings, VERSION};
+use crate::train::{DryStep, Recipe};
 use crate::{Error, files};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ pub(super) const TUNING_SEED: u64 = 0;
 
 /// Learning rates that every method may choose among.
 pub(super) const GRID: [f64; 5] = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2];
+
+/// How examples are chosen, which recipes don't say.
+const DRAWN: &str = " examples drawn from all over the text";
 
 /// A run's place in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,17 +38,31 @@ pub struct Run {
     pub recipe: Option<Recipe>,
     /// Runs whose models it builds on.
     pub needs: Vec<RunIndex>,
-    /// Floating-point operations, roughly.
-    pub flop: f64,
+    /// What each of its steps takes, if it has any.
+    pub step: Option<DryStep>,
+}
+
+impl Run {
+    /// Its steps.
+    pub fn steps(&self) -> u64 {
+        self.recipe.as_ref().map_or(0, |recipe| recipe.train.steps)
+    }
+
+    /// Floating-point operations.
+    pub fn flop(&self) -> f64 {
+        self.step.map_or(0.0, |step| self.steps() as f64 * step.flop())
+    }
 }
 
 /// What a cell's figures are for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Purpose {
-    /// To choose the learning rate of a method: validation text, scored by the mean over these domains.
+    /// To choose the learning rate of a method: validation text.
     Tune {
         /// The method's name.
         method: String,
+        /// Numbers of the domains whose mean is its score.
+        scored: Vec<usize>,
         /// The rate that is tried.
         rate: f64,
     },
@@ -72,6 +89,16 @@ pub struct Cell {
     pub purpose: Purpose,
 }
 
+/// A model of a grid's.
+pub struct Tried {
+    /// The runs that make it.
+    pub runs: Vec<RunIndex>,
+    /// What it is measured on.
+    pub domains: Vec<usize>,
+    /// What of that counts.
+    pub scored: Vec<usize>,
+}
+
 /// Runs and cells.
 pub struct Plan<'a> {
     /// What its runs have in common.
@@ -87,10 +114,20 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// An empty plan. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
+    /// An empty plan, at rates that are known. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
     pub fn new(setup: &'a Setup, rates: &'a Rates, guess: bool) -> Self {
         let (runs, cells, left_out, index) = Default::default();
         Self { setup, rates, guess, runs, cells, left_out, index }
+    }
+
+    /// The plan of experiments.
+    ///
+    /// # Errors
+    /// A recipe that can't be.
+    pub fn of(experiments: &[&Experiment], setup: &'a Setup, rates: &'a Rates, guess: bool) -> Result<Self, Error> {
+        let mut plan = Self::new(setup, rates, guess);
+        experiments.iter().try_for_each(|experiment| (experiment.cells)(&mut plan))?;
+        Ok(plan)
     }
 
     /// The settings.
@@ -109,6 +146,12 @@ impl<'a> Plan<'a> {
         &self.setup.texts_of(&domains).test_id
     }
 
+    /// Hash of the windows that a cell is measured on.
+    pub fn windows_id(&self, cell: &Cell) -> &'a str {
+        let texts = self.setup.texts_of(&cell.domains);
+        if cell.purpose == Purpose::Report { &texts.test_id } else { &texts.validation_id }
+    }
+
     /// The seeds of each cell.
     pub fn seeds(&self) -> std::ops::RangeInclusive<u64> {
         1..=self.settings().seeds as u64
@@ -118,7 +161,7 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// A recipe that can't be carried out.
-    pub fn run(&mut self, recipe: Recipe, flop: f64) -> Result<RunIndex, Error> {
+    pub fn run(&mut self, recipe: Recipe) -> Result<RunIndex, Error> {
         let id = id(&recipe)?;
         if let Some(&index) = self.index.get(&id) {
             return Ok(index);
@@ -126,8 +169,10 @@ impl<'a> Plan<'a> {
         let recipe = Recipe { out: folder(&id), ..recipe };
         recipe.check().map_err(Error::Setting)?;
         let parts = recipe.base.iter().chain(recipe.compose.iter().flat_map(|compose| &compose.experts));
-        let needs = parts.filter_map(|path| self.index_of(path)).collect();
-        Ok(self.add_run(Run { id, recipe: Some(recipe), needs, flop }))
+        let needs: Vec<RunIndex> = parts.filter_map(|path| self.index_of(path)).collect();
+        let of: Vec<&Recipe> = needs.iter().filter_map(|need| self.runs[need.0].recipe.as_ref()).collect();
+        let step = (recipe.train.steps > 0).then(|| self.setup.step(&recipe, &of)).transpose()?;
+        Ok(self.add_run(Run { id, recipe: Some(recipe), needs, step }))
     }
 
     fn add_run(&mut self, run: Run) -> RunIndex {
@@ -139,7 +184,7 @@ impl<'a> Plan<'a> {
 
     /// The given base, which other runs build on as on one that is done.
     pub fn given(&mut self, given: &Given) -> RunIndex {
-        let run = || Run { id: given.id.clone(), recipe: None, needs: Vec::new(), flop: 0.0 };
+        let run = || Run { id: given.id.clone(), recipe: None, needs: Vec::new(), step: None };
         self.index.get(&given.id).copied().unwrap_or_else(|| self.add_run(run()))
     }
 
@@ -180,23 +225,28 @@ impl<'a> Plan<'a> {
         let recipe = |run: RunIndex| self.runs[run.0].recipe.as_ref();
         let experts = recipe(run).and_then(|recipe| recipe.compose.as_ref()).map(|compose| compose.experts.iter());
         let runs = experts.into_iter().flatten().filter_map(|folder| self.index_of(folder));
-        let names = runs.filter_map(|run| Some(recipe(run)?.expert.as_ref()?.name.clone()));
-        std::iter::once("backbone".into()).chain(names).collect()
+        let name = |(i, run): (usize, RunIndex)| {
+            // An expert without a stage 1 is none of any domain.
+            let is_fresh = self.runs[run.0].steps() == 0;
+            let name = &recipe(run)?.expert.as_ref()?.name;
+            Some(if is_fresh { format!("fresh {}", i + 1) } else { name.clone() })
+        };
+        std::iter::once("backbone".into()).chain(runs.enumerate().filter_map(name)).collect()
     }
 
-    /// Adds the runs of the grid, which `train` makes of a seed and a rate: those of each model that is scored, and the domains that count for
-    /// it. The mean of all models' counts. The learning rate of the method, if it was tuned.
+    /// Adds the runs of the grid, which `train` makes of a seed and a rate, of one model or several; the mean of their scores counts. The
+    /// learning rate of the method, if it was tuned.
     ///
     /// # Errors
     /// `train`'s.
     pub fn rate(
         &mut self,
         method: &str,
-        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<(Vec<RunIndex>, Vec<usize>)>, Error>,
+        mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<Tried>, Error>,
     ) -> Result<Option<f64>, Error> {
         for rate in GRID {
-            for (runs, domains) in train(self, TUNING_SEED, rate)? {
-                let purpose = Purpose::Tune { method: method.into(), rate };
+            for Tried { runs, domains, scored } in train(self, TUNING_SEED, rate)? {
+                let purpose = Purpose::Tune { method: method.into(), scored, rate };
                 self.add(Cell { name: method.into(), seed: TUNING_SEED, runs, domains, purpose });
             }
         }
@@ -208,7 +258,8 @@ impl<'a> Plan<'a> {
         self.rates.of(method).or(self.guess.then_some(GRID[GRID.len() / 2]))
     }
 
-    /// Adds a cell of every seed, once its method's rate is known: `train` makes its runs, the last of which makes the model.
+    /// Adds a cell of every seed, once its method's rate is known: `train` makes its runs, the last of which makes the model. Its rate is
+    /// the best for the mean of all `domains`.
     ///
     /// # Errors
     /// `train`'s.
@@ -216,9 +267,26 @@ impl<'a> Plan<'a> {
         &mut self,
         name: &str,
         domains: &[usize],
+        train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
+    ) -> Result<(), Error> {
+        self.cells_best_at(domains, name, domains, train)
+    }
+
+    /// The same at the rate that is best for the mean of the domains that are `scored`, of all that are measured.
+    ///
+    /// # Errors
+    /// `train`'s.
+    pub fn cells_best_at(
+        &mut self,
+        scored: &[usize],
+        name: &str,
+        domains: &[usize],
         mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<RunIndex>, Error>,
     ) -> Result<(), Error> {
-        let one = |plan: &mut Self, seed, rate| Ok(vec![(train(plan, seed, rate)?, domains.to_vec())]);
+        let one = |plan: &mut Self, seed, rate| {
+            let runs = train(plan, seed, rate)?;
+            Ok(vec![Tried { runs, domains: domains.into(), scored: scored.into() }])
+        };
         let Some(rate) = self.rate(name, one)? else { return Ok(()) };
         for seed in self.seeds() {
             let runs = train(self, seed, rate)?;
@@ -281,31 +349,35 @@ fn id(recipe: &Recipe) -> Result<String, Error> {
     let nameless = Recipe { out: PathBuf::new(), ..recipe.clone() };
     let text = toml::to_string(&nameless).map_err(|e| Error::Setting(e.to_string()))?;
     // Separators of paths must not make other runs of the same recipe.
-    let hash = files::sha256_of(format!("{VERSION}\n{}", text.replace("\\\\", "/")).as_bytes());
+    let drawn = if recipe.data.iter().any(|data| data.examples > 0) { DRAWN } else { "" };
+    let hash = files::sha256_of(format!("{VERSION}{drawn}\n{}", text.replace("\\\\", "/")).as_bytes());
     Ok(hash[..16].into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::base::Base;
+    use super::super::table1;
     use super::super::texts::DOMAINS;
-    use super::super::{Experiment, table1};
     use super::*;
 
     #[test]
     fn runs_are_known_by_the_ids_that_they_have_always_had() -> Result<(), Error> {
         let (texts, rates) = (Texts::on_paper(&DOMAINS), Rates::default());
         let setup = Setup::new(Settings::default(), Base::Pretrained, texts, None);
-        let ids = |experiment: &Experiment| -> Result<(String, String), Error> {
-            let mut plan = Plan::new(&setup, &rates, true);
-            (experiment.cells)(&mut plan)?;
-            let all: String = plan.runs.iter().map(|run| run.id.as_str()).collect();
-            let cell = plan.cells.iter().find(|cell| cell.name == "mode-2x" && cell.purpose == Purpose::Report);
-            let last = cell.and_then(|cell| cell.runs.last()).map_or("", |run| &plan.runs[run.0].id);
-            Ok((last.into(), files::sha256_of(all.as_bytes())[..16].into()))
+        let plan = Plan::of(&[&table1::EXPERIMENT], &setup, &rates, true)?;
+        let id = |name: &str| {
+            let cell = plan.cells.iter().find(|cell| cell.name == name && cell.purpose == Purpose::Report);
+            cell.and_then(|cell| cell.runs.last()).map_or("", |run| &plan.runs[run.0].id)
         };
         // What results are kept by: with others all that was measured would have to be measured anew.
-        assert_eq!(ids(&table1::EXPERIMENT)?, ("a904e6ed64433ee9".into(), "70fd054f86978e42".into()));
+        let known = [
+            ("full", "58a4eb3f09338f57"),
+            ("lora-english-long", "92e7c103406fe972"),
+            ("dense-long", "183004e6e09a1be9"),
+            ("mode-2x", "a904e6ed64433ee9"),
+        ];
+        assert_eq!(known.map(|(name, _)| (name, id(name))), known);
         Ok(())
     }
 }

@@ -2,7 +2,10 @@
 
 use super::statistics::Interval;
 use crate::report::ReportError;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
+use std::ops::Range;
 
 /// One panel's size.
 const PANEL: (u32, u32) = (520, 400);
@@ -34,6 +37,15 @@ impl Series {
     }
 }
 
+/// How an axis is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// By equal differences.
+    Linear,
+    /// By equal ratios.
+    Logarithmic,
+}
+
 /// Our panel and the paper's.
 #[derive(Debug, Clone)]
 pub struct Figure {
@@ -41,8 +53,10 @@ pub struct Figure {
     pub name: &'static str,
     /// What it shows.
     pub caption: String,
-    /// What lies along the horizontal axis, which is logarithmic.
+    /// What lies along the horizontal axis.
     pub x: &'static str,
+    /// How it lies there.
+    pub scale: Scale,
     /// What lies along the vertical one.
     pub y: &'static str,
     /// Ours.
@@ -67,12 +81,9 @@ impl Figure {
         let root = SVGBackend::with_string(svg, (panels as u32 * PANEL.0, PANEL.1)).into_drawing_area();
         root.fill(&WHITE)?;
         let areas = root.split_evenly((1, panels));
-        let titles = [["here, with 95 % intervals over seeds", "here"], ["the paper"; 2]];
-        for ((area, series), [title, plain]) in areas.iter().zip([&self.ours, &self.paper]).zip(titles) {
-            let title =
-                if series.iter().flat_map(|line| &line.points).any(|(_, y)| y.half > 0.0) { title } else { plain };
+        let whose = if panels == 2 { ["here", "the paper"] } else { [""; 2] };
+        for ((area, series), whose) in areas.iter().zip([&self.ours, &self.paper]).zip(whose) {
             let values = || series.iter().flat_map(|series| &series.points);
-            let spread = |interval: &Interval| if interval.half.is_finite() { interval.half } else { 0.0 };
             let [mut left, mut right, mut low, mut high] = [f64::INFINITY, 0.0_f64, f64::INFINITY, 0.0_f64];
             for (x, y) in values() {
                 (left, right) = (left.min(*x), right.max(*x));
@@ -82,39 +93,54 @@ impl Figure {
                 continue;
             }
             let room = 0.06 * (high - low).max(1e-3);
-            let mut chart = ChartBuilder::on(area)
-                .caption(title, ("sans-serif", 16))
-                .margin(12)
-                .x_label_area_size(38)
-                .y_label_area_size(52)
-                .build_cartesian_2d(
-                    (left * 0.8..right * 1.25).log_scale(),
-                    100.0 * (low - room)..100.0 * (high + room),
-                )?;
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .x_labels(6)
-                .y_labels(6)
-                .x_desc(self.x)
-                .y_desc(self.y)
-                .draw()?;
-            for line in series {
-                let colour = self.colour(&line.name);
-                let point = |(x, y): &(f64, Interval)| (*x, 100.0 * y.mean);
-                let drawn =
-                    chart.draw_series(LineSeries::new(line.points.iter().map(point), colour.stroke_width(2)))?;
-                drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
-                chart.draw_series(line.points.iter().map(|at| Circle::new(point(at), 4, colour.filled())))?;
-                chart.draw_series(line.points.iter().filter(|(_, y)| spread(y) > 0.0).map(|(x, y)| {
-                    let [bottom, top] = [y.mean - y.half, y.mean + y.half].map(|end| (*x, 100.0 * end));
-                    PathElement::new([bottom, top], colour.mix(0.6))
-                }))?;
+            let up = 100.0 * (low - room)..100.0 * (high + room);
+            let intervals = if values().any(|(_, y)| spread(y) > 0.0) { "95 % intervals over seeds" } else { "" };
+            let title = [whose, intervals].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
+            match self.scale {
+                Scale::Linear => {
+                    let margin = 0.05 * (right - left).max(1e-3);
+                    self.panel(area, &title, series, (left - margin..right + margin, up))?;
+                }
+                Scale::Logarithmic => {
+                    self.panel(area, &title, series, ((left * 0.8..right * 1.25).log_scale(), up))?;
+                }
             }
-            let legend = chart.configure_series_labels();
-            { legend }.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8)).draw()?;
         }
         root.present()?;
+        Ok(())
+    }
+
+    fn panel<'a, X>(
+        &self,
+        area: &DrawingArea<SVGBackend<'a>, Shift>,
+        title: &str,
+        series: &[Series],
+        (across, up): (X, Range<f64>),
+    ) -> Result<(), ReportError>
+    where
+        X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
+    {
+        let mut chart = ChartBuilder::on(area);
+        chart.margin(12).x_label_area_size(38).y_label_area_size(52);
+        if !title.is_empty() {
+            chart.caption(title, ("sans-serif", 16));
+        }
+        let mut chart = chart.build_cartesian_2d(across, up)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT).x_labels(8).y_labels(6).x_desc(self.x).y_desc(self.y).draw()?;
+        for line in series {
+            let colour = self.colour(&line.name);
+            let point = |(x, y): &(f64, Interval)| (*x, 100.0 * y.mean);
+            let drawn = chart.draw_series(LineSeries::new(line.points.iter().map(point), colour.stroke_width(2)))?;
+            drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+            chart.draw_series(line.points.iter().map(|at| Circle::new(point(at), 4, colour.filled())))?;
+            chart.draw_series(line.points.iter().filter(|(_, y)| spread(y) > 0.0).map(|(x, y)| {
+                let [bottom, top] = [y.mean - y.half, y.mean + y.half].map(|end| (*x, 100.0 * end));
+                PathElement::new([bottom, top], colour.mix(0.6))
+            }))?;
+        }
+        let legend = chart.configure_series_labels();
+        { legend }.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8)).draw()?;
         Ok(())
     }
 
@@ -123,4 +149,9 @@ impl Figure {
         let other = || self.ours.len() + self.paper.iter().position(|series| series.name == name).unwrap_or(0);
         COLOURS[place.unwrap_or_else(other) % COLOURS.len()]
     }
+}
+
+/// Half an interval that is known.
+fn spread(interval: &Interval) -> f64 {
+    if interval.half.is_finite() { interval.half } else { 0.0 }
 }

@@ -1,9 +1,7 @@
 //! Recipes of a scale: what each method of the paper trains, on which texts and for how long. Paths are relative to the plan's folder.
-//!
-//! Beside each recipe stand the floating-point operations that it takes, roughly: 2 a weight and token forward, 2 for the gradient of
-//! what goes in and 2 for that of the weight, where they are wanted (attention's own products left out).
 
 use super::plan::{Plan, RunIndex};
+use super::settings::Size;
 use crate::Error;
 use crate::model::{Backbone, ExpertInit, GateRule, Gating, Random};
 use crate::train::{
@@ -13,7 +11,7 @@ use crate::train::{
 use mode_tensor::Device;
 use std::path::PathBuf;
 
-/// Peak learning rate of pre-training, which no comparison hangs on.
+/// Peak learning rate of pre-training, of every base alike.
 const PRETRAIN_RATE: f64 = 3e-3;
 
 /// Seeds of experts that start random are this far apart, or two of one model would start as one.
@@ -24,6 +22,9 @@ pub type Mixture<'a> = &'a [(usize, f64)];
 
 /// Code and Math, half and half: what the paper adapts to.
 pub const MIXTURE: Mixture = &[(1, 0.5), (2, 0.5)];
+
+/// Code alone.
+pub const CODE: Mixture = &[(1, 1.0)];
 
 /// How many of some examples are of the text of this weight.
 pub fn share_of(examples: usize, weight: f64, data: Mixture) -> usize {
@@ -50,31 +51,15 @@ impl Plan<'_> {
         Shape { blocks: self.settings().blocks, layers: self.settings().layers_per_block, init, share: share() }
     }
 
-    /// Weights of a layer: attention's four matrices and the feed-forward's three.
-    fn layer(&self) -> f64 {
-        let (d, hidden) = (self.settings().width as f64, self.settings().hidden as f64);
-        let given = self.setup.base.given().map(|given| given.config.layer_parameters() as f64);
-        given.unwrap_or(4.0 * d * d + 3.0 * d * hidden)
-    }
-
-    /// Weights of the head.
-    fn head(&self) -> f64 {
-        (self.settings().width * self.settings().vocabulary) as f64
-    }
-
-    fn tokens(&self, steps: u64) -> f64 {
-        steps as f64 * (self.settings().batch * self.settings().length) as f64
-    }
-
-    fn model_shape(&self, layers: usize) -> ModelShape {
+    fn model_shape(&self, Size { width, hidden, layers, heads }: Size) -> ModelShape {
         let s = self.settings();
         ModelShape {
             tokenizer: self.texts().tokenizer.clone(),
-            width: s.width,
-            hidden: s.hidden,
+            width,
+            hidden,
             layers,
-            heads: s.heads,
-            kv_heads: s.heads,
+            heads,
+            kv_heads: heads,
             positions: (2 * s.length).max(256),
             tied: true,
         }
@@ -88,19 +73,18 @@ impl Plan<'_> {
         let s = self.settings();
         match self.setup.base.given() {
             Some(given) => given.backbone(device),
-            None => Backbone::random(self.model_shape(s.layers).config(s.vocabulary, None), device, random),
+            None => Backbone::random(self.model_shape(s.size()).config(s.vocabulary, None), device, random),
         }
     }
 
-    /// A new model of so many layers: English and a tenth Code.
+    /// A new model: English and a tenth Code.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn pretrain(&mut self, seed: u64, layers: usize) -> Result<RunIndex, Error> {
-        let (s, model) = (self.settings(), self.model_shape(layers));
-        let flop = 6.0 * self.tokens(s.pretrain_steps) * (layers as f64 * self.layer() + self.head());
+    pub fn pretrain(&mut self, seed: u64, size: Size) -> Result<RunIndex, Error> {
+        let (s, model) = (self.settings(), self.model_shape(size));
         let recipe = self.recipe(Method::Pretrain, None, seed, PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)]);
-        self.run(Recipe { model: Some(model), ..recipe }, flop)
+        self.run(Recipe { model: Some(model), ..recipe })
     }
 
     /// All weights.
@@ -108,10 +92,7 @@ impl Plan<'_> {
     /// # Errors
     /// A recipe that can't be.
     pub fn full(&mut self, on: On, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let shape = self.runs[on.base.0].recipe.as_ref().and_then(|recipe| recipe.model.as_ref());
-        let layers = shape.map_or(self.settings().layers, |shape| shape.layers);
-        let flop = 6.0 * self.tokens(steps) * (layers as f64 * self.layer() + self.head());
-        self.run(self.on(Method::Full, on, rate, steps), flop)
+        self.run(self.on(Method::Full, on, rate, steps))
     }
 
     /// Low-rank factors.
@@ -119,10 +100,8 @@ impl Plan<'_> {
     /// # Errors
     /// A recipe that can't be.
     pub fn lora(&mut self, on: On, lora: LoraSettings, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let weights = self.settings().layers as f64 * (self.layer() + 8.0 * (self.settings().width * lora.rank) as f64);
-        let flop = 4.0 * self.tokens(steps) * (weights + self.head());
         let lora = Some(lora);
-        self.run(Recipe { lora, ..self.on(Method::Lora, on, rate, steps) }, flop)
+        self.run(Recipe { lora, ..self.on(Method::Lora, on, rate, steps) })
     }
 
     /// Bottleneck adapters.
@@ -130,10 +109,8 @@ impl Plan<'_> {
     /// # Errors
     /// A recipe that can't be.
     pub fn bottleneck(&mut self, on: On, size: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
-        let weights = self.settings().layers as f64 * (self.layer() + 4.0 * (self.settings().width * size) as f64);
-        let flop = 4.0 * self.tokens(steps) * (weights + self.head());
         let bottleneck = Some(BottleneckSettings { size });
-        self.run(Recipe { bottleneck, ..self.on(Method::Bottleneck, on, rate, steps) }, flop)
+        self.run(Recipe { bottleneck, ..self.on(Method::Bottleneck, on, rate, steps) })
     }
 
     /// Stage 1: an expert of the first of its texts; without steps one that is as it begins.
@@ -154,8 +131,7 @@ impl Plan<'_> {
         });
         let data = if steps == 0 { &[] } else { on.data };
         let seed = if shape.init == ExpertInit::Copy { on.seed } else { on.seed + domain as u64 * SEED_STRIDE };
-        let flop = self.tokens(steps) * self.flop_beside(1, shape, Unfrozen::All);
-        self.run(Recipe { expert, ..self.on(Method::Expert, On { seed, data, ..on }, rate, steps) }, flop)
+        self.run(Recipe { expert, ..self.on(Method::Expert, On { seed, data, ..on }, rate, steps) })
     }
 
     /// Stage 2: experts composed, and they and the gates, or the gates alone, trained on.
@@ -171,32 +147,10 @@ impl Plan<'_> {
         steps: u64,
     ) -> Result<RunIndex, Error> {
         let folders = experts.iter().map(|&expert| self.folder(expert)).collect();
-        let first = self.runs[experts[0].0].recipe.as_ref().and_then(|recipe| recipe.expert.as_ref());
-        let shape = first.map(|expert| Shape {
-            blocks: expert.blocks,
-            layers: expert.layers_per_block,
-            init: expert.init,
-            share: expert.share,
-        });
-        let shape = shape.unwrap_or_else(|| self.shape(ExpertInit::Copy));
-        let flop = self.tokens(steps) * self.flop_beside(experts.len(), shape, stage.train);
         let compose =
             Some(ComposeSettings { experts: folders, train: stage.train, gates: stage.gates, gating: stage.gating });
         let on = On { data: if steps == 0 { &[] } else { on.data }, ..on };
-        self.run(Recipe { compose, ..self.on(Method::Compose, on, rate, steps) }, flop)
-    }
-
-    /// Operations a token with experts beside the backbone, of which none is walked back in the first block while it is frozen.
-    fn flop_beside(&self, experts: usize, shape: Shape, train: Unfrozen) -> f64 {
-        let backbone = self.settings().layers as f64 * self.layer();
-        let added = (experts * shape.blocks * shape.layers) as f64 * self.layer();
-        let walked = 1.0 - 1.0 / shape.blocks as f64;
-        let back = match train {
-            Unfrozen::All => 2.0 * added,
-            Unfrozen::Gates => walked * added,
-            Unfrozen::Everything => return 6.0 * (backbone + added + self.head()),
-        };
-        2.0 * (backbone + added + 2.0 * self.head() + walked * backbone + back)
+        self.run(Recipe { compose, ..self.on(Method::Compose, on, rate, steps) })
     }
 
     fn on(&self, method: Method, on: On, rate: f64, steps: u64) -> Recipe {

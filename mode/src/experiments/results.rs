@@ -3,6 +3,8 @@
 //! broken last line, which is passed over.
 
 use super::VERSION;
+use super::plan::{Cell, Plan, Purpose};
+use super::statistics::mean;
 use super::timed::Timed;
 use crate::{Error, files, folders};
 use serde::{Deserialize, Serialize};
@@ -68,9 +70,20 @@ pub struct Line {
 }
 
 impl Line {
-    /// Mean accuracy over its domains; 0 if there are no numbers.
-    pub fn mean(&self) -> f64 {
-        self.scores.values().map(|score| score.accuracy).sum::<f64>() / self.scores.len().max(1) as f64
+    /// True unless a domain is missing that the cell is measured on: another cell of the same model may want fewer.
+    fn has(&self, plan: &Plan, cell: &Cell) -> bool {
+        let mut names = cell.domains.iter().map(|&domain| &plan.setup.domain(domain).name);
+        self.scores.is_empty() || names.all(|name| self.scores.contains_key(name))
+    }
+
+    /// Mean accuracy over these domains; 0 where training left no numbers.
+    pub fn accuracy_on(&self, domains: &[&str]) -> f64 {
+        mean(
+            &domains
+                .iter()
+                .map(|domain| self.scores.get(*domain).map_or(0.0, |score| score.accuracy))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -121,8 +134,8 @@ impl Results {
         }
         results.timed = results.read("timed")?;
         results.timed.retain(|timed| timed.version == VERSION);
+        // A text that another version has looked at has been looked at.
         results.tested = results.read("tested")?;
-        results.tested.retain(|tested| tested.version == VERSION);
         Ok(results)
     }
 
@@ -135,12 +148,15 @@ impl Results {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let text = files::read_text(&path)?;
+        let bytes = std::fs::read(&path).map_err(Error::file(&path))?;
+        // A last line may end within a character.
+        let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         let mut all = Vec::new();
         for (i, line) in lines.iter().enumerate() {
             match serde_json::from_str(line) {
                 Ok(line) => all.push(line),
+                Err(_) if line.trim().is_empty() => {}
                 Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => self.broken.push(path.clone()),
                 Err(error) => {
                     let what = format!("line {}: {error}; mend or remove the line, or give another --out", i + 1);
@@ -161,16 +177,20 @@ impl Results {
         Ok(())
     }
 
-    fn append(&self, name: &str, line: &impl Serialize) -> Result<(), Error> {
+    fn append(&mut self, name: &str, line: &impl Serialize) -> Result<(), Error> {
         folders::create(&self.folder)?;
         let path = self.file(name);
         let mut text = serde_json::to_string(line).map_err(|source| Error::Json { path: path.clone(), source })?;
         text.push('\n');
-        // A broken last line must not swallow the next.
+        // A broken last line must not swallow the next, nor a whole one that was left without an end.
+        let whole = if path.exists() { std::fs::read(&path).map_err(Error::file(&path))? } else { Vec::new() };
         if self.broken.contains(&path) {
-            let whole = files::read_text(&path)?;
-            let kept = whole.rfind('\n').map_or("", |end| &whole[..=end]);
-            return files::write(&path, format!("{kept}{text}"));
+            let end = whole.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+            self.broken.retain(|broken| *broken != path);
+            return files::write(&path, [&whole[..end], text.as_bytes()].concat());
+        }
+        if whole.last().is_some_and(|&last| last != b'\n') {
+            text.insert(0, '\n');
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()));
@@ -187,15 +207,24 @@ impl Results {
         Ok(())
     }
 
-    /// The figures of a run's model on these windows, as this experiment has them, or another.
-    pub fn of(&self, run: &str, windows: &str) -> Option<&Line> {
-        self.lines.values().flatten().find(|line| line.run == run && line.windows == windows)
-    }
-
     /// The figures of this experiment's cell.
     pub fn line(&self, experiment: &str, cell: &str, seed: u64, run: &str, windows: &str) -> Option<&Line> {
         let same = |line: &&Line| line.cell == cell && line.seed == seed && line.run == run && line.windows == windows;
         self.lines.get(experiment)?.iter().find(same)
+    }
+
+    /// The figures of a cell of a plan, as its experiment has them, or another that has the same model.
+    pub fn of_cell(&self, plan: &Plan, cell: &Cell) -> Option<&Line> {
+        let id = &plan.runs[cell.runs.last()?.0].id;
+        let windows = plan.windows_id(cell);
+        match &cell.purpose {
+            Purpose::Tune { .. } | Purpose::Pilot => self.line(TUNING, &cell.name, cell.seed, id, windows),
+            Purpose::Inspect => self.line(INSPECTED, &cell.name, cell.seed, id, windows),
+            Purpose::Report => {
+                let same = |line: &&Line| line.run == *id && line.windows == windows && line.has(plan, cell);
+                self.lines.values().flatten().find(same)
+            }
+        }
     }
 
     /// All lines of an experiment.

@@ -1,6 +1,7 @@
 //! How large an experiment is: sizes, steps and seeds of a scale, each changed by `--set name=value`.
 
 use super::base::{Base, Given};
+use super::texts;
 use crate::Error;
 use crate::set::{apply, from_table};
 use serde::{Deserialize, Serialize};
@@ -78,11 +79,33 @@ pub struct Settings {
     pub test_tokens: usize,
     /// Tokens of validation text a domain.
     pub validation_tokens: usize,
-    /// Texts in place of the built-in ones, by domain: a file, a folder, or `FILE.jsonl:field,field`; NAME-test is one to test on.
+    /// Texts in place of the built-in ones, by domain: a file, a folder, or `FILE.jsonl:field,field`; NAME-test is one to test on. One of a
+    /// name of its own is the fourth domain of `claims`.
     pub data: BTreeMap<String, String>,
     /// The given base's folder or GGUF file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
+}
+
+/// A model's sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Width of the residual stream, d.
+    pub width: usize,
+    /// Width of the feed-forward's hidden layer.
+    pub hidden: usize,
+    /// Layers, L.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+}
+
+impl Size {
+    /// `times` half as wide, with heads of the same width; None where that comes out at no whole number.
+    pub fn halves(self, times: usize) -> Option<Self> {
+        let of = |number: usize| (number * times).is_multiple_of(2).then_some(number * times / 2);
+        Some(Self { width: of(self.width)?, hidden: of(self.hidden)?, heads: of(self.heads)?, ..self })
+    }
 }
 
 impl Default for Settings {
@@ -179,6 +202,16 @@ impl Settings {
         Ok((settings, base))
     }
 
+    /// The base's sizes.
+    pub fn size(&self) -> Size {
+        Size { width: self.width, hidden: self.hidden, layers: self.layers, heads: self.heads }
+    }
+
+    /// The name of the domain that stands among the texts beside the three, if there is one: the fourth of `claims`.
+    pub fn own_domain(&self) -> Option<&str> {
+        self.data.keys().map(String::as_str).find(|key| !texts::is_known(key))
+    }
+
     /// An error for sizes of which no plan can be made; recipes check what is theirs.
     fn check(&self) -> Result<(), String> {
         if !(2..=MOST_SEEDS).contains(&self.seeds) {
@@ -189,6 +222,9 @@ impl Settings {
         }
         if self.steps == 0 || self.pretrain_steps == 0 || self.batch == 0 || self.length == 0 {
             return Err("steps, pretrain_steps, batch and length are 1 or more".into());
+        }
+        if self.rank == 0 || self.vocabulary == 0 || self.width == 0 || self.hidden == 0 {
+            return Err("rank, vocabulary, width and hidden are 1 or more".into());
         }
         if self.test_tokens <= self.length || self.validation_tokens <= self.length {
             return Err(format!("test_tokens and validation_tokens hold a window of {} at least", self.length + 1));

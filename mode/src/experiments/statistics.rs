@@ -80,15 +80,26 @@ fn stretches(windows: &[Vec<f64>]) -> Vec<f64> {
     over_seeds.chunks(STRETCH).map(mean).collect()
 }
 
-/// The smallest difference that is found with [`POWER`] if differences of single seeds deviate by `deviation`.
-pub fn detectable(deviation: f64, seeds: usize) -> f64 {
+/// The smallest difference that is found with [`POWER`] where intervals of so many seeds reach `half` to each side.
+pub fn detectable(half: f64, seeds: usize) -> f64 {
     let freedom = seeds as f64 - 1.0;
-    (t(CONFIDENCE, freedom) + t(2.0 * POWER - 1.0, freedom)) * deviation / (seeds as f64).sqrt()
+    half * (1.0 + t(2.0 * POWER - 1.0, freedom) / t(CONFIDENCE, freedom))
 }
 
-/// The fewest seeds with which a difference is found with [`POWER`], up to `most`.
-pub fn seeds_for(difference: f64, deviation: f64, most: usize) -> Option<usize> {
-    (2..=most).find(|&seeds| detectable(deviation, seeds) <= difference.abs())
+/// Half an interval over seeds alone, of so many whose differences deviate by `deviation`.
+pub fn half_over_seeds(deviation: f64, seeds: usize) -> f64 {
+    t(CONFIDENCE, seeds as f64 - 1.0) * deviation / (seeds as f64).sqrt()
+}
+
+/// The fewest seeds with which a difference is found with [`POWER`], up to `most`: more of them narrow what seeds add to an interval that
+/// reaches `half` to each side now, and leave what the text adds.
+pub fn seeds_for(difference: f64, half: f64, (deviation, now): (f64, usize), most: usize) -> Option<usize> {
+    let of_text = (half.powi(2) - half_over_seeds(deviation, now).powi(2)).max(0.0);
+    let found = |&seeds: &usize| {
+        let half = (half_over_seeds(deviation, seeds).powi(2) + of_text).sqrt();
+        detectable(half, seeds) <= difference.abs()
+    };
+    (2..=most).find(found)
 }
 
 /// The t of a two-sided interval of this confidence; infinite without a degree of freedom.
@@ -175,7 +186,7 @@ mod tests {
     fn the_detectable_difference_is_found_four_times_in_five() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let (seeds, trials) = (5, 4_000);
-        let difference = detectable(1.0, seeds);
+        let difference = detectable(half_over_seeds(1.0, seeds), seeds);
         let found = (0..trials)
             .filter(|_| {
                 let sample: Vec<f64> = (0..seeds).map(|_| difference + normal(&mut random)).collect();
@@ -185,8 +196,12 @@ mod tests {
         let share = found as f64 / f64::from(trials);
         // Adding the quantiles of two central distributions is a little off for few seeds.
         assert!((0.75..0.88).contains(&share), "{share}");
-        assert_eq!(seeds_for(difference, 1.0, 100), Some(seeds));
-        assert_eq!(seeds_for(0.0, 1.0, 100), None);
+        let half = half_over_seeds(1.0, seeds);
+        assert_eq!(seeds_for(difference, half, (1.0, seeds), 100), Some(seeds));
+        assert_eq!(seeds_for(0.0, half, (1.0, seeds), 100), None);
+        // What the text adds stays: no number of seeds finds a difference that lies below it.
+        assert!(seeds_for(difference, 1.1 * half, (1.0, seeds), 100).is_some_and(|more| more > seeds));
+        assert_eq!(seeds_for(0.5 * half, 1.5 * half, (1.0, seeds), 100), None);
     }
 
     #[test]

@@ -3,21 +3,20 @@
 use super::Experiment;
 use super::finding::Findings;
 use super::methods::{ALL, base, uninitialised};
-use super::page::{Section, Table, percent};
+use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
-use super::recipes::{Mixture, On, Shape};
-use super::statistics::Interval;
+use super::recipes::{CODE, On, Shape};
 use super::texts::DOMAINS;
-use super::timed::NOTHING;
 use crate::Error;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "table3",
     title: "Table 3: blocks and layers of an expert",
+    is_open: false,
     pilot: ["6-2", "2-1"],
     cells,
-    timed: NOTHING,
+    timed: Vec::new,
     report,
 };
 
@@ -30,8 +29,6 @@ const PAPER: [([usize; 2], [f64; 2]); 6] = [
     ([6, 1], [77.79, 47.61]),
     ([6, 2], [77.96, 47.65]),
 ];
-
-const CODE: Mixture = &[(1, 1.0)];
 
 /// A shape's cell.
 pub(super) fn name([blocks, layers]: [usize; 2]) -> String {
@@ -54,21 +51,21 @@ pub(super) fn cells(plan: &mut Plan) -> Result<(), Error> {
             ));
             continue;
         }
-        plan.cells(&name([blocks, layers]), &ALL, |plan, seed, rate| {
+        plan.cells_best_at(&[1], &name([blocks, layers]), &ALL, |plan, seed, rate| {
             let shape = Shape { blocks, layers, ..plan.shape(ExpertInit::Random) };
             let on = On::all(base(plan, seed)?, seed, CODE);
             Ok(vec![uninitialised(plan, on, (1, shape), rate, steps)?])
         })?;
     }
-    Ok(())
+    plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))
 }
 
 fn report(found: &Findings) -> Section {
     let row = |(shape, [code, english]): &([usize; 2], [f64; 2])| {
         let name = name(*shape);
-        let of = |domains: &[&str]| percent(Interval::of_another(&found.accuracies(&name, domains)));
         let trained = found.of(&name).first()?.params_trained;
-        let ours = [trained.to_string(), of(&DOMAINS[1..2]), of(&DOMAINS[..1])];
+        let [of_code, of_english] = [&DOMAINS[1..2], &DOMAINS[..1]].map(|domains| found.percent(&name, domains));
+        let ours = [trained.to_string(), found.rate(&name), of_code, of_english];
         let words = [shape[0].to_string(), shape[1].to_string()].into_iter();
         Some(words.chain(ours).chain([format!("{code:.2}"), format!("{english:.2}")]).collect())
     };
@@ -77,15 +74,15 @@ fn report(found: &Findings) -> Section {
         let paper = Some(PAPER[a].1[0] - PAPER[b].1[0]);
         found.finding(claim, paper, &name(PAPER[a].0), &name(PAPER[b].0), code)
     };
-    let head = ["Blocks", "Layers a block", "Trained", "Code", "English", "Code there", "English there"];
+    let base = ["base", "", "", "", &found.percent("base", code), &found.percent("base", &DOMAINS[..1]), "", ""]
+        .map(String::from);
+    let head = ["Blocks", "Layers a block", "Trained", "Rate", "Code", "English", "Code there", "English there"];
     Section {
-        lead: vec![
-            "One fresh expert on Code alone, S steps; ± is where another seed would lie, 19 times in 20.".into(),
-        ],
+        lead: vec!["One fresh expert on Code alone, S steps, at the rate that is best for Code.".into()],
         tables: vec![Table {
-            caption: "Ours beside the paper's".into(),
+            caption: format!("{ACCURACY}; there: the paper's"),
             head: head.map(String::from).to_vec(),
-            rows: PAPER.iter().filter_map(row).collect(),
+            rows: std::iter::once(base.to_vec()).chain(PAPER.iter().filter_map(row)).collect(),
         }],
         findings: vec![
             find("The largest expert is better than the smallest", 5, 0),

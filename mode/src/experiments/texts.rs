@@ -34,6 +34,11 @@ const MOST_SHARED: f64 = 0.4;
 /// Names of documents that an error lists.
 const LISTED: usize = 3;
 
+/// Whether texts of this name are for one of the [`DOMAINS`].
+pub(super) fn is_known(key: &str) -> bool {
+    DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key))
+}
+
 /// A domain's text.
 #[derive(Debug, Clone)]
 pub struct Domain {
@@ -100,16 +105,17 @@ impl Texts {
             validation: Vec::new(),
             test: Vec::new(),
         };
-        Self::new(names.iter().map(domain).collect(), "data/tokenizer.json".into(), None)
+        Self::new(names.iter().map(domain).collect(), "data/tokenizer.json".into(), None, [""; 2])
     }
 
-    /// Of domains whose tokens a tokenizer made.
-    pub(super) fn new(domains: Vec<Domain>, tokenizer: PathBuf, encoder: Option<Encoder>) -> Self {
-        let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>| {
+    /// Of domains whose tokens a tokenizer made, and the hashes of other windows that models are measured on as well.
+    fn new(domains: Vec<Domain>, tokenizer: PathBuf, encoder: Option<Encoder>, beside: [&str; 2]) -> Self {
+        let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>, beside: &str| {
             let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
-            short(&ids.flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>())
+            short(&beside.bytes().chain(ids.flat_map(|id| id.to_le_bytes())).collect::<Vec<u8>>())
         };
-        let (test_id, validation_id) = (id(|domain| &domain.test), id(|domain| &domain.validation));
+        let [test_id, validation_id] =
+            [id(|domain| &domain.test, beside[0]), id(|domain| &domain.validation, beside[1])];
         Self { domains, tokenizer, encoder, test_id, validation_id }
     }
 }
@@ -125,10 +131,15 @@ fn short(bytes: &[u8]) -> String {
 /// # Errors
 /// A text that can't be read or is too small, or a test text that shares documents with training.
 pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<Texts, Error> {
-    let known = |key: &str| DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key));
-    if let Some(unknown) = settings.data.keys().find(|key| !known(key)) {
+    let own: Vec<&String> = settings.data.keys().filter(|key| !is_known(key)).collect();
+    if let Some(unknown) = own.get(1).or(own.first().filter(|key| key.ends_with(TEST))) {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
-        return Err(Error::Setting(what + "; NAME-test is a text to test on"));
+        return Err(Error::Setting(what + "; NAME-test is a text to test on, and one domain may be your own"));
+    }
+    if let Some(root) = root {
+        for (name, source) in &settings.data {
+            folders::refuse_within(root, Path::new(source), &format!("data.{name}"))?;
+        }
     }
     let mut corpora = corpora(settings)?;
     part(&mut corpora, settings)?;
@@ -155,33 +166,88 @@ pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<
         }
     };
     let encoder = Encoder { tokenizer, digest };
-    let mut domains = Vec::new();
-    for (mut corpus, name) in corpora.into_iter().zip(DOMAINS) {
-        let mut splits = encoder.splits(name, &corpus)?;
-        let total: usize = splits.iter().map(|tokens| tokens.ids.len()).sum();
-        if total < LEAST {
-            let what = format!("{name}: {total} tokens, and {LEAST} are needed for any split of them to be of use");
-            return Err(Error::Setting(format!("{what}; give more text with --set data.{name}=SOURCE")));
-        }
+    let mut is_parted = true;
+    for (corpus, name) in corpora.iter_mut().zip(DOMAINS) {
         let own = settings.data.contains_key(name) && !settings.data.contains_key(&format!("{name}{TEST}"));
-        if own && splits[2].ids.len() < settings.test_tokens {
+        if own && encoder.encode(name, corpus, Split::Test)?.ids.len() < settings.test_tokens {
             corpus.test_on_a_fifth();
-            splits = encoder.splits(name, &corpus)?;
+            is_parted = false;
         }
+    }
+    if !is_parted {
+        part(&mut corpora, settings)?;
+    }
+    let mut domains = Vec::new();
+    for (corpus, name) in corpora.into_iter().zip(DOMAINS) {
+        let splits = encoder.splits(name, &corpus)?;
+        enough(name, &splits)?;
         domains.push(Domain::prepare(root, name, &corpus, splits, (&encoder, settings))?);
     }
-    Ok(Texts::new(domains, file, Some(encoder)))
+    Ok(Texts::new(domains, file, Some(encoder), [""; 2]))
+}
+
+impl Texts {
+    /// More domains, by the tokenizer of these and parted from them, their training tokens below `root`, if there is one. Of a small one a
+    /// fifth is tested on.
+    ///
+    /// # Errors
+    /// A text that is too small, or a file that can't be written.
+    pub(super) fn beside(
+        &self,
+        root: Option<&Path>,
+        settings: &Settings,
+        more: Vec<(String, Corpus)>,
+    ) -> Result<Self, Error> {
+        let (names, more): (Vec<String>, Vec<Corpus>) = more.into_iter().unzip();
+        let Some(encoder) = &self.encoder else {
+            return Ok(Self::on_paper(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+        };
+        let mut all = corpora(settings)?;
+        let others = all.len();
+        for (name, mut corpus) in names.iter().zip(more) {
+            let splits = encoder.splits(name, &corpus)?;
+            enough(name, &splits)?;
+            if splits[2].ids.len() < settings.test_tokens {
+                corpus.test_on_a_fifth();
+            }
+            all.push(corpus);
+        }
+        part(&mut all, settings)?;
+        let prepared = all.drain(others..).zip(&names);
+        let domains = prepared
+            .map(|(corpus, name)| {
+                let splits = encoder.splits(name, &corpus)?;
+                Domain::prepare(root, name, &corpus, splits, (encoder, settings))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self::new(domains, self.tokenizer.clone(), Some(encoder.clone()), [&self.test_id, &self.validation_id]))
+    }
+}
+
+/// An error for a domain that is too small.
+fn enough(name: &str, splits: &[Tokens; 3]) -> Result<(), Error> {
+    let total: usize = splits.iter().map(|tokens| tokens.ids.len()).sum();
+    if total >= LEAST {
+        return Ok(());
+    }
+    let what = format!("{name}: {total} tokens, and {LEAST} are needed for any split of them to be of use");
+    Err(Error::Setting(format!("{what}; give more text with --set data.{name}=SOURCE")))
 }
 
 impl Domain {
     /// Writes a corpus' training tokens below `root`, if there is one, and cuts the windows of its other splits.
-    pub(super) fn prepare(
+    fn prepare(
         root: Option<&Path>,
         name: &str,
         corpus: &Corpus,
         [mut training, validation, test]: [Tokens; 3],
         (encoder, settings): (&Encoder, &Settings),
     ) -> Result<Self, Error> {
+        if test.ids.is_empty() {
+            let what = "no document is left to test on: all are trained on as well, or nearly the same as one that is";
+            let remedy = format!("give others with --set data.{name}-test=SOURCE");
+            return Err(Error::Setting(format!("{name}: {what}; {remedy}")));
+        }
         let window = settings.length + 1;
         training.require_window(window)?;
         let digest = encoder.digest;
@@ -216,19 +282,19 @@ fn sample(root: Option<&Path>, name: &str, corpus: &Corpus) -> Result<String, Er
 
 impl Encoder {
     /// Tokens to train, validate and test on.
-    pub(super) fn splits(&self, name: &str, corpus: &Corpus) -> Result<[Tokens; 3], DataError> {
+    fn splits(&self, name: &str, corpus: &Corpus) -> Result<[Tokens; 3], DataError> {
         let [a, b, c] = [Split::Train, Split::Validation, Split::Test].map(|split| self.encode(name, corpus, split));
         Ok([a?, b?, c?])
     }
 
     /// A split's tokens.
-    pub(super) fn encode(&self, name: &str, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
+    fn encode(&self, name: &str, corpus: &Corpus, split: Split) -> Result<Tokens, DataError> {
         Tokens::encode(name, &self.tokenizer, corpus.texts(split))
     }
 }
 
 /// The documents of all [`DOMAINS`].
-pub(super) fn corpora(settings: &Settings) -> Result<Vec<Corpus>, Error> {
+fn corpora(settings: &Settings) -> Result<Vec<Corpus>, Error> {
     DOMAINS.iter().enumerate().map(|(i, name)| corpus(i, name, settings)).collect()
 }
 
@@ -259,27 +325,33 @@ fn corpus(number: usize, name: &str, settings: &Settings) -> Result<Corpus, Erro
 /// Sees to it that no document to test on is one to train on, of any domain, or nearly one: of a corpus that was split here such ones are
 /// not tested on, for templates of code and of problems do repeat themselves; a text that was given to test on is refused. The [`DOMAINS`]
 /// come first, then others that were split here.
-pub(super) fn part(corpora: &mut [Corpus], settings: &Settings) -> Result<(), Error> {
+fn part(corpora: &mut [Corpus], settings: &Settings) -> Result<(), Error> {
     let of_training = corpora.iter().flat_map(|corpus| corpus.texts(Split::Train));
     let seen: HashSet<u64> = of_training.flat_map(shingles).collect();
-    let is_shared = |document: &Document| {
+    let is_among = |seen: &HashSet<u64>, document: &Document| {
         let own = shingles(&document.text);
         let known = own.iter().filter(|shingle| seen.contains(shingle)).count();
         document.split == Split::Test && known as f64 > MOST_SHARED * own.len() as f64
     };
+    // Rates are chosen on validation text, so that a text that was given to test on may have none of it either.
+    let is_given = settings.data.keys().any(|key| key.ends_with(TEST));
+    let of_validation = corpora.iter().filter(|_| is_given).flat_map(|corpus| corpus.texts(Split::Validation));
+    let chosen_on: HashSet<u64> = of_validation.flat_map(shingles).collect();
     for (number, corpus) in corpora.iter_mut().enumerate() {
         let name = DOMAINS.get(number).copied().unwrap_or_default();
         if !settings.data.contains_key(&format!("{name}{TEST}")) {
-            corpus.documents.retain(|document| !is_shared(document));
+            corpus.documents.retain(|document| !is_among(&seen, document));
             continue;
         }
         let names: Vec<&str> =
-            corpus.documents.iter().filter(|d| is_shared(d)).map(|document| document.name.as_str()).collect();
+            (corpus.documents.iter().filter(|document| is_among(&seen, document) || is_among(&chosen_on, document)))
+                .map(|document| document.name.as_str())
+                .collect();
         if !names.is_empty() {
             let listed = names[..names.len().min(LISTED)].join(", ");
             let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
             return Err(Error::Setting(format!(
-                "data.{name}{TEST}: {} of its documents are trained on as well: {listed}{more}; give a text that shares none",
+                "data.{name}{TEST}: {} of its documents are trained or validated on as well: {listed}{more}; give a text that shares none",
                 names.len()
             )));
         }

@@ -1,11 +1,12 @@
 //! Seconds of training steps, case by case in turns, so that a machine that slows down slows all of them: `results/timed.jsonl`. Weights are
 //! made up, for times do not hang on them.
 
-use super::VERSION;
+use super::lab::Lab;
 use super::methods::{bottleneck_size, lora_settings};
 use super::plan::Plan;
+use super::{Experiment, VERSION};
 use crate::model::{ExpertInfo, Model, Random, Trained, add_bottlenecks, add_lora};
-use crate::train::{TrainSettings, beside, one_step};
+use crate::train::{TrainSettings, beside, count, one_step};
 use crate::{Error, memory};
 use mode_autograd::AdamW;
 use mode_kernels::fill_hash::hash;
@@ -24,10 +25,12 @@ const WEIGHT: f32 = 0.02;
 pub struct Timed {
     /// Which program made it.
     pub version: String,
+    /// Whose turns these were.
+    pub experiment: String,
     /// The case.
     pub case: Case,
-    /// Width, layers, vocabulary, blocks, windows, and predicted tokens of each.
-    pub sizes: [usize; 6],
+    /// Base, sizes, and windows.
+    pub sizes: String,
     /// Parameters.
     pub params_total: u64,
     /// Seconds of each step.
@@ -52,35 +55,52 @@ pub enum Case {
     Bottleneck,
     /// So many experts, of one layer beside each block of the settings, and gates.
     Experts(usize),
+    /// The same, and the backbone as well.
+    Unfrozen(usize),
     /// Gates alone, beside so many experts.
     Gates(usize),
 }
 
-/// No cases.
-pub(super) const NOTHING: fn() -> Vec<Case> = Vec::new;
-
 /// What the sizes of a plan are known by.
-fn sizes(plan: &Plan) -> [usize; 6] {
+fn sizes(plan: &Plan) -> String {
     let s = plan.settings();
-    [s.width, s.layers, s.vocabulary, s.blocks, s.batch, s.length]
+    let base = plan.setup.base.given().map_or("pre-trained", |given| &given.id);
+    format!(
+        "{base}, {} layers of width {} and {}, {} heads, vocabulary {}, {} blocks, rank {}, {} windows of {}",
+        s.layers, s.width, s.hidden, s.heads, s.vocabulary, s.blocks, s.rank, s.batch, s.length
+    )
 }
 
-/// The cases that were not timed yet at these sizes.
-pub(super) fn left(plan: &Plan, cases: &[Case], there: &[Timed]) -> Vec<Case> {
-    let known = |case: &Case| find(plan, *case, there).is_some();
-    cases.iter().copied().filter(|case| !known(case)).collect()
+/// A device and its machine.
+fn place(device: &Device) -> String {
+    format!("{}, {}", device.name(), memory::machine())
 }
 
-/// A case at the plan's sizes.
-pub(super) fn find<'t>(plan: &Plan, case: Case, there: &'t [Timed]) -> Option<&'t Timed> {
-    there.iter().find(|timed| timed.case == case && timed.sizes == sizes(plan))
+/// The cases, unless all were timed at these sizes on this machine: those of one experiment are compared, so they have their turns together.
+pub(super) fn left(plan: &Plan, experiment: &Experiment, device: &Device, there: &[Timed]) -> Vec<Case> {
+    let (cases, here) = ((experiment.timed)(), place(device));
+    let known = |case: &Case| find(plan, experiment.name, *case, there).is_some_and(|timed| timed.machine == here);
+    if cases.iter().all(known) { Vec::new() } else { cases }
 }
 
-/// Times them, in turns.
+/// A case of an experiment at the plan's sizes, as it was timed last.
+pub(super) fn find<'t>(plan: &Plan, experiment: &str, case: Case, there: &'t [Timed]) -> Option<&'t Timed> {
+    let same = |timed: &&Timed| timed.experiment == experiment && timed.case == case && timed.sizes == sizes(plan);
+    there.iter().rfind(same)
+}
+
+/// Times cases of an experiment, in turns.
 ///
 /// # Errors
 /// What the device reports.
-pub(super) fn time(plan: &Plan, cases: &[Case], device: &Device) -> Result<Vec<Timed>, Error> {
+pub(super) fn time(
+    lab: &Lab,
+    plan: &Plan,
+    experiment: &Experiment,
+    cases: Vec<Case>,
+    device: &Device,
+) -> Result<Vec<Timed>, Error> {
+    let cases = fitting(lab, plan, cases, device)?;
     let models = cases.iter().map(|&case| model(plan, case, device)).collect::<Result<Vec<_>, _>>()?;
     let s = plan.settings();
     let settings = TrainSettings::new(1, s.batch, s.length, 1e-4);
@@ -101,6 +121,7 @@ pub(super) fn time(plan: &Plan, cases: &[Case], device: &Device) -> Result<Vec<T
     let mut seconds = vec![Vec::new(); cases.len()];
     for round in 0..=ROUNDS {
         for (i, seconds) in seconds.iter_mut().enumerate() {
+            lab.go_on()?;
             let taken = step(i)?;
             // The first makes what others find.
             if round > 0 {
@@ -127,16 +148,34 @@ pub(super) fn time(plan: &Plan, cases: &[Case], device: &Device) -> Result<Vec<T
         }
         timed.push(Timed {
             version: VERSION.into(),
+            experiment: experiment.name.into(),
             case: cases[i],
             sizes: sizes(plan),
             params_total: models[i].params().map(|param| param.value().len() as u64).sum(),
             seconds,
             merges,
             cost,
-            machine: format!("{}, {}", device.name(), memory::machine()),
+            machine: place(device),
         });
     }
     Ok(timed)
+}
+
+/// The cases whose models fit into memory together, weights, gradients and moments; says which do not.
+fn fitting(lab: &Lab, plan: &Plan, cases: Vec<Case>, device: &Device) -> Result<Vec<Case>, Error> {
+    let (mut numbers, mut fit) = (0, Vec::new());
+    for case in cases {
+        let model = model(plan, case, &Device::dry())?;
+        let more = numbers + 4 * count(&model, true) + count(&model, false);
+        match memory::require(device, more, &format!("{case:?} beside what is timed in turns with it")) {
+            Ok(()) => {
+                numbers = more;
+                fit.push(case);
+            }
+            Err(error) => lab.warn(&error.to_string()),
+        }
+    }
+    Ok(fit)
 }
 
 fn model(plan: &Plan, case: Case, device: &Device) -> Result<Model, Error> {
@@ -153,11 +192,15 @@ fn model(plan: &Plan, case: Case, device: &Device) -> Result<Model, Error> {
             add_bottlenecks(&mut backbone, bottleneck_size(plan), &mut random)?;
             (Model::plain(backbone), Trained::Adapter)
         }
-        Case::Experts(count) | Case::Gates(count) => {
+        Case::Experts(count) | Case::Unfrozen(count) | Case::Gates(count) => {
             let blocks = plan.settings().blocks;
             let info = |i| ExpertInfo::new(&format!("expert-{i}"), "timed", "", blocks, 1);
             let infos = (0..count).map(info).collect::<Result<Vec<_>, _>>()?;
-            let trained = if matches!(case, Case::Gates(_)) { Trained::Gates } else { Trained::Experts };
+            let trained = match case {
+                Case::Gates(_) => Trained::Gates,
+                Case::Unfrozen(_) => Trained::Everything,
+                _ => Trained::Experts,
+            };
             (beside(backbone, infos, &|shape| Ok(Tensor::full(device, shape, WEIGHT)?))?, trained)
         }
     };

@@ -15,6 +15,8 @@
 //! A branch that a token skips (`top` < K) is computed for it all the same: experts hold self-attention, so later tokens that do take
 //! the expert find this token's keys and values there, made of the same x as every other's. To skip the work as well would leave
 //! holes in what an expert attends to, and make a token's output hang on which others took it.
+//!
+//! With `top` = 1 the one weight is 1 whatever the logit, so gates get no gradient and stay as they were composed.
 
 use super::attention::attend;
 use super::context::Context;

@@ -31,7 +31,7 @@ impl RunData {
                 }
                 let tokens = Tokens::read(path)?;
                 same_tokenizer(&tokens, path, tokenizer)?;
-                all.training.push((data.weight, limited(tokens, data, recipe)?));
+                all.training.push((data.weight, tokens));
                 continue;
             }
             let (tokenizer, corpus) = open(data, tokenizer)?;
@@ -43,7 +43,7 @@ impl RunData {
                 }
                 Ok(Tokens::encode(name, &tokenizer, corpus.texts(split))?)
             };
-            all.training.push((data.weight, limited(tokens(Split::Train)?, data, recipe)?));
+            all.training.push((data.weight, tokens(Split::Train)?));
             if windows > 0 {
                 all.validation.extend(tokens(Split::Validation)?.windows(recipe.train.length + 1, windows)?);
             }
@@ -86,14 +86,6 @@ pub(crate) fn same_tokenizer(tokens: &Tokens, path: &Path, tokenizer: &Path) -> 
         return Err(Error::content(path, what + "; make it again with `mode data prepare` and that one"));
     }
     Ok(())
-}
-
-/// As many windows of a text as its settings say.
-fn limited(tokens: Tokens, data: &DataSource, recipe: &Recipe) -> Result<Tokens, Error> {
-    match data.examples {
-        0 => Ok(tokens),
-        examples => Ok(tokens.stretch(recipe.train.length + 1, examples, recipe.seed)?),
-    }
 }
 
 fn open(data: &DataSource, tokenizer: &Path) -> Result<(Tokenizer, Corpus), Error> {

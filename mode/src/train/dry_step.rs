@@ -14,6 +14,7 @@ use crate::data::{Mixture, Tokens};
 use crate::mesh::Cost;
 use crate::model::{Backbone, Expert, ExpertInfo, Gate, Model, Random, Trained, add_bottlenecks, add_lora};
 use mode_tensor::{Device, Tensor};
+use serde::Serialize;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -25,16 +26,37 @@ pub struct DryStep {
     pub params_total: u64,
     /// Parameters trained.
     pub params_trained: u64,
-    /// Bytes of all weights.
-    pub weights: u64,
-    /// Bytes of the gradients of what is trained.
-    pub gradients: u64,
-    /// Bytes of the optimizer's two moments.
-    pub moments: u64,
-    /// Bytes of all else that a step of one window holds: above all what the forward pass keeps for the backward one.
-    pub activations: u64,
+    /// What it holds.
+    pub memory: StepMemory,
     /// What the launches of a whole step cost.
     pub cost: Cost,
+}
+
+/// Bytes that one device holds in a step of one window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StepMemory {
+    /// Of all weights.
+    pub weights: u64,
+    /// Of the gradients of what is trained.
+    pub gradients: u64,
+    /// Of the optimizer's two moments.
+    pub moments: u64,
+    /// Of all else: above all what the forward pass keeps for the backward one.
+    pub activations: u64,
+}
+
+impl DryStep {
+    /// Floating-point operations of its matrix products and attention.
+    pub fn flop(&self) -> f64 {
+        self.cost.matmul + self.cost.attention
+    }
+}
+
+impl StepMemory {
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.weights + self.gradients + self.moments + self.activations
+    }
 }
 
 /// Steps a recipe's method on a backbone, which lies on a device that computes nothing; `experts` are those that it trains or composes.
@@ -53,7 +75,8 @@ pub fn dry_step(
     let weights = held.saturating_sub(gradients + moments);
     let activations = one.peak.saturating_sub(held);
     let Measured { params_total, params_trained, cost, .. } = whole;
-    Ok(DryStep { params_total, params_trained, weights, gradients, moments, activations, cost })
+    let memory = StepMemory { weights, gradients, moments, activations };
+    Ok(DryStep { params_total, params_trained, memory, cost })
 }
 
 struct Measured {

@@ -30,7 +30,7 @@ pub(crate) use checkpoint::{
 pub(crate) use data::same_tokenizer;
 pub use dry_run::{DryRun, dry_run};
 pub(crate) use dry_step::beside;
-pub use dry_step::{DryStep, dry_step};
+pub use dry_step::{DryStep, StepMemory, dry_step};
 pub use eval::{Evaluation, evaluate};
 pub use export::{export, merge};
 #[cfg(any(feature = "mpi", feature = "net"))]

@@ -88,22 +88,10 @@ fn clear(out: &Path) -> Result<(), Error> {
 /// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
 /// in a text's, which would then be another text.
 fn refuse_inputs(recipe: &Recipe) -> Result<(), Error> {
-    // It may not be there yet, but the folder above it that is tells where it will be.
-    let there = recipe.out.ancestors().find_map(|folder| {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Some((folder.canonicalize().ok()?, folder == recipe.out))
-    });
-    let Some((out, exists)) = there else { return Ok(()) };
     for data in &recipe.data {
-        let source = Path::new(&data.source);
-        if source.is_dir() && source.canonicalize().is_ok_and(|source| out.starts_with(source)) {
-            let what = format!("lies in {}, which this recipe reads; choose another out", source.display());
-            return Err(Error::content(&recipe.out, what));
-        }
+        folders::refuse_within(&recipe.out, Path::new(&data.source), "this recipe")?;
     }
-    if !exists {
-        return Ok(());
-    }
+    let Ok(out) = recipe.out.canonicalize() else { return Ok(()) };
     let tokenizer = recipe.model.as_ref().map(|shape| shape.tokenizer.clone());
     let experts = recipe.compose.iter().flat_map(|compose| compose.experts.iter().cloned());
     let data = recipe.data.iter().filter_map(|data| data.source.parse().ok()).map(|source| match source {

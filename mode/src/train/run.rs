@@ -143,7 +143,10 @@ impl Opened {
         let data_sha256 = data.sha256();
         let mixture = match recipe.train.steps {
             0 => None,
-            _ => Some(Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?),
+            _ => {
+                let all = Mixture::new(recipe.seed, recipe.train.length + 1, data.training)?;
+                Some(all.of_examples(recipe.data.iter().map(|data| data.examples)))
+            }
         };
         Ok(Self { model, trained, mixture, validation: data.validation, data_sha256 })
     }

@@ -41,7 +41,7 @@ pub struct DataSource {
     /// Share of the windows, relative to the other texts' weights.
     #[serde(default = "one_weight")]
     pub weight: f64,
-    /// Windows of it that are trained on, from where the seed says: to see how few are enough. 0 for all.
+    /// Windows of it that are trained on, drawn by the seed: to see how few are enough. 0 for all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub examples: usize,
 }
