@@ -1,5 +1,7 @@
 //! `mode experiment`: what is there is kept, what is missing is made again to the same bits, test text is measured once.
 
+use mode_kernels::Device;
+use mode_tensor::{SafeTensors, Tensor, write_safetensors};
 use serde_json::Value;
 use std::path::Path;
 
@@ -297,6 +299,37 @@ fn a_given_base_is_adapted_and_may_be_moved() {
     recipes.pretrain_with(2);
     let (stderr, code) = beside(&base, &out, &[]);
     assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+}
+
+#[test]
+fn runs_that_leave_no_numbers_are_results_and_no_end() {
+    let recipes = Recipes::new();
+    recipes.pretrain();
+    let (base, out) = (recipes.path("base"), recipes.path("out"));
+    let (weights, device) = (base.join("model.safetensors"), Device::cpu());
+    let tensors = SafeTensors::open(&[weights.clone()]).expect("a file");
+    let broken = |name: &str| {
+        let shape = tensors.shape(name).expect("a tensor");
+        let mut values = tensors.read(name, &shape).expect("a tensor");
+        // Sums of products of such numbers are none.
+        if name.contains("embed") {
+            values.iter_mut().for_each(|value| *value *= 1e37);
+        }
+        Tensor::from_slice(&device, &values, &shape).expect("fits")
+    };
+    let broken = tensors.names().map(|name| (name.to_string(), broken(name))).collect();
+    write_safetensors(&weights, &broken, |_| false, &[]).expect("written");
+    let (stderr, code) = beside(&base, &out, &["--quiet"]);
+    assert!(code == 0 && stderr.contains("is NaN at step 1"), "{stderr}");
+    let file = out.join("results/table3.jsonl");
+    assert!(
+        scores(&file)
+            .iter()
+            .filter(|(cell, _)| cell.contains("2-1"))
+            .all(|(_, scores)| scores.as_object().is_some_and(|of| of.is_empty()))
+    );
+    let (stderr, code) = beside(&base, &out, &[]);
+    assert_eq!(code, 0, "{stderr}");
 }
 
 #[test]

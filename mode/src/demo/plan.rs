@@ -5,13 +5,9 @@ use super::tuned::Tuned;
 use super::{Demo, Settings};
 use crate::model::{Adapted, Gating};
 use crate::train::{
-    CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, ModelShape, Recipe,
-    TrainSettings, Unfrozen,
+    ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, PRETRAIN_RATE, Recipe, TrainSettings, Unfrozen,
 };
 use std::path::PathBuf;
-
-/// Peak learning rate of pre-training, which no comparison hangs on.
-const PRETRAIN_RATE: f64 = 3e-3;
 
 /// Baselines take this many times the steps of one stage: as much of each domain as the two experts see in stage 1.
 const SHORT: u64 = 2;
@@ -64,16 +60,7 @@ impl Plan {
     /// English and a tenth Code.
     pub(super) fn pretrain(&self) -> Recipe {
         let s = &self.settings;
-        let shape = ModelShape {
-            tokenizer: self.tokenizer.clone(),
-            width: s.width,
-            hidden: s.hidden,
-            layers: s.layers,
-            heads: s.heads,
-            kv_heads: s.heads,
-            positions: (2 * s.length).max(256),
-            tied: true,
-        };
+        let shape = s.size().shape(self.tokenizer.clone(), s.length);
         Recipe {
             base: None,
             model: Some(shape),
@@ -162,23 +149,10 @@ impl Plan {
             weight,
             examples: 0,
         };
-        Recipe {
-            method,
-            out: self.out.join(folder),
-            seed: self.settings.seed,
-            base: Some(self.out.join("base")),
-            model: None,
-            expert: None,
-            lora: None,
-            bottleneck: None,
-            compose: None,
-            mesh: None,
-            train: TrainSettings {
-                precision: self.settings.precision,
-                ..TrainSettings::new(steps, self.settings.batch, self.settings.length, rate)
-            },
-            checkpoint: CheckpointSettings::default(),
-            data: data.iter().map(source).collect(),
-        }
+        let s = &self.settings;
+        let train = TrainSettings { precision: s.precision, ..TrainSettings::new(steps, s.batch, s.length, rate) };
+        let data = data.iter().map(source).collect();
+        let (out, base) = (self.out.join(folder), Some(self.out.join("base")));
+        Recipe { out, base, seed: s.seed, ..Recipe::new(method, train, data) }
     }
 }

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::model::{ExpertInit, GateRule};
 use crate::set::{apply, from_table};
-use crate::train::{Precision, expert_init, gate_rule, share};
+use crate::train::{Precision, Size, expert_init, gate_rule, share};
 use serde::{Deserialize, Serialize};
 
 /// Steps of a run at the most: a demo is no place for more.
@@ -86,6 +86,11 @@ impl Settings {
         Self { pretrain_steps: 30, steps: 5, test_tokens: 2_000, ..Self::default() }
     }
 
+    /// The base's sizes.
+    pub(super) fn size(&self) -> Size {
+        Size { width: self.width, hidden: self.hidden, layers: self.layers, heads: self.heads }
+    }
+
     /// An error for sizes that would stop the demo halfway; what its recipes say of them they check themselves.
     fn check(&self) -> Result<(), String> {
         if self.steps == 0 || self.pretrain_steps == 0 || self.test_tokens == 0 {
@@ -97,16 +102,7 @@ impl Settings {
         if self.length > MOST_LENGTH {
             return Err(format!("length is {}; {MOST_LENGTH} is possible", self.length));
         }
-        if self.heads == 0 || !self.width.is_multiple_of(2 * self.heads) {
-            return Err(format!("width {} is no multiple of twice the {} heads", self.width, self.heads));
-        }
-        if self.blocks == 0 || self.layers == 0 || !self.layers.is_multiple_of(self.blocks) {
-            return Err(format!("{} blocks do not divide {} layers", self.blocks, self.layers));
-        }
-        let per_block = self.layers / self.blocks;
-        if self.layers_per_block == 0 || self.expert_init == ExpertInit::Copy && self.layers_per_block > per_block {
-            return Err(format!("layers_per_block {}: 1 to {per_block} can be copied", self.layers_per_block));
-        }
+        self.size().check(self.blocks, self.layers_per_block, self.expert_init == ExpertInit::Copy)?;
         if !(self.share > 0.0 && self.share < 1.0) || self.rank == 0 {
             return Err("share lies between 0 and 1, and rank is 1 or more".into());
         }

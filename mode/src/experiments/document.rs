@@ -1,14 +1,15 @@
 //! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
 
 use super::base::Base;
-use super::finding::Findings;
+use super::finding::{Finding, Findings, Verdict};
 use super::lab::Lab;
+use super::page::{Section, Table, points, signed};
 use super::plan::Plan;
 use super::rates::Rates;
 use super::results::Results;
 use super::setup::Setup;
 use super::statistics::CONFIDENCE;
-use super::{ALL, VERSION};
+use super::{ALL, Experiment, VERSION};
 use crate::report::{PageSection, around, environment, escape};
 use crate::{Error, files, folders, memory};
 use std::path::Path;
@@ -81,11 +82,12 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         }
         sections.push((experiment, section));
     }
+    let summary = summary(&sections);
     let mut facts = facts(setup);
     let lacking = ALL
         .iter()
         .map(|experiment| experiment.name)
-        .filter(|name| !sections.iter().any(|(of, _): &(&super::Experiment, _)| of.name == *name));
+        .filter(|name| !sections.iter().any(|(of, _): &(&Experiment, _)| of.name == *name));
     let lacking: Vec<&str> = lacking.collect();
     if !lacking.is_empty() {
         facts.push(("not here".into(), lacking.join(", ")));
@@ -94,7 +96,7 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
     for (name, value) in &facts {
         text.push_str(&format!("- {name}: {value}\n"));
     }
-    for (_, section) in &sections {
+    for section in std::iter::once(&summary).chain(sections.iter().map(|(_, section)| section)) {
         text.push_str(&format!("\n{}", section.markdown()));
     }
     files::write(&lab.root.join("README.md"), text)?;
@@ -103,15 +105,52 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
     for figure in sections.iter().flat_map(|(_, section)| &section.figures) {
         files::write(&folder.join(format!("{}.svg", figure.name)), figure.svg()?)?;
     }
-    let of = |(experiment, section): &(&super::Experiment, super::page::Section)| {
+    let of = |(experiment, section): &(&Experiment, Section)| {
         Ok(PageSection { id: experiment.name, title: experiment.title, body: section.html()? })
     };
-    let sections = sections.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
-    let sections: Vec<PageSection> = sections.into_iter().chain(environment(&facts)).collect();
+    let of_all = sections.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
+    let first = PageSection { id: "found", title: SUMMARY, body: summary.html()? };
+    let sections: Vec<PageSection> = std::iter::once(first).chain(of_all).chain(environment(&facts)).collect();
     let html = around("Experiments", &format!("<p class=\"lead\">{}</p>\n", escape(LEAD)), &sections);
     files::write(&lab.root.join("report.html"), html)?;
     lab.say(&format!("{0}/README.md and {0}/report.html written", lab.root.display()));
     Ok(())
+}
+
+/// Heading of what came of the paper's claims.
+const SUMMARY: &str = "What was found";
+
+/// The paper's claims in numbers, of all sections, and what came of each.
+fn summary(sections: &[(&Experiment, Section)]) -> Section {
+    let claims = || {
+        sections
+            .iter()
+            .flat_map(|(experiment, section)| section.findings.iter().map(|finding| (experiment.name, finding)))
+    };
+    let of_paper: Vec<_> = claims().filter(|(_, finding)| finding.paper.is_some()).collect();
+    let count = |verdict| of_paper.iter().filter(|(_, finding)| finding.verdict() == verdict).count();
+    let row = |(name, finding): &(&str, &Finding)| {
+        let there = finding.paper.map_or_else(String::new, signed);
+        let words = finding.verdict().words(false);
+        [&finding.claim, &there, &points(finding.measured), words, name].map(|cell| cell.to_string()).to_vec()
+    };
+    Section {
+        title: SUMMARY.into(),
+        lead: vec![format!(
+            "Of {} claims that the paper makes in numbers {} are reproduced, of {} we find the opposite, and {} are below what we can detect. They \
+             are not independent of each other: many share a row. What the paper does not say, or says without numbers, stands in the sections.",
+            of_paper.len(),
+            count(Verdict::Reproduced),
+            count(Verdict::Contradicted),
+            count(Verdict::Undecided)
+        )],
+        tables: vec![Table {
+            caption: "Differences in percentage points, with 95 % intervals".into(),
+            head: ["Claim", "There", "Here", "Verdict", "Section"].map(String::from).to_vec(),
+            rows: of_paper.iter().map(row).collect(),
+        }],
+        ..Section::default()
+    }
 }
 
 /// When, where and by what.

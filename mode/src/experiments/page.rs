@@ -74,6 +74,11 @@ pub fn points(interval: Interval) -> String {
     format!("{sign}{:.2} ± {half}", 100.0 * interval.mean.abs())
 }
 
+/// A number of points with its sign.
+pub fn signed(points: f64) -> String {
+    format!("{points:+.2}").replace('-', "−")
+}
+
 /// Mean gate weights as a table: a row a model and domain, a column a block, in its cells the branches' weights.
 fn gate_table(models: &[GateTable]) -> Table {
     let blocks = models.iter().flat_map(|model| &model.domains).map(|domain| domain.weights.len()).max().unwrap_or(0);
@@ -99,7 +104,7 @@ fn verdicts(findings: &[Finding]) -> Table {
     let row = |finding: &Finding| {
         vec![
             finding.claim.clone(),
-            finding.paper.map_or_else(|| "–".into(), |points| format!("{points:+.2}").replace('-', "−")),
+            finding.paper.map_or_else(|| "–".into(), signed),
             points(finding.measured),
             finding.verdict().words(finding.paper.is_none()).into(),
             format!("{:.2}", 100.0 * finding.detectable()),
@@ -138,7 +143,9 @@ impl Section {
         for (caption, printed) in &self.printed {
             text.push_str(&format!("{caption}\n\n```text\n{printed}\n```\n\n"));
         }
-        text.push_str(&format!("`{}`\n", self.command));
+        if !self.command.is_empty() {
+            text.push_str(&format!("`{}`\n", self.command));
+        }
         text
     }
 
@@ -172,6 +179,9 @@ impl Section {
         for (caption, printed) in &self.printed {
             body.push_str(&format!("<p>{}</p>\n<pre>{}</pre>\n", escape(caption), escape(printed)));
         }
-        Ok(body + &format!("<p class=\"note\"><code>{}</code></p>\n", escape(&self.command)))
+        if !self.command.is_empty() {
+            body.push_str(&format!("<p class=\"note\"><code>{}</code></p>\n", escape(&self.command)));
+        }
+        Ok(body)
     }
 }

@@ -1,18 +1,14 @@
 //! Recipes of a scale: what each method of the paper trains, on which texts and for how long. Paths are relative to the plan's folder.
 
 use super::plan::{Plan, RunIndex};
-use super::settings::Size;
 use crate::Error;
 use crate::model::{Backbone, ExpertInit, GateRule, Gating, Random};
 use crate::train::{
-    BottleneckSettings, CheckpointSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method,
-    ModelShape, Recipe, TrainSettings, Unfrozen, gate_rule, share,
+    BottleneckSettings, ComposeSettings, DataSource, ExpertSettings, LoraSettings, Method, PRETRAIN_RATE, Recipe, Size,
+    TrainSettings, Unfrozen, gate_rule, share,
 };
 use mode_tensor::Device;
 use std::path::PathBuf;
-
-/// Peak learning rate of pre-training, of every base alike.
-const PRETRAIN_RATE: f64 = 3e-3;
 
 /// Seeds of experts that start random are this far apart, or two of one model would start as one.
 const SEED_STRIDE: u64 = 1_000_003;
@@ -51,20 +47,6 @@ impl Plan<'_> {
         Shape { blocks: self.settings().blocks, layers: self.settings().layers_per_block, init, share: share() }
     }
 
-    fn model_shape(&self, Size { width, hidden, layers, heads }: Size) -> ModelShape {
-        let s = self.settings();
-        ModelShape {
-            tokenizer: self.texts().tokenizer.clone(),
-            width,
-            hidden,
-            layers,
-            heads,
-            kv_heads: heads,
-            positions: (2 * s.length).max(256),
-            tied: true,
-        }
-    }
-
     /// The given base, or one of the same shape as those that are pre-trained.
     ///
     /// # Errors
@@ -73,7 +55,11 @@ impl Plan<'_> {
         let s = self.settings();
         match self.setup.base.given() {
             Some(given) => given.backbone(device),
-            None => Backbone::random(self.model_shape(s.size()).config(s.vocabulary, None), device, random),
+            None => Backbone::random(
+                s.size().shape(self.texts().tokenizer.clone(), s.length).config(s.vocabulary, None),
+                device,
+                random,
+            ),
         }
     }
 
@@ -82,7 +68,8 @@ impl Plan<'_> {
     /// # Errors
     /// A recipe that can't be.
     pub fn pretrain(&mut self, seed: u64, size: Size) -> Result<RunIndex, Error> {
-        let (s, model) = (self.settings(), self.model_shape(size));
+        let s = self.settings();
+        let model = size.shape(self.texts().tokenizer.clone(), s.length);
         let recipe = self.recipe(Method::Pretrain, None, seed, PRETRAIN_RATE, s.pretrain_steps, &[(0, 0.9), (1, 0.1)]);
         self.run(Recipe { model: Some(model), ..recipe })
     }
@@ -166,21 +153,8 @@ impl Plan<'_> {
             let text = self.setup.domain(domain);
             DataSource { name: text.name.clone(), source: text.tokens.clone(), weight, examples: 0 }
         };
-        Recipe {
-            method,
-            out: PathBuf::new(),
-            seed,
-            base,
-            model: None,
-            expert: None,
-            lora: None,
-            bottleneck: None,
-            compose: None,
-            mesh: None,
-            train: TrainSettings::new(steps, self.settings().batch, self.settings().length, rate),
-            checkpoint: CheckpointSettings::default(),
-            data: data.iter().map(source).collect(),
-        }
+        let train = TrainSettings::new(steps, self.settings().batch, self.settings().length, rate);
+        Recipe { seed, base, ..Recipe::new(method, train, data.iter().map(source).collect()) }
     }
 }
 

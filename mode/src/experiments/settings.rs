@@ -4,6 +4,7 @@ use super::base::{Base, Given};
 use super::texts;
 use crate::Error;
 use crate::set::{apply, from_table};
+use crate::train::Size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -85,27 +86,6 @@ pub struct Settings {
     /// The given base's folder or GGUF file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
-}
-
-/// A model's sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Width of the residual stream, d.
-    pub width: usize,
-    /// Width of the feed-forward's hidden layer.
-    pub hidden: usize,
-    /// Layers, L.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-}
-
-impl Size {
-    /// `times` half as wide, with heads of the same width; None where that comes out at no whole number.
-    pub fn halves(self, times: usize) -> Option<Self> {
-        let of = |number: usize| (number * times).is_multiple_of(2).then_some(number * times / 2);
-        Some(Self { width: of(self.width)?, hidden: of(self.hidden)?, heads: of(self.heads)?, ..self })
-    }
 }
 
 impl Default for Settings {
@@ -229,16 +209,8 @@ impl Settings {
         if self.test_tokens <= self.length || self.validation_tokens <= self.length {
             return Err(format!("test_tokens and validation_tokens hold a window of {} at least", self.length + 1));
         }
-        if self.base.is_none() && (self.heads == 0 || !self.width.is_multiple_of(2 * self.heads)) {
-            return Err(format!("width {} is no multiple of twice the {} heads", self.width, self.heads));
-        }
-        if self.blocks == 0 || self.layers == 0 || !self.layers.is_multiple_of(self.blocks) {
-            return Err(format!("{} blocks do not divide {} layers", self.blocks, self.layers));
-        }
-        let per_block = self.layers / self.blocks;
-        if self.layers_per_block == 0 || self.layers_per_block > per_block {
-            return Err(format!("layers_per_block {}: 1 to {per_block} can be copied", self.layers_per_block));
-        }
-        Ok(())
+        // A given base's heads may be of any width.
+        let size = if self.base.is_some() { Size { width: 2, heads: 1, ..self.size() } } else { self.size() };
+        size.check(self.blocks, self.layers_per_block, true)
     }
 }

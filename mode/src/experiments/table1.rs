@@ -13,11 +13,11 @@ use super::page::{ACCURACY, Section, Table};
 use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
-use super::settings::Size;
 use super::statistics::Interval;
 use super::texts::DOMAINS;
 use crate::Error;
 use crate::model::ExpertInit;
+use crate::train::Size;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "table1",

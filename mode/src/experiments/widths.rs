@@ -10,10 +10,10 @@ use super::page::{ACCURACY, Section, Table};
 use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, On, Stage};
-use super::settings::Size;
 use super::texts::DOMAINS;
 use crate::Error;
 use crate::model::ExpertInit;
+use crate::train::Size;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "widths",

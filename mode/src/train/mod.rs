@@ -19,6 +19,7 @@ mod record;
 mod run;
 mod schedule;
 mod settings;
+mod size;
 mod step;
 mod tensorboard;
 mod trainer;
@@ -57,5 +58,7 @@ pub use settings::{
     MeshSettings, ModelShape, Precision, TrainSettings, Unfrozen,
 };
 pub(crate) use settings::{expert_init, gate_rule, share};
+pub(crate) use size::PRETRAIN_RATE;
+pub use size::Size;
 pub use step::{Launched, Stepped, launch_step, one_step};
 pub use trainer::StepReport;

@@ -85,6 +85,15 @@ pub struct Recipe {
     pub data: Vec<DataSource>,
 }
 
+impl Recipe {
+    /// One of a method without what else it is to have: its folder, the model it works on, and the method's own settings.
+    pub(crate) fn new(method: Method, train: TrainSettings, data: Vec<DataSource>) -> Self {
+        let (base, model, expert, lora, bottleneck, compose, mesh) = Default::default();
+        let (out, seed, checkpoint) = (PathBuf::new(), 1, CheckpointSettings::default());
+        Self { method, out, seed, base, model, expert, lora, bottleneck, compose, mesh, train, checkpoint, data }
+    }
+}
+
 /// An expert of a recipe.
 pub(crate) struct Named {
     pub(crate) name: String,
