@@ -93,7 +93,7 @@ fn report(found: &Findings) -> Section {
         tables: vec![
             Table {
                 caption: ACCURACY.into(),
-                head: ["Cell", "Trained", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
+                head: ["Cell", "Trained last", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
                 rows: ROWS.map(row).to_vec(),
             },
             times(found),

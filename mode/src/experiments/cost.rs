@@ -131,8 +131,9 @@ fn report(found: &Findings) -> Section {
             first.machine
         ),
         format!(
-            "The merges' share goes to {:.1} % as N grows: an expert of one layer takes {:.2} ms more and its branch in the merges {:.3} ms, at \
-             {:.1} GB/s.",
+            "By time the gate merges {} here: their share goes to {:.1} % as N grows, for an expert of one layer a block takes {:.2} ms more and \
+             its branches in the merges {:.3} ms, at up to {:.1} GB/s.",
+            if rates.limit() < 0.5 { "never become the bottleneck" } else { "become the bottleneck" },
             100.0 * rates.limit(),
             1e3 * rates.rest[1],
             1e3 * rates.merges[1],

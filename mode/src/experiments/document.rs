@@ -11,13 +11,17 @@ use super::setup::Setup;
 use super::statistics::CONFIDENCE;
 use super::{ALL, Experiment, VERSION};
 use crate::report::{PageSection, around, environment, escape};
-use crate::{Error, files, folders, memory};
+use crate::{Error, files, folders};
 use std::path::Path;
 use std::process::Command;
 
 /// What stands above the sections.
 const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181), rerun at small scale: the paper's figures beside ours, and \
     of each of its findings whether it is reproduced, contradicted, or too small for this design to tell.";
+
+/// What the built-in texts are.
+const BUILT_IN: &str = "English: documentation of the packages that this program is built of; Code: their Rust; Math: word problems that a \
+    program makes; others: Rust of some of the packages";
 
 /// How the page begins.
 const TITLE: &str = "# Experiments\n";
@@ -83,7 +87,7 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         sections.push((experiment, section));
     }
     let summary = summary(&sections);
-    let mut facts = facts(setup);
+    let mut facts = facts(setup, results);
     let lacking = ALL
         .iter()
         .map(|experiment| experiment.name)
@@ -154,7 +158,7 @@ fn summary(sections: &[(&Experiment, Section)]) -> Section {
 }
 
 /// When, where and by what.
-fn facts(setup: &Setup) -> Vec<(String, String)> {
+fn facts(setup: &Setup, results: &Results) -> Vec<(String, String)> {
     let s = &setup.settings;
     let made = match &setup.base {
         Base::Pretrained => format!("pre-trained for {} steps", s.pretrain_steps),
@@ -166,7 +170,6 @@ fn facts(setup: &Setup) -> Vec<(String, String)> {
             "written by".into(),
             format!("mode {VERSION}{}", commit().map_or_else(String::new, |hash| format!(", commit {hash}"))),
         ),
-        ("machine".into(), memory::machine()),
         (
             "model".into(),
             format!("{} layers of width {}, {} heads, vocabulary {}, {made}", s.layers, s.width, s.heads, s.vocabulary),
@@ -175,7 +178,11 @@ fn facts(setup: &Setup) -> Vec<(String, String)> {
         ("experts".into(), format!("{} blocks, {} layers a block", s.blocks, s.layers_per_block)),
         ("steps".into(), format!("S = {} for an expert and on the mixture, {} seeds", s.steps, s.seeds)),
     ];
-    facts.extend(setup.texts.domains.iter().map(|domain| ("text".to_string(), domain.words())));
+    facts.extend(results.machines().into_iter().map(|machine| ("measured on".to_string(), machine.to_string())));
+    facts.extend(setup.domains().map(|domain| ("text".to_string(), domain.words())));
+    if s.data.is_empty() {
+        facts.push(("texts".into(), BUILT_IN.into()));
+    }
     facts
 }
 

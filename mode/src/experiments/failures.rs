@@ -28,7 +28,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const FEW: usize = 30;
 
 /// What gates give each expert at first where they are to shut the backbone out.
-const OPEN: f64 = 0.999;
+const SHUT: f64 = 0.999;
 
 /// Cells, and how to read what `mode inspect` prints of their first model.
 const CELLS: [(&str, &str); 7] = [
@@ -56,7 +56,7 @@ const CELLS: [(&str, &str); 7] = [
         "unfrozen: gates can't tell, for they weigh the backbone as it is now. What tells is mode inspect without --gates, which says that the \
          base model was trained.",
     ),
-    ("open", "open: look for a mean log of the backbone that is far below zero on every text, English too."),
+    ("shut", "shut: look for a mean log of the backbone that is far below zero on every text, English too."),
     ("one-domain", "one-domain: look for an expert that is shut on every text, its own too."),
 ];
 
@@ -83,7 +83,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     let Some(rate) = plan.known_rate("mode-2x") else { return Ok(()) };
     let stage_2 = [
         ("unfrozen", usual, Stage::everything(), MIXTURE),
-        ("open", Shape { share: OPEN, ..usual }, Stage::all(), MIXTURE),
+        ("shut", Shape { share: SHUT, ..usual }, Stage::all(), MIXTURE),
         ("one-domain", usual, Stage::all(), CODE),
     ];
     for (name, shape, stage, data) in stage_2 {
@@ -112,9 +112,9 @@ fn report(found: &Findings) -> Section {
         lead: vec![
             "Each failure differs from the healthy cell above it in one thing, and takes its learning rate. stage-1 is an expert for Code alone, \
              mode-2x both experts after stage 2. one-layer has one block of one layer and so one gate, few-examples 30 windows of Code, unfrozen trains the \
-             backbone too in stage 2, open's gates gave each expert 0.999 in stage 1, and one-domain has Code alone in stage 2. Healthy \
+             backbone too in stage 2, shut's gates gave each expert 0.999 in stage 1, and one-domain has Code alone in stage 2. Healthy \
              means no more than that: what a usual recipe keeps of base's English stands in the table. What a failure should cost is compared \
-             below, healthy less sick."
+             below, healthy less sick. Commands name models in runs/ and text in data/, which this experiment makes where it is carried out."
                 .into(),
         ],
         tables: vec![Table {
@@ -128,7 +128,7 @@ fn report(found: &Findings) -> Section {
             find("Too few layers: a poor score on the expert's domain", "stage-1", "one-layer", code),
             find("Too little data: a poor score on the expert's domain", "stage-1", "few-examples", code),
             find("The backbone not frozen: English is lost", "mode-2x", "unfrozen", english),
-            find("Gates shut to the backbone: English is lost", "mode-2x", "open", english),
+            find("Gates shut to the backbone: English is lost", "mode-2x", "shut", english),
             find("(not in the paper) Gates that saw one domain: English is lost", "mode-2x", "one-domain", english),
             find("(not in the paper) Gates that saw one domain: the other is lost", "mode-2x", "one-domain", math),
         ],

@@ -107,6 +107,11 @@ impl Findings<'_> {
         timed::find(self.plan, experiment.name, case, self.timed)
     }
 
+    /// What a method was tuned to, of which no cell is reported.
+    pub fn tuned_rate(&self, method: &str) -> f64 {
+        self.plan.known_rate(method).unwrap_or(f64::NAN)
+    }
+
     /// The name of the fourth domain.
     pub fn fourth(&self) -> &str {
         self.plan.setup.fourth_name()

@@ -116,7 +116,7 @@ fn report(found: &Findings) -> Section {
         ],
         tables: vec![Table {
             caption: ACCURACY.into(),
-            head: ["Cell", "Trained", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
+            head: ["Cell", "Trained last", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
             rows: TRAINED.into_iter().flat_map(names).map(row).collect(),
         }],
         figures: vec![

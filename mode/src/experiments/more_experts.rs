@@ -176,7 +176,7 @@ fn report(found: &Findings) -> Section {
         )],
         tables: vec![Table {
             caption: ACCURACY.into(),
-            head: ["Cell", "Trained", "Rate", "Own", "English"].map(String::from).to_vec(),
+            head: ["Cell", "Trained last", "Rate", "Own", "English"].map(String::from).to_vec(),
             rows: rows.collect(),
         }],
         figures: vec![

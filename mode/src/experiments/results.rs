@@ -8,7 +8,7 @@ use super::statistics::mean;
 use super::timed::Timed;
 use crate::{Error, files, folders};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -227,9 +227,9 @@ impl Results {
         }
     }
 
-    /// All lines of an experiment.
-    pub fn lines(&self, experiment: &str) -> &[Line] {
-        self.lines.get(experiment).map_or(&[], Vec::as_slice)
+    /// The devices and machines that lines come from.
+    pub fn machines(&self) -> BTreeSet<&str> {
+        self.lines.values().flatten().map(|line| line.machine.as_str()).collect()
     }
 
     /// An error if an experiment was measured on this test text as another design, unless that may be done `again`. The same cells may

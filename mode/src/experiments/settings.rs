@@ -21,7 +21,7 @@ const READING: [&str; 2] = ["base", "data"];
 /// How large experiments are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// A model that is pre-trained here, for two cores and an hour.
+    /// A model that is pre-trained here, for two cores and some hours.
     Tiny,
     /// A model that is given, for a GPU.
     Gpu,
@@ -74,7 +74,7 @@ pub struct Settings {
     pub layers_per_block: usize,
     /// Rank of the LoRA.
     pub rank: usize,
-    /// Examples of Figure 3's largest point, where the texts hold so many.
+    /// Examples of the largest points of Figure 3 and of question 3, where the texts hold so many.
     pub examples: usize,
     /// Tokens of test text a domain; of a smaller text a fifth.
     pub test_tokens: usize,

@@ -79,6 +79,12 @@ impl Setup {
         }
     }
 
+    /// All domains that were asked for.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        let beside = [self.topics.get(), self.own.get()].into_iter().flatten();
+        std::iter::once(&self.texts).chain(beside).flat_map(|texts| &texts.domains)
+    }
+
     /// A domain by its number.
     pub fn domain(&self, number: usize) -> &Domain {
         let (first, texts) = self.beside(number).unwrap_or((0, &self.texts));

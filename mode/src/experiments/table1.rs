@@ -161,6 +161,7 @@ fn report(found: &Findings) -> Section {
              mode-2x-one-rate has one for both stages, the others' experts one of their own. The paper trains all methods for the same number \
              of steps on the mixture; -long take as many as both stages of mode-2x together."
                 .into(),
+            format!("Experts of mode-2x and -frozen have the rate {:.0e} in stage 1.", found.tuned_rate("expert")),
             outdone(found),
         ],
         tables: vec![ours(found), theirs()],
@@ -226,7 +227,7 @@ fn with_english(found: &Findings) -> [Finding; 2] {
 }
 
 fn ours(found: &Findings) -> Table {
-    let head = ["Method", "Parameters", "Trained", "Tokens", "Rate", "Math", "Code", "English", "Mean"];
+    let head = ["Method", "Parameters", "Trained last", "Tokens", "Rate", "Math", "Code", "English", "Mean"];
     let rows = ROWS.iter().filter_map(|&name| {
         let lines = found.of(name);
         let line = lines.first()?;
