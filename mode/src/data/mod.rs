@@ -7,6 +7,7 @@
 //! evaluation windows. Everything here is a pure function of its input (and of a seed where one is
 //! asked for), so that a run can be repeated bit by bit on another platform.
 
+mod built_in;
 mod corpus;
 mod cut;
 mod dedup;
@@ -20,6 +21,7 @@ mod source;
 mod tokenizer;
 mod tokens;
 
+pub use built_in::{DOMAINS, built_in};
 pub use corpus::{Corpus, Document, Split};
 pub(crate) use dedup::shingles;
 pub use error::DataError;

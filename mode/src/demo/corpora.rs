@@ -1,18 +1,12 @@
 //! The demo's texts: English, Code and Math, their tokens, and the windows to validate and test on.
 
 use super::Demo;
-use crate::data::{Corpus, Source, Split, Tokenizer, Tokens, code, english, word_problems};
+use crate::data::{Corpus, DOMAINS, Source, Split, Tokenizer, Tokens, built_in};
 use crate::{Error, files, folders};
 use std::path::PathBuf;
 
-/// The domains, in the order of every table.
-pub const DOMAINS: [&str; 3] = ["english", "code", "math"];
-
 /// Text that a domain needs at the least, in bytes.
 const LEAST: usize = 400_000;
-
-/// Word problems of the built-in Math.
-const PROBLEMS: usize = 7_500;
 
 /// Tokens of a sample's prompt.
 const PROMPT: usize = 24;
@@ -91,15 +85,11 @@ pub(super) fn prepare(demo: &mut Demo) -> Result<Texts, Error> {
 }
 
 fn corpora(demo: &mut Demo) -> Result<Vec<Corpus>, Error> {
-    let names = ["English", "Code", "Math"];
     let mut corpora = Vec::new();
-    for (i, name) in names.into_iter().enumerate() {
-        let corpus = match (&demo.sources.0[i], i) {
-            (Some(source), _) => Corpus::open(name, source)?,
-            (None, 0) => english()?,
-            (None, 1) => code()?,
-            // The same problems for every seed: what changes with it is the training alone.
-            (None, _) => word_problems(1, PROBLEMS),
+    for (i, source) in demo.sources.0.iter().enumerate() {
+        let corpus = match source {
+            Some(source) => Corpus::open(["English", "Code", "Math"][i], source)?,
+            None => built_in(i)?,
         };
         corpus.require_bytes(LEAST)?;
         corpora.push(corpus);

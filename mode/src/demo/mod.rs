@@ -16,7 +16,8 @@ mod settings;
 mod tune;
 mod tuned;
 
-pub use corpora::{DOMAINS, Sources};
+pub use crate::data::DOMAINS;
+pub use corpora::Sources;
 pub use settings::Settings;
 pub use tune::tune;
 

@@ -12,9 +12,9 @@ use super::page::{ACCURACY, Section, Table, percent};
 use super::plan::Plan;
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
-use super::texts::DOMAINS;
 use super::timed::Case;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::{ExpertInit, GateRule};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

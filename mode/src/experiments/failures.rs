@@ -10,8 +10,8 @@ use super::methods::{ALL, base, composed, expert_rate};
 use super::page::{ACCURACY, Section, Table};
 use super::plan::{Plan, RunIndex};
 use super::recipes::{CODE, MIXTURE, On, Shape, Stage};
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

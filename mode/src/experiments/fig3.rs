@@ -11,9 +11,9 @@ use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, On};
 use super::statistics::Interval;
-use super::texts::DOMAINS;
 use super::{Experiment, table2, table3};
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

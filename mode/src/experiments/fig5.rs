@@ -8,8 +8,8 @@ use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

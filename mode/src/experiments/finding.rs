@@ -6,8 +6,8 @@ use super::plan::{Cell, GRID, Plan, Purpose};
 use super::results::{Line, Results, Score};
 use super::settings::Settings;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
-use super::texts::DOMAINS;
 use super::timed::{self, Case, Timed};
+use crate::data::DOMAINS;
 use crate::report::{DomainGates, GateTable};
 use std::collections::BTreeSet;
 
@@ -219,7 +219,7 @@ impl Findings<'_> {
 
     /// A finding of the paper's: that `a` is better than `b` on the mean of these domains.
     pub fn finding(&self, claim: &str, paper: Option<f64>, a: &str, b: &str, domains: &[&str]) -> Finding {
-        let on = if domains.len() == super::texts::DOMAINS.len() { "mean".into() } else { domains.join(" and ") };
+        let on = if domains.len() == DOMAINS.len() { "mean".into() } else { domains.join(" and ") };
         let compared = format!("{a} − {b}, {on}");
         Finding { paper, ..Finding::new(claim, compared, self.difference(a, b, domains)) }
     }

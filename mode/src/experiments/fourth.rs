@@ -10,8 +10,8 @@ use super::methods::{ADAPTED, base, expert_rate, experts_beside, full};
 use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
 use super::recipes::{On, Stage};
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

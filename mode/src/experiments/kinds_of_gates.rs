@@ -12,8 +12,8 @@ use super::plan::Plan;
 use super::plot::{Figure, Scale, Series};
 use super::recipes::Stage;
 use super::statistics::Interval;
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::{ExpertInit, Gating, Reads};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

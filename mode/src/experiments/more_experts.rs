@@ -13,9 +13,9 @@ use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{On, Stage};
 use super::statistics::{Interval, mean};
-use super::texts::DOMAINS;
 use super::topics;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

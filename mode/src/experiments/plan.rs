@@ -358,8 +358,8 @@ fn id(recipe: &Recipe) -> Result<String, Error> {
 mod tests {
     use super::super::base::Base;
     use super::super::table1;
-    use super::super::texts::DOMAINS;
     use super::*;
+    use crate::data::DOMAINS;
 
     #[test]
     fn runs_are_known_by_the_ids_that_they_have_always_had() -> Result<(), Error> {

@@ -3,9 +3,10 @@
 use super::base::Base;
 use super::prices::Prices;
 use super::settings::Settings;
-use super::texts::{DOMAINS, Domain, Texts};
+use super::texts::{Domain, Texts};
 use super::topics;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::data::{Corpus, Source};
 use std::ops::Range;
 use std::path::PathBuf;

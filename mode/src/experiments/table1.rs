@@ -14,8 +14,8 @@ use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, Mixture, On, Stage};
 use super::statistics::Interval;
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 use crate::train::Size;
 

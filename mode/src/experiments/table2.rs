@@ -10,8 +10,8 @@ use super::methods::{ALL, base};
 use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
 use super::recipes::{CODE, On};
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::Adapted;
 use crate::train::LoraSettings;
 

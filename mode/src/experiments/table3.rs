@@ -6,8 +6,8 @@ use super::methods::{ALL, base, uninitialised};
 use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
 use super::recipes::{CODE, On, Shape};
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

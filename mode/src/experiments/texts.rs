@@ -5,25 +5,17 @@
 
 use super::Settings;
 use super::base::Base;
-use crate::data::{
-    Corpus, DataError, Document, Source, Split, Tokenizer, Tokens, code, english, shingles, word_problems,
-};
+use crate::data::{Corpus, DOMAINS, DataError, Document, Source, Split, Tokenizer, Tokens, built_in, shingles};
 use crate::model::{is_gguf, open_tokenizer, tokenizer_file};
 use crate::{Error, files, folders};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// The domains that every experiment has: what the base is good at, and two that it is adapted to.
-pub const DOMAINS: [&str; 3] = ["english", "code", "math"];
 
 /// Tokens that a domain has at the least, or no split of it is of any use.
 const LEAST: usize = 10_000;
 
 /// Characters of a domain's sample.
 const SAMPLE: usize = 6_000;
-
-/// Word problems of the built-in Math.
-const PROBLEMS: usize = 7_500;
 
 /// What follows a domain's name where a text is to be tested on alone.
 const TEST: &str = "-test";
@@ -305,12 +297,9 @@ fn corpus(number: usize, name: &str, settings: &Settings) -> Result<Corpus, Erro
         let Some(source) = settings.data.get(key) else { return Ok(None) };
         Ok(Some(Corpus::open(key, &source.parse::<Source>()?)?))
     };
-    let mut corpus = match (open(name)?, number) {
-        (Some(corpus), _) => corpus,
-        (None, 0) => english()?,
-        (None, 1) => code()?,
-        // The same problems for every seed: what changes with it is the training alone.
-        (None, _) => word_problems(1, PROBLEMS),
+    let mut corpus = match open(name)? {
+        Some(corpus) => corpus,
+        None => built_in(number)?,
     };
     if let Some(test) = open(&format!("{name}{TEST}"))? {
         for document in corpus.documents.iter_mut().filter(|document| document.split == Split::Test) {

@@ -10,8 +10,8 @@ use super::page::{ACCURACY, Section, Table};
 use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{MIXTURE, On, Stage};
-use super::texts::DOMAINS;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::model::ExpertInit;
 use crate::train::Size;
 
