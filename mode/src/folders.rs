@@ -34,7 +34,7 @@ pub(crate) fn refuse_within(out: &Path, read: &Path, by: &str) -> Result<(), Err
     });
     let within = |out: &PathBuf| read.is_dir() && read.canonicalize().is_ok_and(|read| out.starts_with(read));
     if there.as_ref().is_some_and(within) {
-        let what = format!("lies in {}, which {by} reads; choose another --out", read.display());
+        let what = format!("lies in {}, which {by} reads; choose another out", read.display());
         return Err(Error::content(out, what));
     }
     Ok(())
