@@ -307,7 +307,7 @@ fn runs_that_leave_no_numbers_are_results_and_no_end() {
     recipes.pretrain();
     let (base, out) = (recipes.path("base"), recipes.path("out"));
     let (weights, device) = (base.join("model.safetensors"), Device::cpu());
-    let tensors = SafeTensors::open(&[weights.clone()]).expect("a file");
+    let tensors = SafeTensors::open(std::slice::from_ref(&weights)).expect("a file");
     let broken = |name: &str| {
         let shape = tensors.shape(name).expect("a tensor");
         let mut values = tensors.read(name, &shape).expect("a tensor");
