@@ -41,6 +41,9 @@ pub enum Said<'a> {
     Nothing,
 }
 
+/// Share of a step's operations that goes forward: a third where all is trained, nearly half where little is.
+const FORWARD: f64 = 0.4;
+
 /// What is left of a plan.
 pub struct Left {
     /// Runs, by index.
@@ -53,6 +56,20 @@ impl Left {
     /// Operations of the runs.
     pub fn flop(&self, plan: &Plan) -> f64 {
         self.runs.iter().map(|run| plan.runs[run.0].flop()).sum()
+    }
+
+    /// Operations of measuring the cells, roughly: of a step's the share that goes forward.
+    pub fn flop_of_cells(&self, plan: &Plan) -> f64 {
+        let s = plan.settings();
+        let of_cell = |cell: &Cell| {
+            let step = cell.runs.iter().rev().find_map(|run| plan.runs[run.0].step).map_or(0.0, |step| step.flop());
+            let windows = |&domain: &usize| {
+                let text = plan.setup.domain(domain);
+                if cell.purpose == Purpose::Report { text.test.len() } else { text.validation.len() }
+            };
+            FORWARD * step * cell.domains.iter().map(windows).sum::<usize>() as f64 / s.batch as f64
+        };
+        self.cells.iter().map(|&cell| of_cell(&plan.cells[cell])).sum()
     }
 }
 

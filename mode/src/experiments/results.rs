@@ -221,7 +221,9 @@ impl Results {
             Purpose::Tune { .. } | Purpose::Pilot => self.line(TUNING, &cell.name, cell.seed, id, windows),
             Purpose::Inspect => self.line(INSPECTED, &cell.name, cell.seed, id, windows),
             Purpose::Report => {
-                let same = |line: &&Line| line.run == *id && line.windows == windows && line.has(plan, cell);
+                let same = |line: &&Line| {
+                    line.run == *id && line.seed == cell.seed && line.windows == windows && line.has(plan, cell)
+                };
                 self.lines.values().flatten().find(same)
             }
         }

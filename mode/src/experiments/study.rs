@@ -84,8 +84,12 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
     let left = lab.left(&all, &locked(results), |_| true);
     let ready = |run: &RunIndex| !all.runs[run.0].needs.iter().any(|need| left.runs.contains(need));
     let first: BTreeSet<RunIndex> = left.runs.iter().copied().filter(ready).take(lab.jobs).collect();
-    let (runs, flop) = (left.runs.len(), left.flop(&all));
-    lab.say(&format!("{runs} runs of {:.1} TFLOP; timing the first {}", flop / 1e12, first.len()));
+    let (runs, flop, measuring) = (left.runs.len(), left.flop(&all), left.flop_of_cells(&all));
+    let [training, measured] = [flop, measuring].map(|flop| flop / 1e12);
+    lab.say(&format!(
+        "{runs} runs of {training:.1} TFLOP, and about {measured:.1} to measure them; timing the first {}",
+        first.len()
+    ));
     let first = Left { runs: first, cells: Vec::new() };
     if first.runs.is_empty() {
         return Ok(());
@@ -93,7 +97,7 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
     let started = Instant::now();
     lab.carry_out(&all, &first, &|_, _| Ok(()))?;
     let rate = first.flop(&all) / started.elapsed().as_secs_f64();
-    let minutes = (flop - first.flop(&all)) / rate / 60.0;
+    let minutes = (flop + measuring - first.flop(&all)) / rate / 60.0;
     lab.say(&format!(
         "about {:.0} min to go at {:.1} GFLOP/s; killed, it goes on where it was",
         minutes.ceil(),

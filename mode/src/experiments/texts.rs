@@ -123,6 +123,10 @@ fn short(bytes: &[u8]) -> String {
 /// # Errors
 /// A text that can't be read or is too small, or a test text that shares documents with training.
 pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<Texts, Error> {
+    let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if let Some(name) = settings.data.keys().find(|name| !is_plain(name)) {
+        return Err(Error::Setting(format!("--set data.{name}: a domain's name is of letters, digits, - and _")));
+    }
     let own: Vec<&String> = settings.data.keys().filter(|key| !is_known(key)).collect();
     if let Some(unknown) = own.get(1).or(own.first().filter(|key| key.ends_with(TEST))) {
         let what = format!("--set data.{unknown}: the domains are {}", DOMAINS.join(", "));
