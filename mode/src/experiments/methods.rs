@@ -87,22 +87,27 @@ pub(super) fn expert_rate_of(plan: &mut Plan, init: ExpertInit) -> Result<Option
         ExpertInit::ZeroOutput => "expert-zero",
         ExpertInit::Random => "expert-random",
     };
-    rate_beside(plan, name, base, init)
+    rate_beside(plan, name, base, init, true)
 }
 
-/// The same beside bases of another kind, under a name of its own.
+/// The same beside bases of another kind, under a name of its own; scored by its own domain alone where it need not keep English.
 pub(super) fn rate_beside(
     plan: &mut Plan,
     name: &str,
     base: impl Fn(&mut Plan, u64) -> Result<RunIndex, Error>,
     init: ExpertInit,
+    keeps_english: bool,
 ) -> Result<Option<f64>, Error> {
     plan.rate(name, |plan, seed, rate| {
         let base = base(plan, seed)?;
         let experts = experts_beside(plan, (base, seed), &ADAPTED, init, rate)?;
         let alone = |(domain, expert): (usize, RunIndex)| {
             let model = plan.compose(On::all(base, seed, MIXTURE), &[expert], Stage::gates(), rate, 0)?;
-            Ok(Tried { runs: vec![expert, model], domains: vec![0, domain], scored: vec![0, domain] })
+            Ok(Tried {
+                runs: vec![expert, model],
+                domains: vec![0, domain],
+                scored: if keeps_english { vec![0, domain] } else { vec![domain] },
+            })
         };
         ADAPTED.into_iter().zip(experts).map(alone).collect()
     })

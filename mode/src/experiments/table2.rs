@@ -113,6 +113,9 @@ fn report(found: &Findings) -> Section {
         let code = format!("({word}) Code collapses at the largest rank");
         findings.push(found.finding(&code, Some(76.04 - 66.55), &name(large, word), &b, &DOMAINS[1..2]));
     }
+    let falls = "(fixed) Code falls from the smallest rank to the largest";
+    let (a, b) = (name(smallest, "fixed"), name(largest, "fixed"));
+    findings.push(found.finding(falls, Some(76.02 - 66.55), &a, &b, &DOMAINS[1..2]));
     let gains = "(alpha-r) Code gains from more rank, up to the middle one";
     let (a, b) = (name(middle, "alpha-r"), name(smallest, "alpha-r"));
     findings.push(found.finding(gains, Some(76.05 - 76.02), &a, &b, &DOMAINS[1..2]));

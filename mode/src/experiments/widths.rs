@@ -59,7 +59,9 @@ fn beside(plan: &mut Plan, width: &str, size: Size) -> Result<(), Error> {
             Ok(vec![full(plan, on, rate, steps)?])
         })?;
     }
-    let Some(of_experts) = rate_beside(plan, &name(width, "expert"), base, ExpertInit::Copy)? else { return Ok(()) };
+    let Some(of_experts) = rate_beside(plan, &name(width, "expert"), base, ExpertInit::Copy, true)? else {
+        return Ok(());
+    };
     plan.cells(&name(width, "mode-2x"), &ALL, |plan, seed, rate| -> Result<Vec<RunIndex>, Error> {
         let base = base(plan, seed)?;
         let mut runs = experts_beside(plan, (base, seed), &ADAPTED, ExpertInit::Copy, of_experts)?;
