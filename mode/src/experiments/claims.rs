@@ -8,7 +8,8 @@
 use super::Experiment;
 use super::finding::{Finding, Findings};
 use super::methods::{ALL, LONG, Make, base, bottleneck, composed, expert_rate_of, full, lora};
-use super::page::{ACCURACY, Section, Table, percent};
+use super::numbers::percent;
+use super::page::{ACCURACY, Section, Table};
 use super::plan::Plan;
 use super::recipes::{MIXTURE, On, Stage};
 use super::statistics::Interval;

@@ -3,7 +3,8 @@
 use super::base::Base;
 use super::finding::{Finding, Findings, Verdict};
 use super::lab::Lab;
-use super::page::{Section, Table, points, signed};
+use super::numbers::{points, signed};
+use super::page::{Section, Table};
 use super::plan::Plan;
 use super::rates::Rates;
 use super::results::Results;
@@ -101,7 +102,7 @@ pub(super) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         text.push_str(&format!("- {name}: {value}\n"));
     }
     for section in std::iter::once(&summary).chain(sections.iter().map(|(_, section)| section)) {
-        text.push_str(&format!("\n{}", section.markdown()));
+        text.push_str(&format!("\n{}\n", section.markdown().trim_end()));
     }
     files::write(&lab.root.join("README.md"), text)?;
     let folder = lab.root.join("figures");

@@ -1,7 +1,7 @@
 //! What the paper says, what was measured, and whether the two agree.
 
 use super::Experiment;
-use super::page::percent;
+use super::numbers::percent;
 use super::plan::{Cell, GRID, Plan, Purpose};
 use super::results::{Line, Results, Score};
 use super::settings::Settings;

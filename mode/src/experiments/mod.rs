@@ -23,6 +23,7 @@ mod kinds_of_gates;
 mod lab;
 mod methods;
 mod more_experts;
+mod numbers;
 mod page;
 mod plan;
 mod plot;

@@ -8,7 +8,8 @@
 use super::Experiment;
 use super::finding::{Finding, Findings};
 use super::methods::{base, expert_rate, full};
-use super::page::{ACCURACY, Section, Table, percent};
+use super::numbers::percent;
+use super::page::{ACCURACY, Section, Table};
 use super::plan::{Plan, RunIndex};
 use super::plot::{Figure, Scale, Series};
 use super::recipes::{On, Stage};

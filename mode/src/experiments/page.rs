@@ -2,8 +2,8 @@
 
 use super::Experiment;
 use super::finding::Finding;
+use super::numbers::{points, signed};
 use super::plot::Figure;
-use super::statistics::Interval;
 use crate::report::{DomainGates, GateTable, ReportError, escape, gate_maps};
 
 /// What stands above mean gate weights.
@@ -59,24 +59,6 @@ pub struct Section {
     pub findings: Vec<Finding>,
     /// The command that made it.
     pub command: String,
-}
-
-/// A fraction in per cent with its interval.
-pub fn percent(interval: Interval) -> String {
-    let half = if interval.half.is_finite() { format!("{:.2}", 100.0 * interval.half) } else { "?".into() };
-    format!("{:.2} ± {half}", 100.0 * interval.mean)
-}
-
-/// A difference in percentage points with its interval.
-pub fn points(interval: Interval) -> String {
-    let sign = if interval.mean < 0.0 { "−" } else { "+" };
-    let half = if interval.half.is_finite() { format!("{:.2}", 100.0 * interval.half) } else { "?".into() };
-    format!("{sign}{:.2} ± {half}", 100.0 * interval.mean.abs())
-}
-
-/// A number of points with its sign.
-pub fn signed(points: f64) -> String {
-    format!("{points:+.2}").replace('-', "−")
 }
 
 /// Mean gate weights as a table: a row a model and domain, a column a block, in its cells the branches' weights.
