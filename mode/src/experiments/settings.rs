@@ -1,8 +1,8 @@
 //! How large an experiment is: sizes, steps and seeds of a scale, each changed by `--set name=value`.
 
 use super::base::{Base, Given};
-use super::texts;
 use crate::Error;
+use crate::data::DOMAINS;
 use crate::set::{apply, from_table};
 use crate::train::Size;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,14 @@ const OF_BASE: [&str; 6] = ["vocabulary", "width", "hidden", "layers", "heads", 
 
 /// What reads files.
 const READING: [&str; 2] = ["base", "data"];
+
+/// What follows a domain's name where a text is to be tested on alone.
+pub(super) const TEST: &str = "-test";
+
+/// Whether texts of this name are for one of the [`DOMAINS`].
+pub(super) fn is_known(key: &str) -> bool {
+    DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key))
+}
 
 /// How large experiments are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +197,7 @@ impl Settings {
 
     /// The name of the domain that stands among the texts beside the three, if there is one: the fourth of `claims`.
     pub fn own_domain(&self) -> Option<&str> {
-        self.data.keys().map(String::as_str).find(|key| !texts::is_known(key))
+        self.data.keys().map(String::as_str).find(|key| !is_known(key))
     }
 
     /// An error for sizes of which no plan can be made; recipes check what is theirs.

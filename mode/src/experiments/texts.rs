@@ -5,6 +5,7 @@
 
 use super::Settings;
 use super::base::Base;
+use super::settings::{TEST, is_known};
 use crate::data::{Corpus, DOMAINS, DataError, Document, Source, Split, Tokenizer, Tokens, built_in, shingles};
 use crate::model::{is_gguf, open_tokenizer, tokenizer_file};
 use crate::{Error, files, folders};
@@ -17,19 +18,11 @@ const LEAST: usize = 10_000;
 /// Characters of a domain's sample.
 const SAMPLE: usize = 6_000;
 
-/// What follows a domain's name where a text is to be tested on alone.
-const TEST: &str = "-test";
-
 /// A test document that has more than this share of its runs of words in common with training is one of training's.
 const MOST_SHARED: f64 = 0.4;
 
 /// Names of documents that an error lists.
 const LISTED: usize = 3;
-
-/// Whether texts of this name are for one of the [`DOMAINS`].
-pub(super) fn is_known(key: &str) -> bool {
-    DOMAINS.contains(&key.strip_suffix(TEST).unwrap_or(key))
-}
 
 /// A domain's text.
 #[derive(Debug, Clone)]
