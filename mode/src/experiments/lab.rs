@@ -55,7 +55,8 @@ pub struct Left {
 impl Left {
     /// Operations of the runs.
     pub fn flop(&self, plan: &Plan) -> f64 {
-        self.runs.iter().map(|run| plan.runs[run.0].flop()).sum()
+        // The sum of nothing is -0, which nobody wants to read.
+        self.runs.iter().map(|run| plan.runs[run.0].flop()).sum::<f64>() + 0.0
     }
 
     /// Operations of measuring the cells, roughly: of a step's the share that goes forward.
