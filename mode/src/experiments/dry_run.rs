@@ -79,7 +79,7 @@ pub fn estimate(
     };
     let (batch, length) = (settings.batch, settings.length);
     let setup = Setup::new(settings, base, texts, None);
-    let results = Results::open(&lab.root.join("results"), &super::ALL.map(|experiment| experiment.name))?;
+    let results = Results::open(&lab.root.join("results"))?;
     let learning_rates = LearningRates::known(experiments, &setup, &results)?;
     let mut rows = Vec::new();
     for experiment in experiments {

@@ -4,11 +4,11 @@
 use super::base::Base;
 use super::jobs::{Alarm, Clock, State, Task, lock, next};
 use super::plan::{Cell, Plan, Purpose, RunIndex};
-use super::results::{Line, Results, Score};
+use super::results::{Line, Results, Score, place};
 use super::{Experiment, VERSION, inspected::inspected};
 use crate::model::{Model, open, open_on};
 use crate::train::{self, Existing, Finished, Method, Recipe, evaluate, read_run, run};
-use crate::{Error, files, memory};
+use crate::{Error, files};
 use mode_tensor::Device;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -64,11 +64,8 @@ impl Left {
         let s = plan.settings();
         let of_cell = |cell: &Cell| {
             let step = cell.runs.iter().rev().find_map(|run| plan.runs[run.0].step).map_or(0.0, |step| step.flop());
-            let windows = |&domain: &usize| {
-                let text = plan.setup.domain(domain);
-                if cell.purpose == Purpose::Report { text.test.len() } else { text.validation.len() }
-            };
-            FORWARD * step * cell.domains.iter().map(windows).sum::<usize>() as f64 / s.batch as f64
+            let windows: usize = cell.domains.iter().map(|&domain| plan.windows(cell, domain).len()).sum();
+            FORWARD * step * windows as f64 / s.batch as f64
         };
         self.cells.iter().map(|&cell| of_cell(&plan.cells[cell])).sum()
     }
@@ -256,7 +253,7 @@ impl Lab<'_> {
             tokens_seen: 0,
             seconds: 0.0,
             learning_rate: plan.runs[last.0].recipe.as_ref().map_or(0.0, |recipe| recipe.train.learning_rate),
-            machine: format!("{}, {}", device.name(), memory::machine()),
+            machine: place(device),
             printed: None,
         };
         if cell.runs.iter().any(|&run| !self.is_done(plan, run)) {
@@ -283,9 +280,7 @@ impl Lab<'_> {
             };
         }
         for &domain in &cell.domains {
-            let text = plan.setup.domain(domain);
-            let windows = if cell.purpose == Purpose::Report { &text.test } else { &text.validation };
-            match evaluate(&model, windows, false) {
+            match evaluate(&model, plan.windows(cell, domain), false) {
                 Ok(found) => {
                     let score = Score {
                         accuracy: found.next_token_accuracy,
@@ -294,7 +289,7 @@ impl Lab<'_> {
                         hits: found.hits,
                         gates: found.gate_means,
                     };
-                    line.scores.insert(text.name.clone(), score);
+                    line.scores.insert(plan.setup.domain(domain).name.clone(), score);
                 }
                 Err(error) if error.is_divergence() => {
                     line.scores.clear();

@@ -152,6 +152,12 @@ impl<'a> Plan<'a> {
         if cell.purpose == Purpose::Report { &texts.test_id } else { &texts.validation_id }
     }
 
+    /// The windows of a domain that a cell is measured on.
+    pub fn windows(&self, cell: &Cell, domain: usize) -> &'a [Vec<u32>] {
+        let text = self.setup.domain(domain);
+        if cell.purpose == Purpose::Report { &text.test } else { &text.validation }
+    }
+
     /// The seeds of each cell.
     pub fn seeds(&self) -> std::ops::RangeInclusive<u64> {
         1..=self.settings().seeds as u64

@@ -3,6 +3,7 @@
 
 use super::Experiment;
 use super::base::Base;
+use super::jobs::lock;
 use super::lab::Lab;
 use super::plan::{Cell, Plan, Purpose};
 use super::rates::Rates;
@@ -39,7 +40,7 @@ pub fn rerun(
     if files::is_there(&folder) {
         return Err(Error::content(&folder, "holds a cell that was made again before; move or remove it"));
     }
-    let results = Results::open(&lab.root.join("results"), &super::ALL.map(|experiment| experiment.name))?;
+    let results = Results::open(&lab.root.join("results"))?;
     let texts = texts::prepare(None, &settings, &base)?;
     let setup = Setup::new(settings.clone(), base.clone(), texts, None);
     let rates = Rates::known(&[experiment], &setup, &results)?;
@@ -63,11 +64,10 @@ pub fn rerun(
     lab.say(&format!("{} runs of {:.1} TFLOP", left.runs.len(), left.flop(&plan) / 1e12));
     let found = Mutex::new(None);
     lab.carry_out(&plan, &left, &|_, line| {
-        *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(line);
+        *lock(&found) = Some(line);
         Ok(())
     })?;
-    let after = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let after = after.ok_or_else(|| Error::Setting(format!("--rerun {name}: it was not measured")))?;
+    let after = lock(&found).take().ok_or_else(|| Error::Setting(format!("--rerun {name}: it was not measured")))?;
     compare(before, &after)?;
     let accuracy = after.scores.into_iter().map(|(domain, score)| (domain, score.accuracy)).collect();
     Ok(Rerun { runs: left.runs.len(), folder, accuracy })

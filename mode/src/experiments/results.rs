@@ -2,11 +2,12 @@
 //! `results/inspected.jsonl` of what `mode inspect` prints. Lines are added and never changed; a program that is killed leaves at most a
 //! broken last line, which is passed over.
 
-use super::VERSION;
 use super::plan::{Cell, Plan, Purpose};
 use super::statistics::mean;
 use super::timed::Timed;
-use crate::{Error, files, folders};
+use super::{ALL, VERSION};
+use crate::{Error, files, folders, memory};
+use mode_tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -18,6 +19,11 @@ pub(super) const TUNING: &str = "tuning";
 
 /// The file of what `mode inspect` prints.
 pub(super) const INSPECTED: &str = "inspected";
+
+/// A device and its machine, as lines name them.
+pub(super) fn place(device: &Device) -> String {
+    format!("{}, {}", device.name(), memory::machine())
+}
 
 /// A model on one domain's windows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,12 +84,8 @@ impl Line {
 
     /// Mean accuracy over these domains; 0 where training left no numbers.
     pub fn accuracy_on(&self, domains: &[&str]) -> f64 {
-        mean(
-            &domains
-                .iter()
-                .map(|domain| self.scores.get(*domain).map_or(0.0, |score| score.accuracy))
-                .collect::<Vec<_>>(),
-        )
+        let of = |domain: &&str| self.scores.get(*domain).map_or(0.0, |score| score.accuracy);
+        mean(&domains.iter().map(of).collect::<Vec<_>>())
     }
 }
 
@@ -107,25 +109,25 @@ pub struct Results {
     pub timed: Vec<Timed>,
     /// Lines of other versions, which count for nothing.
     pub outdated: usize,
-    /// Files that end in a broken line.
-    pub broken: Vec<PathBuf>,
+    /// Files whose last line has no end, and how many of their bytes are whole lines.
+    unended: BTreeMap<PathBuf, usize>,
 }
 
 impl Results {
-    /// Reads what is there of these experiments.
+    /// Reads what is there of all experiments.
     ///
     /// # Errors
     /// A file that can't be read, or a broken line before the last.
-    pub fn open(folder: &Path, experiments: &[&str]) -> Result<Self, Error> {
+    pub fn open(folder: &Path) -> Result<Self, Error> {
         let mut results = Self {
             folder: folder.into(),
             lines: BTreeMap::new(),
             tested: Vec::new(),
             timed: Vec::new(),
             outdated: 0,
-            broken: Vec::new(),
+            unended: BTreeMap::new(),
         };
-        for name in experiments.iter().copied().chain([TUNING, INSPECTED]) {
+        for name in ALL.iter().map(|experiment| experiment.name).chain([TUNING, INSPECTED]) {
             let all: Vec<Line> = results.read(name)?;
             let before = all.len();
             let current: Vec<Line> = all.into_iter().filter(|line| line.version == VERSION).collect();
@@ -152,12 +154,19 @@ impl Results {
         // A last line may end within a character.
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
+        let is_ended = bytes.is_empty() || bytes.ends_with(b"\n");
+        if !is_ended {
+            self.unended.insert(path.clone(), bytes.len());
+        }
         let mut all = Vec::new();
         for (i, line) in lines.iter().enumerate() {
             match serde_json::from_str(line) {
                 Ok(line) => all.push(line),
                 Err(_) if line.trim().is_empty() => {}
-                Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => self.broken.push(path.clone()),
+                Err(_) if i + 1 == lines.len() && !is_ended => {
+                    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                    self.unended.insert(path.clone(), whole);
+                }
                 Err(error) => {
                     let what = format!("line {}: {error}; mend or remove the line, or give another --out", i + 1);
                     return Err(Error::content(&path, what));
@@ -183,14 +192,16 @@ impl Results {
         let mut text = serde_json::to_string(line).map_err(|source| Error::Json { path: path.clone(), source })?;
         text.push('\n');
         // A broken last line must not swallow the next, nor a whole one that was left without an end.
-        let whole = if path.exists() { std::fs::read(&path).map_err(Error::file(&path))? } else { Vec::new() };
-        if self.broken.contains(&path) {
-            let end = whole.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-            self.broken.retain(|broken| *broken != path);
-            return files::write(&path, [&whole[..end], text.as_bytes()].concat());
-        }
-        if whole.last().is_some_and(|&last| last != b'\n') {
-            text.insert(0, '\n');
+        if let Some(&whole) = self.unended.get(&path) {
+            let mut lines = std::fs::read(&path).map_err(Error::file(&path))?;
+            lines.truncate(whole);
+            if lines.last().is_some_and(|&last| last != b'\n') {
+                lines.push(b'\n');
+            }
+            lines.extend(text.as_bytes());
+            files::write(&path, lines)?;
+            self.unended.remove(&path);
+            return Ok(());
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()));

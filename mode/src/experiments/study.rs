@@ -2,17 +2,18 @@
 
 use super::base::Base;
 use super::finding::Findings;
+use super::jobs::lock;
 use super::lab::{Lab, Left, design};
 use super::plan::{Cell, Plan, Purpose, RunIndex};
 use super::rates::Rates;
 use super::results::{INSPECTED, Results, TUNING};
 use super::settings::Settings;
 use super::setup::Setup;
-use super::{ALL, Experiment, document, fourth, statistics, texts, timed};
+use super::{Experiment, document, fourth, statistics, texts, timed};
 use crate::data::DOMAINS;
 use crate::{Error, folders};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Carries experiments out, as far as their results are not there already, and writes `README.md` and `report.html`. Results that are there
@@ -33,8 +34,7 @@ pub fn carry_out(
     let texts = texts::prepare(Some(&lab.root), &settings, &base)?;
     texts.domains.iter().for_each(|domain| lab.say(&domain.words()));
     let setup = Setup::new(settings, base, texts, Some(lab.root.clone()));
-    let names: Vec<&str> = ALL.iter().map(|experiment| experiment.name).collect();
-    let results = Results::open(&lab.root.join("results"), &names)?;
+    let results = Results::open(&lab.root.join("results"))?;
     if results.outdated > 0 {
         lab.say(&format!("{} results of other versions count for nothing and are measured anew", results.outdated));
     }
@@ -45,7 +45,7 @@ pub fn carry_out(
     for experiment in experiments {
         one(lab, experiment, &setup, &results, again)?;
     }
-    document::write(lab, &setup, &locked(&results))
+    document::write(lab, &setup, &lock(&results))
 }
 
 /// An error for a domain that no experiment asks for, such as one of the three with a letter wrong.
@@ -61,13 +61,9 @@ pub(super) fn refuse_unasked(experiments: &[&Experiment], settings: &Settings) -
     }
 }
 
-fn locked(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
-    results.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// True if an experiment has all its results.
 fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>) -> bool {
-    let results = locked(results);
+    let results = lock(results);
     let whole = || -> Result<bool, Error> {
         let rates = Rates::known(&[experiment], setup, &results)?;
         let plan = Plan::of(&[experiment], setup, &rates, false)?;
@@ -78,10 +74,10 @@ fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<R
 
 /// Says what all will take: of so many runs the first are carried out and timed.
 fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex<Results>) -> Result<(), Error> {
-    let rates = Rates::known(experiments, setup, &locked(results))?;
+    let rates = Rates::known(experiments, setup, &lock(results))?;
     let all = Plan::of(experiments, setup, &rates, true)?;
     all.left_out.iter().for_each(|what| lab.say(what));
-    let left = lab.left(&all, &locked(results), |_| true);
+    let left = lab.left(&all, &lock(results), |_| true);
     let ready = |run: &RunIndex| !all.runs[run.0].needs.iter().any(|need| left.runs.contains(need));
     let first: BTreeSet<RunIndex> = left.runs.iter().copied().filter(ready).take(lab.jobs).collect();
     let (runs, flop, measuring) = (left.runs.len(), left.flop(&all), left.flop_of_cells(&all));
@@ -110,57 +106,57 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
 fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>, again: bool) -> Result<(), Error> {
     let tuning = |cell: &Cell| matches!(cell.purpose, Purpose::Tune { .. });
     let rates = loop {
-        let rates = Rates::known(&[experiment], setup, &locked(results))?;
+        let rates = Rates::known(&[experiment], setup, &lock(results))?;
         let plan = Plan::of(&[experiment], setup, &rates, false)?;
-        let left = lab.left(&plan, &locked(results), tuning);
+        let left = lab.left(&plan, &lock(results), tuning);
         if left.cells.is_empty() {
             break rates;
         }
         // A design that is whole has all its rates, so this is another.
-        locked(results).may_test(experiment.name, "", plan.test_id(), again)?;
+        lock(results).may_test(experiment.name, "", plan.test_id(), again)?;
         lab.say(&format!("{}: learning rates on validation text, {} runs", experiment.name, left.runs.len()));
-        lab.carry_out(&plan, &left, &|_, line| locked(results).add(TUNING, line))?;
+        lab.carry_out(&plan, &left, &|_, line| lock(results).add(TUNING, line))?;
     };
     let plan = Plan::of(&[experiment], setup, &rates, false)?;
     let test = plan.test_id();
     let design = design(&plan, experiment);
-    locked(results).may_test(experiment.name, &design, test, again)?;
+    lock(results).may_test(experiment.name, &design, test, again)?;
     pilot(lab, experiment, &plan, results)?;
-    let left = lab.left(&plan, &locked(results), |_| true);
+    let left = lab.left(&plan, &lock(results), |_| true);
     // All models first, and then the test text, once.
     let Left { cells, runs } = left;
     lab.carry_out(&plan, &Left { cells: Vec::new(), runs }, &|_, _| Ok(()))?;
-    locked(results).test(experiment.name, &design, test)?;
+    lock(results).test(experiment.name, &design, test)?;
     let measuring = Left { cells, runs: BTreeSet::new() };
     let file = |cell: &Cell| if cell.purpose == Purpose::Inspect { INSPECTED } else { experiment.name };
-    lab.carry_out(&plan, &measuring, &|cell, line| locked(results).add(file(cell), line))?;
+    lab.carry_out(&plan, &measuring, &|cell, line| lock(results).add(file(cell), line))?;
     let device = (lab.device)()?;
-    let cases = timed::left(&plan, experiment, &device, &locked(results).timed);
+    let cases = timed::left(&plan, experiment, &device, &lock(results).timed);
     if cases.is_empty() {
         return Ok(());
     }
     lab.say(&format!("{}: {} kinds of steps are timed in turns", experiment.name, cases.len()));
     let timed = timed::time(lab, &plan, experiment, cases, &device)?;
-    timed.into_iter().try_for_each(|timed| locked(results).add_timed(timed))
+    timed.into_iter().try_for_each(|timed| lock(results).add_timed(timed))
 }
 
 /// Says beforehand how small a difference this many seeds can show: from two of its methods, on validation text.
 fn pilot(lab: &Lab, experiment: &Experiment, plan: &Plan, results: &Mutex<Results>) -> Result<(), Error> {
+    if plan.cells.is_empty() {
+        return Ok(());
+    }
     let cells: Vec<Cell> = (plan.cells.iter())
         .filter(|cell| cell.purpose == Purpose::Report && experiment.pilot.contains(&cell.name.as_str()))
         .map(|cell| Cell { purpose: Purpose::Pilot, ..cell.clone() })
         .collect();
     let pilots = plan.with_cells(cells);
-    let left = lab.left(&pilots, &locked(results), |_| true);
-    lab.carry_out(&pilots, &left, &|_, line| locked(results).add(TUNING, line))?;
-    let results = locked(results);
+    let left = lab.left(&pilots, &lock(results), |_| true);
+    lab.carry_out(&pilots, &left, &|_, line| lock(results).add(TUNING, line))?;
+    let results = lock(results);
     let found = Findings::of_plan(&pilots, &results);
     let [a, b] = experiment.pilot;
     let measured = pilots.cells.first().map_or(&[][..], |cell| &cell.domains);
     let domains: Vec<&str> = measured.iter().map(|&domain| plan.setup.domain(domain).name.as_str()).collect();
-    if plan.cells.is_empty() {
-        return Ok(());
-    }
     let (_, seeds) = found.difference(a, b, &domains);
     let (deviation, count) = (statistics::deviation(&seeds), seeds.len());
     if count == 0 {

@@ -4,6 +4,7 @@
 use super::lab::Lab;
 use super::methods::{bottleneck_size, lora_settings};
 use super::plan::Plan;
+use super::results::place;
 use super::{Experiment, VERSION};
 use crate::model::{ExpertInfo, Model, Random, Trained, add_bottlenecks, add_lora};
 use crate::train::{TrainSettings, beside, count, one_step};
@@ -69,11 +70,6 @@ fn sizes(plan: &Plan) -> String {
         "{base}, {} layers of width {} and {}, {} heads, vocabulary {}, {} blocks, rank {}, {} windows of {}",
         s.layers, s.width, s.hidden, s.heads, s.vocabulary, s.blocks, s.rank, s.batch, s.length
     )
-}
-
-/// A device and its machine.
-fn place(device: &Device) -> String {
-    format!("{}, {}", device.name(), memory::machine())
 }
 
 /// The cases, unless all were timed at these sizes on this machine: those of one experiment are compared, so they have their turns together.
