@@ -1,59 +1,32 @@
 //! The paper's experiments, at a scale that this machine can bear.
 //!
-//! An experiment (`table1.rs`, ..) says which cells it has: a method, a seed, and the recipes that make its model. A plan (`plan.rs`) knows every
-//! run by the hash of its recipe, so that what two cells share is trained once and what is there is not trained again. Learning rates
-//! are tuned by the same grid for every method, on validation text and with a seed of their own. Test text is measured once, when all
-//! models are there. What was found are JSON lines (`results.rs`); differences come with intervals over seeds and text
-//! (`statistics.rs`), and each of the paper's findings gets a verdict, which may be "no" (`finding.rs`).
+//! An experiment (`paper/table1.rs`, .., `questions/`) says which cells it has: a method, a seed, and the recipes that make its model. A plan
+//! (`plan/`) knows every run by the hash of its recipe, so that what two cells share is trained once and what is there is not trained
+//! again. The lab (`lab/`) carries it out: learning rates are tuned by the same grid for every method, on validation text and with a seed
+//! of their own; test text is measured once, when all models are there. Results (`results/`) are JSON lines; differences come with
+//! intervals over seeds and text, and each of the paper's findings gets a verdict, which may be "no". A page (`page/`) shows them.
 
-mod amounts;
-mod base;
-mod claims;
-mod cost;
-mod document;
-mod dry_run;
-mod failures;
-mod fig3;
-mod fig5;
-mod finding;
-mod fourth;
-mod inspected;
-mod jobs;
-mod kinds_of_gates;
 mod lab;
-mod methods;
-mod more_experts;
-mod numbers;
 mod page;
+mod paper;
 mod plan;
-mod plot;
-mod prices;
-mod rates;
-mod recipes;
-mod rerun;
+mod questions;
 mod results;
-mod settings;
-mod setup;
-pub mod statistics;
-mod study;
-mod table1;
-mod table2;
-mod table3;
-mod texts;
-mod timed;
-mod topics;
-mod widths;
 
-pub use base::{Base, Given};
-pub use dry_run::{Estimate, Row, estimate};
+pub use lab::dry_run::{Estimate, Row, estimate};
+pub use lab::rerun::{Rerun, rerun};
+pub use lab::study::carry_out;
 pub use lab::{Lab, Said};
-pub use rerun::{Rerun, rerun};
-pub use settings::{Scale, Settings};
-pub use study::carry_out;
+pub use plan::base::{Base, Given};
+pub use plan::settings::{Scale, Settings};
 
 use crate::Error;
-use finding::Findings;
+use lab::timed;
+use page::section::Section;
+use paper::{claims, failures, fig3, fig5, fourth, table1, table2, table3, widths};
 use plan::Plan;
+use questions::{amounts, cost, kinds_of_gates, more_experts};
+use results::finding::Findings;
 
 /// What results are made by: the program's version, and a number that is raised whenever a change makes other figures of the same recipe.
 /// Lines of others count for nothing.
@@ -74,7 +47,7 @@ pub struct Experiment {
     /// Steps that are timed.
     timed: fn() -> Vec<timed::Case>,
     /// What was found.
-    report: fn(&Findings) -> page::Section,
+    report: fn(&Findings) -> Section,
 }
 
 /// All of them, in the order in which they are carried out.

@@ -1,0 +1,198 @@
+//! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
+
+use super::numbers::{points, signed};
+use super::section::{Section, Table};
+use crate::experiments::lab::Lab;
+use crate::experiments::plan::Plan;
+use crate::experiments::plan::base::Base;
+use crate::experiments::plan::rates::Rates;
+use crate::experiments::plan::setup::Setup;
+use crate::experiments::results::Results;
+use crate::experiments::results::finding::{Finding, Findings, Verdict};
+use crate::experiments::results::statistics::CONFIDENCE;
+use crate::experiments::{ALL, Experiment, VERSION};
+use crate::report::{PageSection, around, environment, escape};
+use crate::{Error, files, folders};
+use std::path::Path;
+use std::process::Command;
+
+/// What stands above the sections.
+const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181), rerun at small scale: the paper's figures beside ours, and \
+    of each of its findings whether it is reproduced, contradicted, or too small for this design to tell.";
+
+/// What the built-in texts are.
+const BUILT_IN: &str = "English: documentation of the packages that this program is built of; Code: their Rust; Math: word problems that a \
+    program makes; others: Rust of some of the packages";
+
+/// How the page begins.
+const TITLE: &str = "# Experiments\n";
+
+/// An error if a folder has a page that is none of experiments.
+pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
+    let is_ours = |page: &Path| files::read_text(page).is_ok_and(|text| text.starts_with(TITLE));
+    let (page, report) = (root.join("README.md"), root.join("report.html"));
+    let others = [(&page, page.exists() && !is_ours(&page)), (&report, report.exists() && !is_ours(&page))];
+    match others.into_iter().find(|(_, is_other)| *is_other) {
+        Some((path, _)) => {
+            Err(Error::content(path, "is none of `mode experiment`, which would replace it; choose another --out"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes both, of all experiments whose results are whole.
+///
+/// # Errors
+/// A file that can't be written.
+pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), Error> {
+    let mut sections = Vec::new();
+    for experiment in &ALL {
+        // Others may have their figures all the same, but need texts that no one has asked for.
+        if !results.is_tested(experiment.name) {
+            continue;
+        }
+        let known = Rates::known(&[experiment], setup, results);
+        let plan = known.as_ref().map(|rates| Plan::of(&[experiment], setup, rates, false));
+        // What this command was not asked for must not end it.
+        let plan = match plan {
+            Ok(Ok(plan)) if lab.left(&plan, results, |_| true).cells.is_empty() => plan,
+            why => {
+                let why = match why {
+                    Ok(Ok(_)) => "it was measured with other settings, or is not whole".to_string(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                lab.warn(&format!("{} is not on the page: {why}", experiment.name));
+                continue;
+            }
+        };
+        let found = Findings::of_plan(&plan, results);
+        let mut section = (experiment.report)(&found);
+        section.lead.extend_from_slice(found.left_out);
+        if let (within, all @ 1..) = found.covered() {
+            section.lead.push(format!(
+                "Each seed's figure held against the interval of the others: {within} of {all} lie within, {:.1} %, where {:.0} % are \
+                 expected. Figures of one seed share its base, so they tend to lie within or without together.",
+                100.0 * within as f64 / all as f64,
+                100.0 * CONFIDENCE
+            ));
+        }
+        section.findings.retain(|finding| finding.seeds > 0);
+        if setup.base.given().is_some() {
+            section.command = format!("mode experiment {} --scale gpu --set base=FOLDER", experiment.name);
+        }
+        let times = results.times_tested(experiment.name, plan.test_id());
+        if times > 1 {
+            section.lead.push(format!("The test text was measured {times} times, with different settings."));
+        }
+        sections.push((experiment, section));
+    }
+    let summary = summary(&sections);
+    let mut facts = facts(setup, results);
+    let lacking = ALL
+        .iter()
+        .map(|experiment| experiment.name)
+        .filter(|name| !sections.iter().any(|(of, _): &(&Experiment, _)| of.name == *name));
+    let lacking: Vec<&str> = lacking.collect();
+    if !lacking.is_empty() {
+        facts.push(("not here".into(), lacking.join(", ")));
+    }
+    let mut text = format!("{TITLE}\n{LEAD}\n\n");
+    for (name, value) in &facts {
+        text.push_str(&format!("- {name}: {value}\n"));
+    }
+    for section in std::iter::once(&summary).chain(sections.iter().map(|(_, section)| section)) {
+        text.push_str(&format!("\n{}\n", section.markdown().trim_end()));
+    }
+    files::write(&lab.root.join("README.md"), text)?;
+    let folder = lab.root.join("figures");
+    folders::create(&folder)?;
+    for figure in sections.iter().flat_map(|(_, section)| &section.figures) {
+        files::write(&folder.join(format!("{}.svg", figure.name)), figure.svg()?)?;
+    }
+    let of = |(experiment, section): &(&Experiment, Section)| {
+        Ok(PageSection { id: experiment.name, title: experiment.title, body: section.html()? })
+    };
+    let of_all = sections.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
+    let first = PageSection { id: "found", title: SUMMARY, body: summary.html()? };
+    let sections: Vec<PageSection> = std::iter::once(first).chain(of_all).chain(environment(&facts)).collect();
+    let html = around("Experiments", &format!("<p class=\"lead\">{}</p>\n", escape(LEAD)), &sections);
+    files::write(&lab.root.join("report.html"), html)?;
+    lab.say(&format!("{0}/README.md and {0}/report.html written", lab.root.display()));
+    Ok(())
+}
+
+/// Heading of what came of the paper's claims.
+const SUMMARY: &str = "What was found";
+
+/// The paper's claims in numbers, of all sections, and what came of each.
+fn summary(sections: &[(&Experiment, Section)]) -> Section {
+    let claims = || {
+        sections
+            .iter()
+            .flat_map(|(experiment, section)| section.findings.iter().map(|finding| (experiment.name, finding)))
+    };
+    let of_paper: Vec<_> = claims().filter(|(_, finding)| finding.paper.is_some()).collect();
+    let count = |verdict| of_paper.iter().filter(|(_, finding)| finding.verdict() == verdict).count();
+    let row = |(name, finding): &(&str, &Finding)| {
+        let there = finding.paper.map_or_else(String::new, signed);
+        let words = finding.verdict().words(false);
+        [&finding.claim, &there, &points(finding.measured), words, name].map(|cell| cell.to_string()).to_vec()
+    };
+    Section {
+        title: SUMMARY.into(),
+        lead: vec![format!(
+            "Of {} claims that the paper makes in numbers {} are reproduced, of {} we find the opposite, and {} are below what we can detect. They \
+             are not independent of each other: many share a row. What the paper does not say, or says without numbers, stands in the sections.",
+            of_paper.len(),
+            count(Verdict::Reproduced),
+            count(Verdict::Contradicted),
+            count(Verdict::Undecided)
+        )],
+        tables: vec![Table {
+            caption: "Differences in percentage points, with 95 % intervals".into(),
+            head: ["Claim", "There", "Here", "Verdict", "Section"].map(String::from).to_vec(),
+            rows: of_paper.iter().map(row).collect(),
+        }],
+        ..Section::default()
+    }
+}
+
+/// When, where and by what.
+fn facts(setup: &Setup, results: &Results) -> Vec<(String, String)> {
+    let s = &setup.settings;
+    let made = match &setup.base {
+        Base::Pretrained => format!("pre-trained for {} steps", s.pretrain_steps),
+        Base::Given(given) => format!("given, hash {}..", given.id),
+    };
+    let mut facts = vec![
+        ("date".to_string(), time::OffsetDateTime::now_utc().date().to_string()),
+        (
+            "written by".into(),
+            format!("mode {VERSION}{}", commit().map_or_else(String::new, |hash| format!(", commit {hash}"))),
+        ),
+        (
+            "model".into(),
+            format!("{} layers of width {}, {} heads, vocabulary {}, {made}", s.layers, s.width, s.heads, s.vocabulary),
+        ),
+        ("a step".into(), format!("{} windows of {} tokens", s.batch, s.length)),
+        ("experts".into(), format!("{} blocks, {} layers a block", s.blocks, s.layers_per_block)),
+        ("steps".into(), format!("S = {} for an expert and on the mixture, {} seeds", s.steps, s.seeds)),
+    ];
+    facts.extend(results.machines().into_iter().map(|machine| ("measured on".to_string(), machine.to_string())));
+    facts.extend(setup.domains().map(|domain| ("text".to_string(), domain.words())));
+    if s.data.is_empty() {
+        facts.push(("texts".into(), BUILT_IN.into()));
+    }
+    facts
+}
+
+/// The project's commit, where the program is started in its sources.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    };
+    git(&["ls-files", "--error-unmatch", "mode/src/experiments/document.rs"])?;
+    git(&["rev-parse", "--short=12", "HEAD"])
+}

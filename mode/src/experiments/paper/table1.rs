@@ -1,0 +1,295 @@
+//! Table 1: what each method gains on Code and Math, and what English it keeps.
+//!
+//! Every method is trained on the mixture of Code and Math (half and half) for S steps, as in the paper, where all take the same number.
+//! Composed experts have S steps of stage 1 each behind them then, so the rows `-long` train the others for as many steps as both stages of
+//! `mode-2x` together, 3 S. `-english` mixes a third of English in. `dense` is a model of as many parameters as `mode-2x` has, pre-trained for
+//! as many tokens as the base and then trained whole; `dense-base` is it before that. The rate of `mode-2x` is stage 2's, on experts at
+//! stage 1's own; `mode-2x-one-rate`, tried on validation text alone, has one rate for both stages.
+//!
+//! A rate is the best for the mean of the three domains, for that is the paper's last column. The paper does not say how it chose its
+//! rates, and a higher one learns more of Code and Math and gives up more English: rows `-adapted` are at the rates, of both stages, that
+//! are best for Code and Math.
+
+use crate::Error;
+use crate::data::DOMAINS;
+use crate::experiments::Experiment;
+use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::section::{ACCURACY, Section, Table};
+use crate::experiments::plan::methods::{
+    ADAPTED, ALL, LONG, Make, base, composed, expert_rate, full, lora, rate_beside, uninitialised,
+};
+use crate::experiments::plan::recipes::{MIXTURE, Mixture, On, Stage};
+use crate::experiments::plan::{Plan, RunIndex, Tried};
+use crate::experiments::results::finding::{Finding, Findings};
+use crate::experiments::results::statistics::Interval;
+use crate::model::ExpertInit;
+use crate::train::Size;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "table1",
+    title: "Table 1: methods against each other on Math, Code and English",
+    is_open: false,
+    pilot: ["mode-2x", "full"],
+    cells,
+    timed: Vec::new,
+    report,
+};
+
+/// The same with English.
+const WITH_ENGLISH: Mixture = &[(0, 1.0 / 3.0), (1, 1.0 / 3.0), (2, 1.0 / 3.0)];
+
+/// The paper's rows: ours, and its Math, Code, English and mean (arXiv 2410.10181, Table 1).
+const PAPER: [(&str, [f64; 4]); 6] = [
+    ("full", [77.18, 67.89, 47.95, 64.34]),
+    ("lora", [75.79, 65.71, 49.05, 63.52]),
+    ("mode-1x-uninit", [76.71, 67.30, 49.17, 64.39]),
+    ("mode-2x-uninit", [76.87, 67.39, 49.47, 64.58]),
+    ("mode-2x-frozen", [76.99, 66.94, 49.07, 64.33]),
+    ("mode-2x", [77.47, 67.83, 49.50, 64.93]),
+];
+
+/// How names end of rows at the rates that are best for Code and Math.
+const HIGH: &str = "-adapted";
+
+/// Columns of the paper's.
+const ENGLISH: usize = 2;
+const MEAN: usize = 3;
+
+/// The order of the rows.
+const ROWS: [&str; 24] = [
+    "base",
+    "full",
+    "full-long",
+    "full-english",
+    "full-english-long",
+    "lora",
+    "lora-long",
+    "lora-english",
+    "lora-english-long",
+    "dense-base",
+    "dense",
+    "dense-long",
+    "mode-1x-uninit",
+    "mode-1x-uninit-long",
+    "mode-2x-uninit",
+    "mode-2x-uninit-long",
+    "mode-2x-frozen",
+    "mode-2x",
+    "full-adapted",
+    "lora-adapted",
+    "mode-1x-uninit-adapted",
+    "mode-2x-uninit-adapted",
+    "mode-2x-frozen-adapted",
+    "mode-2x-adapted",
+];
+
+fn cells(plan: &mut Plan) -> Result<(), Error> {
+    let steps = plan.settings().steps;
+    plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
+    let baselines: [(&str, Mixture, Make); 6] = [
+        ("full", MIXTURE, full),
+        ("full-english", WITH_ENGLISH, full),
+        ("lora", MIXTURE, lora),
+        ("lora-english", WITH_ENGLISH, lora),
+        ("mode-1x-uninit", MIXTURE, |plan, on, rate, steps| fresh(plan, on, 1, rate, steps)),
+        ("mode-2x-uninit", MIXTURE, |plan, on, rate, steps| fresh(plan, on, 2, rate, steps)),
+    ];
+    for (name, data, make) in baselines {
+        let train = |steps| {
+            move |plan: &mut Plan, seed, rate| {
+                let on = On::all(base(plan, seed)?, seed, data);
+                Ok(vec![make(plan, on, rate, steps)?])
+            }
+        };
+        plan.cells(name, &ALL, train(steps))?;
+        plan.cells(&format!("{name}-long"), &ALL, train(LONG * steps))?;
+        if data == MIXTURE {
+            plan.cells_best_at(&ADAPTED, &format!("{name}{HIGH}"), &ALL, train(steps))?;
+        }
+    }
+    match plan.setup.base.given() {
+        None => dense(plan, steps)?,
+        Some(_) => plan.leave_out(
+            "dense and dense-long are left out: where the base is given, no larger model is pre-trained.".into(),
+        ),
+    }
+    plan.rate("mode-2x-one-rate", |plan, seed, rate| {
+        let runs = composed(plan, seed, (ExpertInit::Copy, rate), Stage::all(), rate, steps)?;
+        Ok(vec![Tried { runs, domains: ALL.into(), scored: ALL.into() }])
+    })?;
+    let stages = [("mode-2x-frozen", Stage::gates()), ("mode-2x", Stage::all())];
+    if let Some(of_experts) = expert_rate(plan)? {
+        for (name, stage) in stages {
+            plan.cells(name, &ALL, |plan, seed, rate| {
+                composed(plan, seed, (ExpertInit::Copy, of_experts), stage, rate, steps)
+            })?;
+        }
+    }
+    let expert = format!("expert{HIGH}");
+    let Some(of_experts) = rate_beside(plan, &expert, base, ExpertInit::Copy, false)? else { return Ok(()) };
+    for (name, stage) in stages {
+        plan.cells_best_at(&ADAPTED, &format!("{name}{HIGH}"), &ALL, |plan, seed, rate| {
+            composed(plan, seed, (ExpertInit::Copy, of_experts), stage, rate, steps)
+        })?;
+    }
+    Ok(())
+}
+
+/// A model as large as the base with two experts.
+fn dense(plan: &mut Plan, steps: u64) -> Result<(), Error> {
+    let s = plan.settings();
+    let size = Size { layers: s.layers + 2 * s.blocks * s.layers_per_block, ..s.size() };
+    plan.untuned("dense-base", &ALL, |plan, seed| Ok(vec![plan.pretrain(seed, size)?]))?;
+    for (name, steps) in [("dense", steps), ("dense-long", LONG * steps)] {
+        plan.cells(name, &ALL, |plan, seed, rate| {
+            let base = plan.pretrain(seed, size)?;
+            Ok(vec![full(plan, On::all(base, seed, MIXTURE), rate, steps)?])
+        })?;
+    }
+    Ok(())
+}
+
+/// Fresh experts of the settings' shape.
+fn fresh(plan: &mut Plan, on: On, count: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    let shape = plan.shape(ExpertInit::Random);
+    uninitialised(plan, on, (count, shape), rate, steps)
+}
+
+fn report(found: &Findings) -> Section {
+    let mut findings = Vec::new();
+    let paper = |a: usize, b: usize, column: usize| Some(PAPER[a].1[column] - PAPER[b].1[column]);
+    for (words, end) in [("", ""), ("(rates best for Code and Math) ", HIGH)] {
+        let mut add = |claim: &str, a: usize, b: usize, column: usize| {
+            let domains: &[&str] = if column == ENGLISH { &DOMAINS[..1] } else { &DOMAINS };
+            let [of_a, of_b] = [a, b].map(|row| format!("{}{end}", PAPER[row].0));
+            findings.push(found.finding(&format!("{words}{claim}"), paper(a, b, column), &of_a, &of_b, domains));
+        };
+        add("MoDE keeps more English than full fine-tuning", 5, 0, ENGLISH);
+        add("MoDE keeps more English than LoRA", 5, 1, ENGLISH);
+        add("MoDE is better than full fine-tuning in the mean", 5, 0, MEAN);
+        add("MoDE is better than LoRA in the mean", 5, 1, MEAN);
+        add("Trained experts are better than fresh ones", 5, 3, MEAN);
+        add("Two fresh experts are better than one", 3, 2, MEAN);
+        add("Experts that are trained on are better than frozen ones", 5, 4, MEAN);
+        add("Full fine-tuning is better than LoRA in the mean", 0, 1, MEAN);
+    }
+    let longer: [(&str, &str, &str, &[&str]); 6] = [
+        ("(as many steps) MoDE keeps more English than LoRA", "mode-2x", "lora-long", &DOMAINS[..1]),
+        ("(as many steps) MoDE keeps more English than full fine-tuning", "mode-2x", "full-long", &DOMAINS[..1]),
+        ("(as many steps) MoDE is better than full fine-tuning in the mean", "mode-2x", "full-long", &DOMAINS),
+        ("(as many steps) MoDE is better than LoRA in the mean", "mode-2x", "lora-long", &DOMAINS),
+        ("(as many steps) Trained experts are better than fresh ones", "mode-2x", "mode-2x-uninit-long", &DOMAINS),
+        ("(as many parameters and steps) MoDE is better than a dense model", "mode-2x", "dense-long", &DOMAINS),
+    ];
+    findings.extend(longer.map(|(claim, a, b, domains)| found.finding(claim, None, a, b, domains)));
+    findings.extend(with_english(found));
+    Section {
+        lead: vec![
+            "base is a model of English and a tenth Code. It is adapted to Code and Math, half and half: full trains all weights, lora a low-rank \
+             adapter, mode-2x an expert for Code and one for Math (stage 1) and then both and their gates on the mixture (stage 2), -frozen \
+             gates alone in stage 2, -uninit fresh experts without a stage 1. -english has a third of English in the mixture. dense is a model \
+             of as many parameters as mode-2x has, pre-trained like base. Rates are the best for the mean of the three on validation text, those \
+             of -adapted for Code and Math alone: the paper does not say how it chose. Experts have a rate of their own in stage 1. The paper \
+             trains all methods for the same number of steps on the mixture; -long take as many as both stages of mode-2x together."
+                .into(),
+            format!(
+                "Experts of mode-2x and mode-2x-frozen have the rate {:.0e} in stage 1, of -adapted {:.0e}.",
+                found.tuned_rate("expert"),
+                found.tuned_rate(&format!("expert{HIGH}"))
+            ),
+            outdone(found),
+        ],
+        tables: vec![ours(found), theirs()],
+        figures: vec![trade(found)],
+        findings,
+        gates: found.gates(&ROWS),
+        ..Section::of(&EXPERIMENT)
+    }
+}
+
+/// Methods whose rates are drawn, all of as many steps.
+const TRADED: [&str; 6] =
+    ["full-long", "full-english-long", "lora-long", "mode-2x-uninit-long", "mode-2x", "mode-2x-one-rate"];
+
+/// Not in the paper: what a method learns against what it keeps. The rate decides where on its line a method stands; a method whose line lies
+/// above another's is better wherever one wants to stand.
+fn trade(found: &Findings) -> Figure {
+    let series = |method: &str| {
+        let point = |[kept, learned]: [f64; 2]| (100.0 * kept, Interval { mean: learned, half: 0.0 });
+        Series { name: method.into(), points: traded(found, method).into_iter().map(point).collect() }
+    };
+    Figure {
+        name: "table1-trade",
+        caption: "What methods learn and what they keep, by learning rate from 3e-4 to 3e-2: one seed, validation text, as many steps for all. Of \
+                  mode-2x the rate of stage 2 alone changes."
+            .into(),
+        x: "English right, %",
+        scale: Scale::Linear,
+        y: "mean of Code and Math right, %",
+        ours: TRADED.map(series).to_vec(),
+        paper: Vec::new(),
+    }
+}
+
+/// By learning rate, what a method keeps of English and what it has learnt of Code and Math.
+fn traded(found: &Findings, method: &str) -> Vec<[f64; 2]> {
+    let lines = found.tuned(method).into_iter().filter(|line| !line.scores.is_empty());
+    lines.map(|line| [line.accuracy_on(&DOMAINS[..1]), line.accuracy_on(&DOMAINS[1..])]).collect()
+}
+
+/// Of how many of MoDE's rates one of full fine-tuning's both keeps more and has learnt more.
+fn outdone(found: &Findings) -> String {
+    let full = traded(found, "full-long");
+    let outdone = |of: &[f64; 2]| full.iter().any(|by| by[0] > of[0] && by[1] > of[1]);
+    let count = |method: &str| {
+        let points = traded(found, method);
+        format!("{} of the {} rates of {method}", points.iter().filter(|point| outdone(point)).count(), points.len())
+    };
+    format!(
+        "A method's rate decides how much it gives up of English for what it learns, so a difference in one of the two says little alone. On \
+         validation text some rate of full-long both keeps more English and learns more Code and Math than {} and {}.",
+        count("mode-2x"),
+        count("mode-2x-one-rate")
+    )
+}
+
+/// Not in the paper: whether baselines that see English as well keep as much of it.
+fn with_english(found: &Findings) -> [Finding; 2] {
+    ["full-english-long", "lora-english-long"].map(|b| {
+        let claim = format!("(not in the paper) MoDE without English is better than {b} in the mean");
+        found.finding(&claim, None, "mode-2x", b, &DOMAINS)
+    })
+}
+
+fn ours(found: &Findings) -> Table {
+    let head = ["Method", "Parameters", "Trained last", "Tokens", "Rate", "Math", "Code", "English", "Mean"];
+    let rows = ROWS.iter().filter_map(|&name| {
+        let lines = found.of(name);
+        let line = lines.first()?;
+        let mut row = vec![
+            name.to_string(),
+            line.params_total.to_string(),
+            line.params_trained.to_string(),
+            line.tokens_seen.to_string(),
+            found.rate(name),
+        ];
+        for domains in [&DOMAINS[2..], &DOMAINS[1..2], &DOMAINS[..1], &DOMAINS] {
+            row.push(found.percent(name, domains));
+        }
+        Some(row)
+    });
+    Table { caption: ACCURACY.into(), head: head.map(String::from).to_vec(), rows: rows.collect() }
+}
+
+fn theirs() -> Table {
+    let row = |(name, figures): &(&str, [f64; 4])| {
+        std::iter::once(name.to_string()).chain(figures.iter().map(|figure| format!("{figure:.2}"))).collect()
+    };
+    Table {
+        caption:
+            "The paper's (its headings Math and Code look swapped against its other tables; they stand as printed)"
+                .into(),
+        head: ["Method", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
+        rows: PAPER.iter().map(row).collect(),
+    }
+}

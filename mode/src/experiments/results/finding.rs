@@ -1,0 +1,271 @@
+//! What the paper says, what was measured, and whether the two agree.
+
+use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
+use super::{Line, Results, Score};
+use crate::data::DOMAINS;
+use crate::experiments::Experiment;
+use crate::experiments::lab::timed::{self, Case, Timed};
+use crate::experiments::page::numbers::percent;
+use crate::experiments::plan::settings::Settings;
+use crate::experiments::plan::{Cell, GRID, Plan, Purpose};
+use crate::report::{DomainGates, GateTable};
+use std::collections::BTreeSet;
+
+/// Seeds that a power figure looks up to.
+const MOST_SEEDS: usize = 1_000;
+
+/// What came of one of the paper's findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The interval lies on the paper's side of zero.
+    Reproduced,
+    /// The interval lies on the other side.
+    Contradicted,
+    /// The interval holds zero: the difference is smaller than what this design can tell from none.
+    Undecided,
+}
+
+impl Verdict {
+    /// As tables say it, of what the paper finds or of what it does not say.
+    pub fn words(self, is_ours: bool) -> &'static str {
+        match (self, is_ours) {
+            (Self::Reproduced, false) => "reproduced",
+            (Self::Contradicted, false) => "not reproduced: the opposite",
+            (Self::Reproduced, true) => "yes",
+            (Self::Contradicted, true) => "no: the opposite",
+            (Self::Undecided, _) => "below what we can detect",
+        }
+    }
+}
+
+/// One of the paper's findings, as a difference that it holds to be positive.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What the paper finds, in words.
+    pub claim: String,
+    /// The paper's difference, in percentage points, if it gives one.
+    pub paper: Option<f64>,
+    /// What is compared: a less b.
+    pub compared: String,
+    /// Our difference, as a fraction.
+    pub measured: Interval,
+    /// Standard deviation of single seeds' differences.
+    pub deviation: f64,
+    /// Seeds.
+    pub seeds: usize,
+}
+
+impl Finding {
+    /// A claim that the paper does not make in numbers, with the differences of single seeds.
+    pub fn new(claim: &str, compared: String, (measured, seeds): (Interval, Vec<f64>)) -> Self {
+        let (deviation, seeds) = (deviation(&seeds), seeds.len());
+        Self { claim: claim.into(), paper: None, compared, measured, deviation, seeds }
+    }
+
+    /// Whether we found the same.
+    pub fn verdict(&self) -> Verdict {
+        match (self.measured.excludes_zero(), self.measured.mean > 0.0) {
+            (false, _) => Verdict::Undecided,
+            (true, true) => Verdict::Reproduced,
+            (true, false) => Verdict::Contradicted,
+        }
+    }
+
+    /// The smallest difference that this many seeds show, as a fraction.
+    pub fn detectable(&self) -> f64 {
+        detectable(self.measured.half, self.seeds)
+    }
+
+    /// How many seeds would show the difference that was found, if any number that one would run does.
+    pub fn seeds_wanted(&self) -> Option<usize> {
+        seeds_for(self.measured.mean, self.measured.half, (self.deviation, self.seeds), MOST_SEEDS)
+    }
+}
+
+/// Cells with their figures.
+pub struct Findings<'a> {
+    plan: &'a Plan<'a>,
+    timed: &'a [Timed],
+    pub(crate) settings: &'a Settings,
+    /// What could not be had, in words.
+    pub(crate) left_out: &'a [String],
+    lines: Vec<(&'a Cell, &'a Line)>,
+}
+
+impl<'a> Findings<'a> {
+    /// Of all cells of a plan that were measured.
+    pub(crate) fn of_plan(plan: &'a Plan, results: &'a Results) -> Self {
+        let found = |cell: &'a Cell| Some((cell, results.of_cell(plan, cell)?));
+        let lines = plan.cells.iter().filter_map(found).collect();
+        Self { plan, timed: &results.timed, settings: &plan.setup.settings, left_out: &plan.left_out, lines }
+    }
+}
+
+impl Findings<'_> {
+    /// Steps of an experiment's case that were timed.
+    pub fn timed(&self, experiment: &Experiment, case: Case) -> Option<&Timed> {
+        timed::find(self.plan, experiment.name, case, self.timed)
+    }
+
+    /// What a method was tuned to, of which no cell is reported.
+    pub fn tuned_rate(&self, method: &str) -> f64 {
+        self.plan.known_rate(method).unwrap_or(f64::NAN)
+    }
+
+    /// The name of the fourth domain.
+    pub fn fourth(&self) -> &str {
+        self.plan.setup.fourth_name()
+    }
+
+    /// Figures of a cell by seed.
+    pub fn of(&self, cell: &str) -> Vec<&Line> {
+        let mut lines: Vec<(&Cell, &Line)> = self
+            .lines
+            .iter()
+            .filter(|(of, _)| of.name == cell && matches!(of.purpose, Purpose::Report | Purpose::Pilot))
+            .map(|(of, line)| (*of, *line))
+            .collect();
+        lines.sort_by_key(|(of, _)| of.seed);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Figures of a method by learning rate, as they were tuned: one seed, validation text.
+    pub fn tuned(&self, method: &str) -> Vec<&Line> {
+        let is_of = |cell: &Cell| matches!(&cell.purpose, Purpose::Tune { method: of, .. } if of == method);
+        let mut lines: Vec<&Line> = self.lines.iter().filter(|(cell, _)| is_of(cell)).map(|(_, line)| *line).collect();
+        lines.sort_by(|a, b| a.learning_rate.total_cmp(&b.learning_rate));
+        lines
+    }
+
+    /// How often a seed's accuracy lies within the interval that the others of its cell and domain give, and of how many that is.
+    pub fn covered(&self) -> (usize, usize) {
+        let reported = self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report);
+        let names: BTreeSet<&str> = reported.map(|(cell, _)| cell.name.as_str()).collect();
+        let (mut within, mut all) = (0, 0);
+        for name in names {
+            let lines = self.of(name);
+            let domains: BTreeSet<&String> = lines.iter().flat_map(|line| line.scores.keys()).collect();
+            for domain in domains {
+                let seeds: Vec<f64> = lines.iter().map(|line| line.accuracy_on(&[domain])).collect();
+                for (i, &left_out) in seeds.iter().enumerate() {
+                    let others = [&seeds[..i], &seeds[i + 1..]].concat();
+                    let interval = Interval::of_another(&others);
+                    if interval.half.is_finite() {
+                        all += 1;
+                        within += usize::from((left_out - interval.mean).abs() <= interval.half);
+                    }
+                }
+            }
+        }
+        (within, all)
+    }
+
+    /// The mean gate weights of those of these cells whose models have gates, over all seeds that left numbers.
+    pub fn gates(&self, cells: &[&str]) -> Vec<GateTable> {
+        let of_cell = |&cell: &&str| {
+            let (of, _) = self.lines.iter().find(|(of, _)| of.name == cell)?;
+            let branches = self.plan.branches(*of.runs.last()?);
+            let domains = DOMAINS.iter().filter_map(|domain| {
+                let scores = self.of(cell).into_iter().filter_map(|line| line.scores.get(*domain));
+                let weights = mean_of(scores.map(|score| &score.gates).filter(|gates| !gates.is_empty()))?;
+                Some(DomainGates { domain: domain.to_string(), weights })
+            });
+            Some(GateTable { name: cell.into(), branches, domains: domains.collect() })
+        };
+        cells.iter().filter_map(of_cell).filter(|table| !table.domains.is_empty()).collect()
+    }
+
+    /// What `mode inspect --gates` prints of a cell's first model, if [`Plan::inspect`] asked for it.
+    pub fn printed(&self, cell: &str) -> Option<&str> {
+        let (_, line) = self.lines.iter().find(|(of, _)| of.name == cell && of.purpose == Purpose::Inspect)?;
+        line.printed.as_deref()
+    }
+
+    /// The same as a mean in per cent, with where another seed would lie.
+    pub fn percent(&self, cell: &str, domains: &[&str]) -> String {
+        percent(Interval::of_another(&self.accuracies(cell, domains)))
+    }
+
+    /// The learning rate of a cell's last run, marked where the grid ends there.
+    pub fn rate(&self, cell: &str) -> String {
+        let Some(line) = self.of(cell).into_iter().next() else { return "–".into() };
+        let (rate, is_tuned) = (line.learning_rate, !self.tuned(cell).is_empty());
+        let ends = is_tuned && (rate == GRID[0] || rate == GRID[GRID.len() - 1]);
+        format!("{rate:.0e}{}", if ends { " (grid's end)" } else { "" })
+    }
+
+    /// Mean accuracy on these domains by seed.
+    pub fn accuracies(&self, cell: &str, domains: &[&str]) -> Vec<f64> {
+        self.of(cell).into_iter().map(|line| line.accuracy_on(domains)).collect()
+    }
+
+    /// Accuracy of `a` less that of `b`, the mean over these domains.
+    pub fn difference(&self, a: &str, b: &str, domains: &[&str]) -> (Interval, Vec<f64>) {
+        self.difference_over(&domains.iter().map(|&domain| (a, b, domain)).collect::<Vec<_>>())
+    }
+
+    /// Accuracy of each first cell less that of the second on its domain, the mean over all of them.
+    pub fn difference_over(&self, compared: &[(&str, &str, &str)]) -> (Interval, Vec<f64>) {
+        let both = |&(a, b, domain): &(&str, &str, &'_ str)| {
+            let pairs = self.of(a).into_iter().zip(self.of(b));
+            pairs.map(|(a, b)| (a.accuracy_on(&[domain]) - b.accuracy_on(&[domain]), by_window(a, b, domain))).unzip()
+        };
+        let (seeds, texts): (Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>) = compared.iter().map(both).unzip();
+        let count = seeds.iter().map(Vec::len).min().unwrap_or(0);
+        let over_domains = |seed| mean(&seeds.iter().map(|of_domain| of_domain[seed]).collect::<Vec<_>>());
+        let seeds: Vec<f64> = (0..count).map(over_domains).collect();
+        (Interval::of_difference(&seeds, &texts), seeds)
+    }
+
+    /// A finding of the paper's: that `a` is better than `b` on the mean of these domains.
+    pub fn finding(&self, claim: &str, paper: Option<f64>, a: &str, b: &str, domains: &[&str]) -> Finding {
+        let on = if domains.len() == DOMAINS.len() { "mean".into() } else { domains.join(" and ") };
+        let compared = format!("{a} − {b}, {on}");
+        Finding { paper, ..Finding::new(claim, compared, self.difference(a, b, domains)) }
+    }
+}
+
+/// The mean of tables of one shape, number by number.
+fn mean_of<'g>(tables: impl Iterator<Item = &'g Vec<Vec<f64>>>) -> Option<Vec<Vec<f64>>> {
+    let tables: Vec<_> = tables.collect();
+    let at = |i: usize, k: usize| mean(&tables.iter().map(|table| table[i][k]).collect::<Vec<_>>());
+    let first = tables.first()?;
+    Some(first.iter().enumerate().map(|(i, row)| (0..row.len()).map(|k| at(i, k)).collect()).collect())
+}
+
+/// Differences of accuracy by window of a domain.
+fn by_window(a: &Line, b: &Line, domain: &str) -> Vec<f64> {
+    let (Some(a), Some(b)) = (a.scores.get(domain), b.scores.get(domain)) else { return Vec::new() };
+    let length = |score: &Score| score.tokens as f64 / score.hits.len().max(1) as f64;
+    a.hits.iter().zip(&b.hits).map(|(&x, &y)| (f64::from(x) - f64::from(y)) / length(a)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_averaged_number_by_number() {
+        let tables = [vec![vec![1.0, 0.0], vec![0.5, 0.5]], vec![vec![0.5, 0.5], vec![0.0, 1.0]]];
+        assert_eq!(mean_of(tables.iter()), Some(vec![vec![0.75, 0.25], vec![0.25, 0.75]]));
+        assert_eq!(mean_of([].iter()), None);
+    }
+
+    #[test]
+    fn a_verdict_follows_the_interval() {
+        let finding = |mean, half| Finding {
+            claim: String::new(),
+            paper: None,
+            compared: String::new(),
+            measured: Interval { mean, half },
+            deviation: 0.01,
+            seeds: 3,
+        };
+        assert_eq!(finding(0.02, 0.01).verdict(), Verdict::Reproduced);
+        assert_eq!(finding(-0.02, 0.01).verdict(), Verdict::Contradicted);
+        assert_eq!(finding(0.02, 0.03).verdict(), Verdict::Undecided);
+        assert_eq!(finding(0.02, f64::INFINITY).verdict(), Verdict::Undecided);
+        let small = finding(0.005, 0.025);
+        assert!(small.detectable() > 0.025 && small.seeds_wanted().is_some_and(|seeds| seeds > 20));
+    }
+}
