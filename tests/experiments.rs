@@ -168,9 +168,12 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
 
     // Other settings are another look at the same test text, which is said before anything is trained for it.
     let tuned = std::fs::read(out.join("results/tuning.jsonl")).expect("a file");
-    let (stderr, code) = experiment(&out, &["--set", "steps=1"]);
-    assert!(code == 2 && stderr.contains("--again"), "{stderr}");
-    assert_eq!(std::fs::read(out.join("results/tuning.jsonl")).expect("a file"), tuned);
+    // So are windows of another length, cut from the same documents.
+    for setting in ["steps=1", "length=16"] {
+        let (stderr, code) = experiment(&out, &["--set", setting]);
+        assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+        assert_eq!(std::fs::read(out.join("results/tuning.jsonl")).expect("a file"), tuned);
+    }
 
     // What another version found counts for nothing, and is not lost.
     let old = whole.replacen("\"version\":\"", "\"version\":\"0.0-", 1);

@@ -32,7 +32,7 @@ pub(super) fn make<T>(recipe: &Recipe, existing: Existing, run: impl FnOnce() ->
     };
     let made = folders::lock(&recipe.out, &[&checkpoint::folder(&recipe.out)]).and_then(|_lock| {
         if existing == Existing::Replace {
-            clear(&recipe.out)?;
+            clear(recipe)?;
         }
         run()
     });
@@ -72,9 +72,11 @@ fn refuse_other_recipe(recipe: &Recipe) -> Result<(), Error> {
     }
 }
 
-/// Takes away what would make the folder's old run, or what it made, pass for the new one's.
-fn clear(out: &Path) -> Result<(), Error> {
-    let old = [RECORD, RECIPE, PROFILE, "config.json"].into_iter().chain(method::MARKERS);
+/// Takes away what would make the folder's old run, or what it made, pass for the new one's, whose recipe takes the old one's place: a folder
+/// without any is no run, and would not be replaced a second time.
+fn clear(recipe: &Recipe) -> Result<(), Error> {
+    let out = &recipe.out;
+    let old = [RECORD, PROFILE, "config.json"].into_iter().chain(method::MARKERS);
     let old = old.map(|name| out.join(name)).chain(super::tensorboard::files(out));
     for file in old.filter(|file| file.exists()) {
         std::fs::remove_file(&file).map_err(Error::file(&file))?;
@@ -82,7 +84,7 @@ fn clear(out: &Path) -> Result<(), Error> {
     for entry in checkpoint::entries(&checkpoint::folder(out))? {
         std::fs::remove_file(&entry.path).map_err(Error::file(&entry.path))?;
     }
-    Ok(())
+    if is_run(out) { recipe.write(&out.join(RECIPE)) } else { Ok(()) }
 }
 
 /// An error if something that the recipe reads lies in the folder to make, which not even `--force` may write over, or the folder
@@ -116,5 +118,36 @@ fn refuse_strange_paths(recipe: &Recipe) -> Result<(), Error> {
     match paths.into_iter().chain(recipe.base.as_ref().map(whole)).find(|path| path.to_str().is_none()) {
         None => Ok(()),
         Some(path) => Err(Error::content(&path, "this path is not UTF-8, which files of models are; rename it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_replaced_can_be_replaced_again_wherever_it_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("full");
+        let recipe = |steps: u64| {
+            let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/recipes/full.toml"));
+            let sets = [format!("out={}", out.display()), format!("train.steps={steps}")];
+            Recipe::read(example, &sets).expect("a recipe")
+        };
+        let killed = |recipe: &Recipe, existing| {
+            check(recipe, existing).expect("a folder that may be taken");
+            make(recipe, existing, || -> Result<(), Error> { Err(Error::Stopped) }).expect_err("killed");
+        };
+        // One that had not begun leaves nothing.
+        killed(&recipe(1), Existing::Replace);
+        assert!(!out.exists());
+        std::fs::create_dir(&out).expect("a folder");
+        recipe(1).write(&out.join(RECIPE)).expect("a recipe");
+        std::fs::write(out.join(RECORD), "{}").expect("a record");
+        for _ in 0..2 {
+            killed(&recipe(2), Existing::Replace);
+            assert!(!out.join(RECORD).exists());
+            assert_eq!(Recipe::read(&out.join(RECIPE), &[]).expect("a recipe").train.steps, 2);
+        }
     }
 }

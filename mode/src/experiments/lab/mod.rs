@@ -224,10 +224,6 @@ impl Lab<'_> {
         // What a killed program left is no checkpoint; what an interrupted one left is, unless folders were moved since.
         let same = || read_run(&recipe.out).is_ok_and(|(there, _)| there == recipe);
         let resumes = recipe.out.join("checkpoints").is_dir() && same();
-        // A program that was killed while it began a run anew left a folder that is no run's. Its name is a hash, so no one else made it.
-        if recipe.out.is_dir() && !recipe.out.join("recipe.toml").exists() {
-            std::fs::remove_dir_all(&recipe.out).map_err(Error::file(&recipe.out))?;
-        }
         let existing = if resumes { Existing::Resume } else { Existing::Replace };
         run(&recipe, device, existing, &mut |event| match event {
             train::Event::Warn(line) => (self.listener)(Said::Warning(line)),

@@ -118,14 +118,14 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
             break rates;
         }
         // A design that is whole has all its rates, so this is another.
-        lock(results).may_test(experiment.name, "", plan.test_id(), again)?;
+        lock(results).may_test(experiment.name, "", &plan.test_text(), again)?;
         lab.say(&format!("{}: learning rates on validation text, {} runs", experiment.name, left.runs.len()));
         lab.carry_out(&plan, &left, &|_, line| lock(results).add(TUNING, line))?;
     };
     let plan = Plan::of(&[experiment], setup, &rates, false)?;
-    let test = plan.test_id();
+    let test = plan.test_text();
     let design = design(&plan, experiment);
-    lock(results).may_test(experiment.name, &design, test, again)?;
+    lock(results).may_test(experiment.name, &design, &test, again)?;
     pilot(lab, experiment, &plan, results)?;
     let left = lab.left(&plan, &lock(results), |_| true);
     // All models first, and then the test text, once.

@@ -81,7 +81,7 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         if setup.base.given().is_some() {
             section.command = format!("mode experiment {} --scale gpu --set base=FOLDER", experiment.name);
         }
-        let times = results.times_tested(experiment.name, plan.test_id());
+        let times = results.times_tested(experiment.name, &plan.test_text());
         if times > 1 {
             section.lead.push(format!("The test text was measured {times} times, with different settings."));
         }

@@ -1,11 +1,10 @@
 //! A figure in the paper's form: our points with their intervals in one panel, the paper's beside them in another. SVG, by plotters.
 
+use super::axis::{Axis, NAMES, Scale};
 use crate::experiments::results::statistics::Interval;
 use crate::report::ReportError;
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
-use std::ops::Range;
 
 /// One panel's size.
 const PANEL: (u32, u32) = (520, 400);
@@ -37,15 +36,6 @@ impl Series {
     }
 }
 
-/// How an axis is divided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
-    /// By equal differences.
-    Linear,
-    /// By equal ratios.
-    Logarithmic,
-}
-
 /// Our panel and the paper's.
 #[derive(Debug, Clone)]
 pub struct Figure {
@@ -55,10 +45,10 @@ pub struct Figure {
     pub caption: String,
     /// What lies along the horizontal axis.
     pub x: &'static str,
-    /// How it lies there.
-    pub scale: Scale,
     /// What lies along the vertical one.
     pub y: &'static str,
+    /// How they lie there.
+    pub scales: [Scale; 2],
     /// Ours.
     pub ours: Vec<Series>,
     /// The paper's; none where it has none.
@@ -83,64 +73,53 @@ impl Figure {
         let areas = root.split_evenly((1, panels));
         let whose = if panels == 2 { ["here", "the paper"] } else { [""; 2] };
         for ((area, series), whose) in areas.iter().zip([&self.ours, &self.paper]).zip(whose) {
-            let values = || series.iter().flat_map(|series| &series.points);
-            let [mut left, mut right, mut low, mut high] = [f64::INFINITY, 0.0_f64, f64::INFINITY, 0.0_f64];
-            for (x, y) in values() {
-                (left, right) = (left.min(*x), right.max(*x));
-                (low, high) = (low.min(y.mean - spread(y)), high.max(y.mean + spread(y)));
-            }
-            if values().next().is_none() {
+            let points = || series.iter().flat_map(|series| &series.points);
+            if points().next().is_none() {
                 continue;
             }
-            let room = 0.06 * (high - low).max(1e-3);
-            let up = 100.0 * (low - room)..100.0 * (high + room);
-            let intervals = if values().any(|(_, y)| spread(y) > 0.0) { "95 % intervals over seeds" } else { "" };
+            let intervals = if points().any(|(_, y)| spread(y) > 0.0) { "95 % intervals" } else { "" };
             let title = [whose, intervals].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
-            match self.scale {
-                Scale::Linear => {
-                    let margin = 0.05 * (right - left).max(1e-3);
-                    self.panel(area, &title, series, (left - margin..right + margin, up))?;
-                }
-                Scale::Logarithmic => {
-                    self.panel(area, &title, series, ((left * 0.8..right * 1.25).log_scale(), up))?;
-                }
-            }
+            let across = Axis::over(self.scales[0], points().map(|(x, _)| *x));
+            let up = Axis::over(self.scales[1], points().flat_map(|(_, y)| ends(y)));
+            self.panel(area, &title, series, [across, up])?;
         }
         root.present()?;
         Ok(())
     }
 
-    fn panel<'a, X>(
+    fn panel(
         &self,
-        area: &DrawingArea<SVGBackend<'a>, Shift>,
+        area: &DrawingArea<SVGBackend, Shift>,
         title: &str,
         series: &[Series],
-        (across, up): (X, Range<f64>),
-    ) -> Result<(), ReportError>
-    where
-        X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
-    {
+        [across, up]: [Axis; 2],
+    ) -> Result<(), ReportError> {
         let mut chart = ChartBuilder::on(area);
-        chart.margin(12).x_label_area_size(38).y_label_area_size(52);
+        chart.margin(12).margin_right(24).x_label_area_size(38).y_label_area_size(58);
         if !title.is_empty() {
             chart.caption(title, ("sans-serif", 16));
         }
+        let corner = emptiest([&across, &up], series);
         let mut chart = chart.build_cartesian_2d(across, up)?;
         let mut mesh = chart.configure_mesh();
-        mesh.light_line_style(TRANSPARENT).x_labels(8).y_labels(6).x_desc(self.x).y_desc(self.y).draw()?;
+        mesh.light_line_style(TRANSPARENT).x_labels(NAMES).y_labels(NAMES).x_desc(self.x).y_desc(self.y).draw()?;
         for line in series {
             let colour = self.colour(&line.name);
             let point = |(x, y): &(f64, Interval)| (*x, 100.0 * y.mean);
             let drawn = chart.draw_series(LineSeries::new(line.points.iter().map(point), colour.stroke_width(2)))?;
-            drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+            drawn
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
             chart.draw_series(line.points.iter().map(|at| Circle::new(point(at), 4, colour.filled())))?;
-            chart.draw_series(line.points.iter().filter(|(_, y)| spread(y) > 0.0).map(|(x, y)| {
-                let [bottom, top] = [y.mean - y.half, y.mean + y.half].map(|end| (*x, 100.0 * end));
-                PathElement::new([bottom, top], colour.mix(0.6))
-            }))?;
+            chart.draw_series(
+                line.points
+                    .iter()
+                    .filter(|(_, y)| spread(y) > 0.0)
+                    .map(|(x, y)| PathElement::new(ends(y).map(|end| (*x, end)), colour.mix(0.6))),
+            )?;
         }
-        let legend = chart.configure_series_labels();
-        { legend }.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8)).draw()?;
+        let mut legend = chart.configure_series_labels();
+        legend.position(corner).background_style(WHITE.mix(0.8)).draw()?;
         Ok(())
     }
 
@@ -149,6 +128,30 @@ impl Figure {
         let other = || self.ours.len() + self.paper.iter().position(|series| series.name == name).unwrap_or(0);
         COLOURS[place.unwrap_or_else(other) % COLOURS.len()]
     }
+}
+
+/// The ends of an interval, in per cent.
+fn ends(interval: &Interval) -> [f64; 2] {
+    [-1.0, 1.0].map(|side| 100.0 * (interval.mean + side * spread(interval)))
+}
+
+/// The corner with the fewest points, to put the legend into.
+fn emptiest([across, up]: [&Axis; 2], series: &[Series]) -> SeriesLabelPosition {
+    let points = || series.iter().flat_map(|series| &series.points);
+    let crowd = |right: f64, top: f64| {
+        let near = |x: f64, y: &Interval| {
+            (across.share(x) - right).abs() < 0.45 && (up.share(100.0 * y.mean) - top).abs() < 0.35
+        };
+        points().filter(|(x, y)| near(*x, y)).count()
+    };
+    let corners = [
+        (crowd(1.0, 0.0), SeriesLabelPosition::LowerRight),
+        (crowd(0.0, 1.0), SeriesLabelPosition::UpperLeft),
+        (crowd(1.0, 1.0), SeriesLabelPosition::UpperRight),
+        (crowd(0.0, 0.0), SeriesLabelPosition::LowerLeft),
+    ];
+    let best = corners.into_iter().min_by_key(|(crowd, _)| *crowd);
+    best.map_or(SeriesLabelPosition::LowerRight, |(_, position)| position)
 }
 
 /// Half an interval that is known.

@@ -8,7 +8,8 @@ use super::{table2, table3};
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::Section;
 use crate::experiments::plan::methods::{ALL, LONG, base, lora, uninitialised};
 use crate::experiments::plan::recipes::{MIXTURE, On};
@@ -102,8 +103,8 @@ fn report(found: &Findings) -> Section {
         name: "fig3-parameters",
         caption: "Code by trained parameters: LoRA of growing rank, and a fresh expert of growing size.".into(),
         x: "trained parameters",
-        scale: Scale::Logarithmic,
         y: "next tokens of Code right, %",
+        scales: [Scale::Ratios, Scale::Linear],
         ours: vec![
             Series { name: "MoDE".into(), points: by_size(table3::shapes().map(table3::name).to_vec()) },
             Series { name: "LoRA".into(), points: by_size(loras) },
@@ -125,8 +126,8 @@ fn report(found: &Findings) -> Section {
             name,
             caption: format!("The mean of Code and Math by examples, {words}."),
             x: "examples",
-            scale: Scale::Logarithmic,
             y: "next tokens of Code and Math right, %",
+            scales: [Scale::Ratios, Scale::Linear],
             ours: METHODS.map(series).to_vec(),
             paper: PAPER_RIGHT.map(|(name, y)| Series::of_paper(name, PAPER_EXAMPLES.into_iter().zip(y))).to_vec(),
         }

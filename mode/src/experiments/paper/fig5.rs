@@ -3,7 +3,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::Section;
 use crate::experiments::plan::methods::{ALL, base, expert_rate, experts, full, lora, uninitialised};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
@@ -119,8 +120,8 @@ fn report(found: &Findings) -> Section {
             name: file,
             caption: format!("{domain} by examples of the mixture; S steps for every point."),
             x: "examples of the mixture",
-            scale: Scale::Logarithmic,
             y: "next tokens right, %",
+            scales: [Scale::Ratios, Scale::Linear],
             ours: METHODS.map(series).to_vec(),
             paper: PAPER.map(paper).to_vec(),
         }

@@ -13,7 +13,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::methods::{
     ADAPTED, ALL, LONG, Make, base, composed, expert_rate, full, lora, rate_beside, uninitialised,
@@ -224,8 +225,8 @@ fn trade(found: &Findings) -> Figure {
                   mode-2x the rate of stage 2 alone changes."
             .into(),
         x: "English right, %",
-        scale: Scale::Linear,
         y: "mean of Code and Math right, %",
+        scales: [Scale::Linear, Scale::Linear],
         ours: TRADED.map(series).to_vec(),
         paper: Vec::new(),
     }

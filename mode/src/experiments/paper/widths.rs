@@ -6,7 +6,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::methods::{ADAPTED, ALL, LONG, experts_beside, full, rate_beside};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
@@ -116,8 +117,8 @@ fn report(found: &Findings) -> Section {
             name: "widths",
             caption: "mode-2x less full fine-tuning by the base's parameters.".into(),
             x: "parameters of the base",
-            scale: Scale::Logarithmic,
             y: "percentage points",
+            scales: [Scale::Ratios, Scale::Linear],
             ours: vec![
                 series("English", "full", &DOMAINS[..1]),
                 series("mean", "full", &DOMAINS),

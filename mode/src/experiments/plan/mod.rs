@@ -18,6 +18,7 @@ pub(super) mod setup;
 pub(super) mod texts;
 pub(super) mod topics;
 
+use crate::experiments::results::TestText;
 use crate::experiments::{Experiment, Settings, VERSION};
 use crate::train::{DryStep, Recipe};
 use crate::{Error, files};
@@ -153,10 +154,11 @@ impl<'a> Plan<'a> {
         &self.setup.texts
     }
 
-    /// Hash of the windows that it reports on.
-    pub fn test_id(&self) -> &'a str {
+    /// The test text that it reports on.
+    pub fn test_text(&self) -> TestText {
         let domains: Vec<usize> = self.cells.iter().flat_map(|cell| cell.domains.iter().copied()).collect();
-        &self.setup.texts_of(&domains).test_id
+        let texts = self.setup.texts_of(&domains);
+        TestText { windows: texts.test_id.clone(), documents: texts.test_documents.clone() }
     }
 
     /// Hash of the windows that a cell is measured on.

@@ -43,6 +43,8 @@ pub struct Domain {
     pub validation: Vec<Vec<u32>>,
     /// Windows to report.
     pub test: Vec<Vec<u32>>,
+    /// Hash of the documents that they are cut from.
+    pub test_documents: String,
 }
 
 impl Domain {
@@ -73,6 +75,8 @@ pub struct Texts {
     pub(crate) encoder: Option<Encoder>,
     /// Hash of all test windows, which tells one test set from another.
     pub test_id: String,
+    /// Hash of the documents that they are cut from, however long the windows are.
+    pub test_documents: String,
     /// Hash of all validation windows.
     pub validation_id: String,
 }
@@ -89,19 +93,21 @@ impl Texts {
             sample: String::new(),
             validation: Vec::new(),
             test: Vec::new(),
+            test_documents: String::new(),
         };
-        Self::new(names.iter().map(domain).collect(), "data/tokenizer.json".into(), None, [""; 2])
+        Self::new(names.iter().map(domain).collect(), "data/tokenizer.json".into(), None, [""; 3])
     }
 
     /// Of domains whose tokens a tokenizer made, and the hashes of other windows that models are measured on as well.
-    fn new(domains: Vec<Domain>, tokenizer: PathBuf, encoder: Option<Encoder>, beside: [&str; 2]) -> Self {
+    fn new(domains: Vec<Domain>, tokenizer: PathBuf, encoder: Option<Encoder>, beside: [&str; 3]) -> Self {
         let id = |windows: fn(&Domain) -> &Vec<Vec<u32>>, beside: &str| {
             let ids = domains.iter().flat_map(|domain| windows(domain).iter().flatten());
             short(&beside.bytes().chain(ids.flat_map(|id| id.to_le_bytes())).collect::<Vec<u8>>())
         };
         let [test_id, validation_id] =
             [id(|domain| &domain.test, beside[0]), id(|domain| &domain.validation, beside[1])];
-        Self { domains, tokenizer, encoder, test_id, validation_id }
+        let documents = domains.iter().fold(beside[2].to_string(), |all, domain| all + &domain.test_documents);
+        Self { domains, tokenizer, encoder, test_id, test_documents: short(documents.as_bytes()), validation_id }
     }
 }
 
@@ -172,7 +178,7 @@ pub fn prepare(root: Option<&Path>, settings: &Settings, base: &Base) -> Result<
         enough(name, &splits)?;
         domains.push(Domain::prepare(root, name, &corpus, splits, (&encoder, settings))?);
     }
-    Ok(Texts::new(domains, file, Some(encoder), [""; 2]))
+    Ok(Texts::new(domains, file, Some(encoder), [""; 3]))
 }
 
 impl Texts {
@@ -209,7 +215,8 @@ impl Texts {
                 Domain::prepare(root, name, &corpus, splits, (encoder, settings))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self::new(domains, self.tokenizer.clone(), Some(encoder.clone()), [&self.test_id, &self.validation_id]))
+        let beside = [&self.test_id, &self.validation_id, &self.test_documents].map(String::as_str);
+        Ok(Self::new(domains, self.tokenizer.clone(), Some(encoder.clone()), beside))
     }
 }
 
@@ -255,6 +262,7 @@ impl Domain {
             sample: sample(root, name, corpus)?,
             validation: validation.spread(window, settings.validation_tokens)?,
             test: test.spread(window, settings.test_tokens)?,
+            test_documents: short(corpus.texts(Split::Test).collect::<Vec<_>>().join("\0").as_bytes()),
         })
     }
 }

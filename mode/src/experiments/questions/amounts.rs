@@ -7,7 +7,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::methods::{ALL, base, full, lora};
 use crate::experiments::plan::recipes::{CODE, On, Stage};
@@ -99,8 +100,8 @@ fn report(found: &Findings) -> Section {
                 "{domain} by examples of Code; S steps, but for the last point, which is one pass over all."
             ),
             x: "examples of Code",
-            scale: Scale::Logarithmic,
             y: "next tokens right, %",
+            scales: [Scale::Ratios, Scale::Linear],
             ours: METHODS.map(series).to_vec(),
             paper: Vec::new(),
         }

@@ -13,7 +13,8 @@
 
 use crate::experiments::Experiment;
 use crate::experiments::lab::timed::{Case, Timed};
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{Section, Table};
 use crate::experiments::results::finding::Findings;
 use crate::experiments::results::statistics::{Interval, mean};
@@ -106,12 +107,12 @@ fn report(found: &Findings) -> Section {
         ]
     });
     let all: Vec<f64> = TIMED.iter().chain(&BEYOND).map(|&n| n as f64).collect();
-    let figure = |name, caption: &str, y, measured: Vec<(f64, Interval)>, formula: &dyn Fn(f64) -> f64| Figure {
+    let figure = |name, caption: &str, (y, up), measured: Vec<(f64, Interval)>, formula: &dyn Fn(f64) -> f64| Figure {
         name,
         caption: caption.into(),
         x: "experts of one layer a block",
-        scale: Scale::Logarithmic,
         y,
+        scales: [Scale::Ratios, up],
         ours: vec![
             Series { name: "measured".into(), points: measured },
             Series { name: "formula".into(), points: exact(all.iter().map(|&n| (n, formula(n)))) },
@@ -148,11 +149,13 @@ fn report(found: &Findings) -> Section {
         rows: measured.chain(beyond).collect(),
     }];
     section.figures = vec![
-        figure("q4-share", "The gate merges' share of a step.", "% of a step", exact(shares), &|n| rates.share(n)),
+        figure("q4-share", "The gate merges' share of a step.", ("% of a step", Scale::Linear), exact(shares), &|n| {
+            rates.share(n)
+        }),
         figure(
             "q4-step",
             "A step, of one with a single expert.",
-            "% of a step with one expert",
+            ("% of a step with one expert", Scale::Decades),
             points.iter().map(|(n, timed)| (*n, relative(timed))).collect(),
             &|n| rates.seconds(n) / rates.seconds(1.0),
         ),

@@ -7,7 +7,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::axis::Scale;
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, composed, expert_rate};
@@ -99,8 +100,8 @@ fn report(found: &Findings) -> Section {
             name,
             caption: caption.into(),
             x,
-            scale: Scale::Logarithmic,
             y: "mean of the three domains, %",
+            scales: [Scale::Ratios, Scale::Linear],
             ours,
             paper: Vec::new(),
         }

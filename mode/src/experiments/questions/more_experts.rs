@@ -8,8 +8,9 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
+use crate::experiments::page::axis::Scale;
 use crate::experiments::page::numbers::percent;
-use crate::experiments::page::plot::{Figure, Scale, Series};
+use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::methods::{base, expert_rate, full};
 use crate::experiments::plan::recipes::{On, Stage};
@@ -127,8 +128,8 @@ fn report(found: &Findings) -> Section {
             name,
             caption: caption.into(),
             x: "experts and domains",
-            scale: Scale::Linear,
             y,
+            scales: [Scale::Linear, Scale::Linear],
             ours,
             paper: Vec::new(),
         }

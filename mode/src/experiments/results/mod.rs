@@ -101,8 +101,25 @@ struct Tested {
     experiment: String,
     /// Hash of all its cells.
     design: String,
-    /// Hash of the windows.
-    windows: String,
+    #[serde(flatten)]
+    text: TestText,
+}
+
+/// A test text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestText {
+    /// Hash of its windows.
+    pub windows: String,
+    /// Hash of the documents that they are cut from; empty in lines of before it was kept.
+    #[serde(default)]
+    pub documents: String,
+}
+
+impl TestText {
+    /// True of the same windows, and of others of the same documents.
+    fn is(&self, other: &Self) -> bool {
+        self.windows == other.windows || (!self.documents.is_empty() && self.documents == other.documents)
+    }
 }
 
 /// All lines of a folder.
@@ -255,8 +272,8 @@ impl Results {
     ///
     /// # Errors
     /// Other cells were measured on this text.
-    pub fn may_test(&self, experiment: &str, design: &str, windows: &str, again: bool) -> Result<(), Error> {
-        if again || self.is_tested_as(experiment, design, windows) || self.times_tested(experiment, windows) == 0 {
+    pub fn may_test(&self, experiment: &str, design: &str, text: &TestText, again: bool) -> Result<(), Error> {
+        if again || self.is_tested_as(experiment, design, text) || self.times_tested(experiment, text) == 0 {
             return Ok(());
         }
         let what = format!("{experiment} was measured on this test text before, with other settings");
@@ -268,29 +285,32 @@ impl Results {
         self.tested.iter().any(|tested| tested.experiment == experiment)
     }
 
-    fn is_tested_as(&self, experiment: &str, design: &str, windows: &str) -> bool {
-        let same =
-            |tested: &Tested| tested.experiment == experiment && tested.design == design && tested.windows == windows;
-        self.tested.iter().any(same)
+    fn is_tested_as(&self, experiment: &str, design: &str, text: &TestText) -> bool {
+        let mut of_text = self.on(experiment, text);
+        of_text.any(|tested| tested.design == design && tested.text.windows == text.windows)
     }
 
     /// Takes down that an experiment is about to be measured on its test text.
     ///
     /// # Errors
     /// A file that can't be written.
-    pub fn test(&mut self, experiment: &str, design: &str, windows: &str) -> Result<(), Error> {
-        if self.is_tested_as(experiment, design, windows) {
+    pub fn test(&mut self, experiment: &str, design: &str, text: TestText) -> Result<(), Error> {
+        if self.is_tested_as(experiment, design, &text) {
             return Ok(());
         }
-        let [experiment, design, windows] = [experiment, design, windows].map(String::from);
-        let tested = Tested { version: VERSION.into(), experiment, design, windows };
+        let [experiment, design] = [experiment, design].map(String::from);
+        let tested = Tested { version: VERSION.into(), experiment, design, text };
         self.append("tested", &tested)?;
         self.tested.push(tested);
         Ok(())
     }
 
     /// How often an experiment was measured on a test text.
-    pub fn times_tested(&self, experiment: &str, windows: &str) -> usize {
-        self.tested.iter().filter(|tested| tested.experiment == experiment && tested.windows == windows).count()
+    pub fn times_tested(&self, experiment: &str, text: &TestText) -> usize {
+        self.on(experiment, text).count()
+    }
+
+    fn on<'r>(&'r self, experiment: &'r str, text: &'r TestText) -> impl Iterator<Item = &'r Tested> {
+        self.tested.iter().filter(move |tested| tested.experiment == experiment && tested.text.is(text))
     }
 }
