@@ -21,12 +21,12 @@ pub use plan::base::{Base, Given};
 pub use plan::settings::{Scale, Settings};
 
 use crate::Error;
-use lab::timed;
 use page::section::Section;
 use paper::{claims, failures, fig3, fig5, fourth, table1, table2, table3, widths};
 use plan::Plan;
 use questions::{amounts, cost, kinds_of_gates, more_experts};
 use results::finding::Findings;
+use results::timed::Case;
 
 /// What results are made by: the program's version, and a number that is raised whenever a change makes other figures of the same recipe.
 /// Lines of others count for nothing.
@@ -45,7 +45,7 @@ pub struct Experiment {
     /// Adds its cells to a plan.
     cells: fn(&mut Plan) -> Result<(), Error>,
     /// Steps that are timed.
-    timed: fn() -> Vec<timed::Case>,
+    timed: fn() -> Vec<Case>,
     /// What was found.
     report: fn(&Findings) -> Section,
 }

@@ -8,12 +8,11 @@ use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
 use crate::experiments::plan::base::Base;
-use crate::experiments::plan::rates::Rates as LearningRates;
 use crate::experiments::plan::settings::Settings;
 use crate::experiments::plan::setup::Setup;
 use crate::experiments::plan::texts::{self, Texts};
 use crate::experiments::plan::{Cell, Plan, Purpose, Run};
-use crate::experiments::results::Results;
+use crate::experiments::results::{Results, tuned};
 use crate::mesh::{Rates, seconds};
 use crate::train::StepMemory;
 use serde::Serialize;
@@ -80,7 +79,7 @@ pub fn estimate(
     let (batch, length) = (settings.batch, settings.length);
     let setup = Setup::new(settings, base, texts, None);
     let results = Results::open(&lab.root.join("results"))?;
-    let learning_rates = LearningRates::known(experiments, &setup, &results)?;
+    let learning_rates = tuned::rates(experiments, &setup, &results)?;
     let mut rows = Vec::new();
     for experiment in experiments {
         let plan = Plan::of(&[experiment], &setup, &learning_rates, true)?;

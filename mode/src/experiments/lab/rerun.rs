@@ -5,11 +5,11 @@ use super::Lab;
 use super::jobs::lock;
 use crate::experiments::Experiment;
 use crate::experiments::plan::base::Base;
-use crate::experiments::plan::rates::Rates;
 use crate::experiments::plan::settings::Settings;
 use crate::experiments::plan::setup::Setup;
 use crate::experiments::plan::texts;
 use crate::experiments::plan::{Cell, Plan, Purpose};
+use crate::experiments::results::tuned;
 use crate::experiments::results::{Line, Results};
 use crate::{Error, files, folders};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ pub fn rerun(
     let results = Results::open(&lab.root.join("results"))?;
     let texts = texts::prepare(None, &settings, &base)?;
     let setup = Setup::new(settings.clone(), base.clone(), texts, None);
-    let rates = Rates::known(&[experiment], &setup, &results)?;
+    let rates = tuned::rates(&[experiment], &setup, &results)?;
     let plan = Plan::of(&[experiment], &setup, &rates, false)?;
     let number = number(&plan, experiment, name, seed)?;
     let before = results.of_cell(&plan, &plan.cells[number]).ok_or_else(|| {

@@ -8,13 +8,13 @@ use crate::experiments::Experiment;
 use crate::experiments::page::document;
 use crate::experiments::paper::fourth;
 use crate::experiments::plan::base::Base;
-use crate::experiments::plan::rates::Rates;
 use crate::experiments::plan::settings::Settings;
 use crate::experiments::plan::setup::Setup;
 use crate::experiments::plan::texts;
 use crate::experiments::plan::{Cell, Plan, Purpose, RunIndex};
 use crate::experiments::results::finding::Findings;
 use crate::experiments::results::statistics;
+use crate::experiments::results::tuned;
 use crate::experiments::results::{INSPECTED, Results, TUNING};
 use crate::{Error, folders};
 use std::collections::BTreeSet;
@@ -70,7 +70,7 @@ pub(crate) fn refuse_unasked(experiments: &[&Experiment], settings: &Settings) -
 fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>) -> bool {
     let results = lock(results);
     let whole = || -> Result<bool, Error> {
-        let rates = Rates::known(&[experiment], setup, &results)?;
+        let rates = tuned::rates(&[experiment], setup, &results)?;
         let plan = Plan::of(&[experiment], setup, &rates, false)?;
         Ok(lab.left(&plan, &results, |_| true).cells.is_empty())
     };
@@ -79,7 +79,7 @@ fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<R
 
 /// Says what all will take: of so many runs the first are carried out and timed.
 fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex<Results>) -> Result<(), Error> {
-    let rates = Rates::known(experiments, setup, &lock(results))?;
+    let rates = tuned::rates(experiments, setup, &lock(results))?;
     let all = Plan::of(experiments, setup, &rates, true)?;
     all.left_out.iter().for_each(|what| lab.say(what));
     let left = lab.left(&all, &lock(results), |_| true);
@@ -111,7 +111,7 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
 fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>, again: bool) -> Result<(), Error> {
     let tuning = |cell: &Cell| matches!(cell.purpose, Purpose::Tune { .. });
     let rates = loop {
-        let rates = Rates::known(&[experiment], setup, &lock(results))?;
+        let rates = tuned::rates(&[experiment], setup, &lock(results))?;
         let plan = Plan::of(&[experiment], setup, &rates, false)?;
         let left = lab.left(&plan, &lock(results), tuning);
         if left.cells.is_empty() {

@@ -1,15 +1,14 @@
 //! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
 
-use super::numbers::{points, signed};
 use super::section::{Section, Table};
 use crate::experiments::lab::Lab;
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::base::Base;
-use crate::experiments::plan::rates::Rates;
 use crate::experiments::plan::setup::Setup;
-use crate::experiments::results::Results;
 use crate::experiments::results::finding::{Finding, Findings, Verdict};
+use crate::experiments::results::numbers::{points, signed};
 use crate::experiments::results::statistics::CONFIDENCE;
+use crate::experiments::results::{Results, tuned};
 use crate::experiments::{ALL, Experiment, VERSION};
 use crate::report::{PageSection, around, environment, escape};
 use crate::{Error, files, folders};
@@ -51,7 +50,7 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         if !results.is_tested(experiment.name) {
             continue;
         }
-        let known = Rates::known(&[experiment], setup, results);
+        let known = tuned::rates(&[experiment], setup, results);
         let plan = known.as_ref().map(|rates| Plan::of(&[experiment], setup, rates, false));
         // What this command was not asked for must not end it.
         let plan = match plan {

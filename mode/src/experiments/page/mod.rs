@@ -3,6 +3,5 @@
 
 pub(super) mod axis;
 pub(super) mod document;
-pub(super) mod numbers;
 pub(super) mod plot;
 pub(super) mod section;

@@ -1,9 +1,9 @@
 //! An experiment's findings as a section of a page: words, tables and verdicts, as Markdown and as HTML.
 
-use super::numbers::{points, signed};
 use super::plot::Figure;
 use crate::experiments::Experiment;
 use crate::experiments::results::finding::Finding;
+use crate::experiments::results::numbers::{points, signed};
 use crate::report::{DomainGates, GateTable, ReportError, escape, gate_maps};
 
 /// What stands above mean gate weights.

@@ -8,14 +8,14 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::lab::timed::Case;
-use crate::experiments::page::numbers::percent;
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, LONG, Make, base, bottleneck, composed, expert_rate_of, full, lora};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
 use crate::experiments::results::finding::{Finding, Findings};
+use crate::experiments::results::numbers::percent;
 use crate::experiments::results::statistics::Interval;
+use crate::experiments::results::timed::Case;
 use crate::model::{ExpertInit, GateRule};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {

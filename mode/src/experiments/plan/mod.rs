@@ -18,23 +18,16 @@ pub(super) mod setup;
 pub(super) mod texts;
 pub(super) mod topics;
 
-use crate::experiments::results::TestText;
 use crate::experiments::{Experiment, Settings, VERSION};
 use crate::train::{DryStep, Recipe};
 use crate::{Error, files};
 use base::Given;
-use rates::Rates;
+use rates::{GRID, Rates, TUNING_SEED};
 use recipes::{Mixture, share_of};
 use setup::Setup;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use texts::Texts;
-
-/// The seed that learning rates are tuned with, which no cell has.
-pub(crate) const TUNING_SEED: u64 = 0;
-
-/// Learning rates that every method may choose among.
-pub(crate) const GRID: [f64; 5] = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2];
+use texts::{TestText, Texts};
 
 /// How examples are chosen, which recipes don't say.
 const DRAWN: &str = " examples drawn from all over the text";

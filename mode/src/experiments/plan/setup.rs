@@ -8,6 +8,7 @@ use super::topics;
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::data::{Corpus, Source};
+use crate::train::{DryStep, Recipe};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -30,7 +31,7 @@ pub struct Setup {
     /// The user's own domain, once it is asked for.
     own: OnceLock<Texts>,
     /// What steps take.
-    pub(crate) prices: Prices,
+    prices: Prices,
 }
 
 impl Setup {
@@ -69,6 +70,14 @@ impl Setup {
     /// Its name.
     pub fn fourth_name(&self) -> &str {
         self.settings.own_domain().unwrap_or(topics::names()[0])
+    }
+
+    /// What a step of a recipe takes, whose models are made by the recipes it `needs`.
+    ///
+    /// # Errors
+    /// Sizes that do not fit each other, or a given base that can't be read.
+    pub(crate) fn step(&self, recipe: &Recipe, needs: &[&Recipe]) -> Result<DryStep, Error> {
+        self.prices.of((&self.settings, &self.base), recipe, needs)
     }
 
     /// Texts beside the three, and the number of the first of them.

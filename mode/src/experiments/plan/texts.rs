@@ -9,6 +9,7 @@ use super::settings::{TEST, is_known};
 use crate::data::{Corpus, DOMAINS, DataError, Document, Source, Split, Tokenizer, Tokens, built_in, shingles};
 use crate::model::{is_gguf, open_tokenizer, tokenizer_file};
 use crate::{Error, files, folders};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,23 @@ impl Texts {
             [id(|domain| &domain.test, beside[0]), id(|domain| &domain.validation, beside[1])];
         let documents = domains.iter().fold(beside[2].to_string(), |all, domain| all + &domain.test_documents);
         Self { domains, tokenizer, encoder, test_id, test_documents: short(documents.as_bytes()), validation_id }
+    }
+}
+
+/// A test text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestText {
+    /// Hash of its windows.
+    pub windows: String,
+    /// Hash of the documents that they are cut from; empty in lines of before it was kept.
+    #[serde(default)]
+    pub documents: String,
+}
+
+impl TestText {
+    /// True of the same windows, and of others of the same documents.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.windows == other.windows || (!self.documents.is_empty() && self.documents == other.documents)
     }
 }
 

@@ -12,12 +12,12 @@
 //! layer a block, and the formula goes on from there; by bytes alone a : e were 8 : 3. Accuracy against N is question 1's.
 
 use crate::experiments::Experiment;
-use crate::experiments::lab::timed::{Case, Timed};
 use crate::experiments::page::axis::Scale;
 use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{Section, Table};
 use crate::experiments::results::finding::Findings;
 use crate::experiments::results::statistics::{Interval, mean};
+use crate::experiments::results::timed::{Case, Timed};
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "q4",

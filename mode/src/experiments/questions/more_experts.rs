@@ -9,7 +9,6 @@ use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
 use crate::experiments::page::axis::Scale;
-use crate::experiments::page::numbers::percent;
 use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::methods::{base, expert_rate, full};
@@ -17,6 +16,7 @@ use crate::experiments::plan::recipes::{On, Stage};
 use crate::experiments::plan::topics;
 use crate::experiments::plan::{Plan, RunIndex};
 use crate::experiments::results::finding::{Finding, Findings};
+use crate::experiments::results::numbers::percent;
 use crate::experiments::results::statistics::{Interval, mean};
 use crate::model::ExpertInit;
 

@@ -1,13 +1,14 @@
 //! What the paper says, what was measured, and whether the two agree.
 
+use super::numbers::percent;
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
 use super::{Line, Results, Score};
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::lab::timed::{self, Case, Timed};
-use crate::experiments::page::numbers::percent;
+use crate::experiments::plan::rates::GRID;
 use crate::experiments::plan::settings::Settings;
-use crate::experiments::plan::{Cell, GRID, Plan, Purpose};
+use crate::experiments::plan::{Cell, Plan, Purpose};
+use crate::experiments::results::timed::{self, Case, Timed};
 use crate::report::{DomainGates, GateTable};
 use std::collections::BTreeSet;
 

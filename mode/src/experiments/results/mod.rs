@@ -2,12 +2,16 @@
 //! `results/inspected.jsonl` of what `mode inspect` prints. Lines are added and never changed; a program that is killed leaves at most a
 //! broken last line, which is passed over.
 //!
-//! `statistics.rs` has intervals, `finding.rs` what the paper says beside them.
+//! `tuned.rs` has the learning rates that they tell, `timed.rs` seconds of steps, `statistics.rs` intervals, and `finding.rs` what the
+//! paper says beside them.
 
 pub(super) mod finding;
+pub(super) mod numbers;
 pub(super) mod statistics;
+pub(super) mod timed;
+pub(super) mod tuned;
 
-use crate::experiments::lab::timed::Timed;
+use crate::experiments::plan::texts::TestText;
 use crate::experiments::plan::{Cell, Plan, Purpose};
 use crate::experiments::{ALL, VERSION};
 use crate::{Error, files, folders, memory};
@@ -18,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use timed::Timed;
 
 /// The file of learning rates.
 pub(crate) const TUNING: &str = "tuning";
@@ -103,23 +108,6 @@ struct Tested {
     design: String,
     #[serde(flatten)]
     text: TestText,
-}
-
-/// A test text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TestText {
-    /// Hash of its windows.
-    pub windows: String,
-    /// Hash of the documents that they are cut from; empty in lines of before it was kept.
-    #[serde(default)]
-    pub documents: String,
-}
-
-impl TestText {
-    /// True of the same windows, and of others of the same documents.
-    fn is(&self, other: &Self) -> bool {
-        self.windows == other.windows || (!self.documents.is_empty() && self.documents == other.documents)
-    }
 }
 
 /// All lines of a folder.

@@ -1,6 +1,6 @@
 //! Numbers as pages write them.
 
-use crate::experiments::results::statistics::Interval;
+use super::statistics::Interval;
 
 /// A fraction in per cent with its interval.
 pub fn percent(interval: Interval) -> String {
