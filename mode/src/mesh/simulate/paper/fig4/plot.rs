@@ -40,7 +40,10 @@ fn draw(svg: &mut String, figure: &Figure) -> Result<(), Box<dyn std::error::Err
             .x_label_area_size(34)
             .y_label_area_size(48)
             .build_cartesian_2d(0.0..last as f64 * 1.15, 0.0..highest * 1.12)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_labels(6).y_labels(6).y_desc("ms a step").draw()?;
+        let whole = |value: &f64| format!("{value:.0}");
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT).x_labels(6).y_labels(6).y_desc("ms a step");
+        mesh.x_label_formatter(&whole).y_label_formatter(&whole).draw()?;
         for program in [Program::Spmd, Program::Mpmd, Program::Pjit] {
             let of: Vec<&&Predicted> = points.iter().filter(|of| of.point.program == program).collect();
             let at = |value: fn(&Predicted) -> f64| of.iter().map(move |of| (of.point.x as f64, value(of)));
