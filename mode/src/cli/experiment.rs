@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The paper's experiments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// table1, table2, table3, fig3, fig5, claims, failures, open-questions (or one of them: q1 to q4) or all
+    /// table1, one-rate, table2, table3, fig3, fig5, claims, failures, open-questions (or one of them: q1 to q4) or all
     name: String,
     /// tiny: a model that is pre-trained here on the built-in texts; gpu: one that is given, --set base=FOLDER; paper: the paper's sizes,
     /// with --dry-run

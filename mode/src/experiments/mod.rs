@@ -22,7 +22,7 @@ pub use plan::settings::{Scale, Settings};
 
 use crate::Error;
 use page::section::Section;
-use paper::{claims, failures, fig3, fig5, fourth, table1, table2, table3, widths};
+use paper::{claims, failures, fig3, fig5, fourth, one_rate, table1, table2, table3, widths};
 use plan::Plan;
 use questions::{amounts, cost, kinds_of_gates, more_experts};
 use results::finding::Findings;
@@ -51,8 +51,9 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are carried out.
-pub const ALL: [Experiment; 13] = [
+pub const ALL: [Experiment; 14] = [
     table1::EXPERIMENT,
+    one_rate::EXPERIMENT,
     table2::EXPERIMENT,
     table3::EXPERIMENT,
     fig3::EXPERIMENT,

@@ -88,7 +88,7 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
     let (runs, flop, measuring) = (left.runs.len(), left.flop(&all), left.flop_of_cells(&all));
     let [training, measured] = [flop, measuring].map(|flop| flop / 1e12);
     lab.say(&format!(
-        "{runs} runs of {training:.1} TFLOP, and about {measured:.1} to measure them; timing the first {}",
+        "{runs} runs of {training:.1} TFLOP, and about {measured:.1} to measure them, more where the grid's end is the best rate; timing the first {}",
         first.len()
     ));
     let first = Left { runs: first, cells: Vec::new() };
@@ -162,7 +162,7 @@ fn pilot(lab: &Lab, experiment: &Experiment, plan: &Plan, results: &Mutex<Result
     let [a, b] = experiment.pilot;
     let measured = pilots.cells.first().map_or(&[][..], |cell| &cell.domains);
     let domains: Vec<&str> = measured.iter().map(|&domain| plan.setup.domain(domain).name.as_str()).collect();
-    let (_, seeds) = found.difference(a, b, &domains);
+    let seeds = found.difference(a, b, &domains).seeds;
     let (deviation, count) = (statistics::deviation(&seeds), seeds.len());
     if count == 0 {
         lab.say(&format!(

@@ -1,4 +1,5 @@
-//! `README.md` and `report.html`: what all experiments have found so far, with where and by what.
+//! `README.md` and `report.html`: what all experiments have found so far, with where and by what; and `reported.csv`, the figures of single
+//! seeds that they are made of.
 
 use super::section::{Section, Table};
 use crate::experiments::lab::Lab;
@@ -6,12 +7,13 @@ use crate::experiments::plan::Plan;
 use crate::experiments::plan::base::Base;
 use crate::experiments::plan::setup::Setup;
 use crate::experiments::results::finding::{Finding, Findings, Verdict};
-use crate::experiments::results::numbers::{points, signed};
+use crate::experiments::results::numbers::{nats, points, signed};
 use crate::experiments::results::statistics::CONFIDENCE;
-use crate::experiments::results::{Results, tuned};
+use crate::experiments::results::{Line, Results, Score, tuned};
 use crate::experiments::{ALL, Experiment, VERSION};
 use crate::report::{PageSection, around, environment, escape};
 use crate::{Error, files, folders};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,16 +25,20 @@ const LEAD: &str = "The experiments of Modular Domain Experts (arXiv 2410.10181)
 const BUILT_IN: &str = "English: documentation of the packages that this program is built of; Code: their Rust; Math: word problems that a \
     program makes; others: Rust of some of the packages";
 
+/// The files.
+const PAGE: &str = "README.md";
+const REPORT: &str = "report.html";
+const REPORTED: &str = "reported.csv";
+
 /// How the page begins.
 const TITLE: &str = "# Experiments\n";
 
 /// An error if a folder has a page that is none of experiments.
 pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
     let is_ours = |page: &Path| files::read_text(page).is_ok_and(|text| text.starts_with(TITLE));
-    let (page, report) = (root.join("README.md"), root.join("report.html"));
-    let others = [(&page, page.exists() && !is_ours(&page)), (&report, report.exists() && !is_ours(&page))];
-    match others.into_iter().find(|(_, is_other)| *is_other) {
-        Some((path, _)) => {
+    let files = [PAGE, REPORT, REPORTED].map(|name| root.join(name));
+    match files.iter().find(|file| file.exists()).filter(|_| !is_ours(&files[0])) {
+        Some(path) => {
             Err(Error::content(path, "is none of `mode experiment`, which would replace it; choose another --out"))
         }
         None => Ok(()),
@@ -45,6 +51,7 @@ pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
 /// A file that can't be written.
 pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), Error> {
     let mut sections = Vec::new();
+    let mut reported = String::from(COLUMNS);
     for experiment in &ALL {
         // Others may have their figures all the same, but need texts that no one has asked for.
         if !results.is_tested(experiment.name) {
@@ -66,6 +73,7 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
             }
         };
         let found = Findings::of_plan(&plan, results);
+        found.reported().for_each(|line| reported.push_str(&rows(experiment.name, line)));
         let mut section = (experiment.report)(&found);
         section.lead.extend_from_slice(found.left_out);
         if let (within, all @ 1..) = found.covered() {
@@ -103,7 +111,8 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
     for section in std::iter::once(&summary).chain(sections.iter().map(|(_, section)| section)) {
         text.push_str(&format!("\n{}\n", section.markdown().trim_end()));
     }
-    files::write(&lab.root.join("README.md"), text)?;
+    files::write(&lab.root.join(PAGE), text)?;
+    files::write(&lab.root.join(REPORTED), reported)?;
     let folder = lab.root.join("figures");
     folders::create(&folder)?;
     for figure in sections.iter().flat_map(|(_, section)| &section.figures) {
@@ -116,9 +125,25 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
     let first = PageSection { id: "found", title: SUMMARY, body: summary.html()? };
     let sections: Vec<PageSection> = std::iter::once(first).chain(of_all).chain(environment(&facts)).collect();
     let html = around("Experiments", &format!("<p class=\"lead\">{}</p>\n", escape(LEAD)), &sections);
-    files::write(&lab.root.join("report.html"), html)?;
-    lab.say(&format!("{0}/README.md and {0}/report.html written", lab.root.display()));
+    files::write(&lab.root.join(REPORT), html)?;
+    lab.say(&format!("{0}/{PAGE}, {REPORT} and {REPORTED} written", lab.root.display()));
     Ok(())
+}
+
+/// Columns of `reported.csv`: lines of `results/` that no page shows any more, of other settings or rates, are not in it.
+const COLUMNS: &str = "experiment,cell,seed,domain,accuracy,nll,tokens,params_total,params_trained,steps,tokens_seen,seconds,learning_rate,run\n";
+
+/// A line's figures, a row a domain.
+fn rows(experiment: &str, line: &Line) -> String {
+    let row = |(domain, score): (&String, &Score)| {
+        let Line { cell, seed, params_total, params_trained, steps, tokens_seen, seconds, learning_rate, run, .. } =
+            line;
+        let Score { accuracy, nll, tokens, .. } = score;
+        format!(
+            "{experiment},{cell},{seed},{domain},{accuracy},{nll},{tokens},{params_total},{params_trained},{steps},{tokens_seen},{seconds},{learning_rate},{run}\n"
+        )
+    };
+    line.scores.iter().map(row).collect()
 }
 
 /// Heading of what came of the paper's claims.
@@ -126,31 +151,41 @@ const SUMMARY: &str = "What was found";
 
 /// The paper's claims in numbers, of all sections, and what came of each.
 fn summary(sections: &[(&Experiment, Section)]) -> Section {
-    let claims = || {
+    let all = || {
         sections
             .iter()
             .flat_map(|(experiment, section)| section.findings.iter().map(|finding| (experiment.name, finding)))
     };
-    let of_paper: Vec<_> = claims().filter(|(_, finding)| finding.paper.is_some()).collect();
+    let of_paper: Vec<_> = all().filter(|(_, finding)| finding.paper.is_some()).collect();
+    // A claim that is asked in several ways says which in brackets.
+    let distinct = |(_, finding): &(&str, &Finding)| {
+        let claim = &finding.claim;
+        claim.split_once(") ").filter(|_| claim.starts_with('(')).map_or(claim.clone(), |(_, claim)| claim.into())
+    };
+    let claims: BTreeSet<String> = of_paper.iter().map(distinct).collect();
     let count = |verdict| of_paper.iter().filter(|(_, finding)| finding.verdict() == verdict).count();
     let row = |(name, finding): &(&str, &Finding)| {
         let there = finding.paper.map_or_else(String::new, signed);
         let words = finding.verdict().words(false);
-        [&finding.claim, &there, &points(finding.measured), words, name].map(|cell| cell.to_string()).to_vec()
+        let loss = finding.loss.map_or_else(|| "–".into(), nats);
+        [&finding.claim, &there, &points(finding.measured), words, &loss, name].map(|cell| cell.to_string()).to_vec()
     };
     Section {
         title: SUMMARY.into(),
         lead: vec![format!(
-            "Of {} claims that the paper makes in numbers {} are reproduced, of {} we find the opposite, and {} are below what we can detect. They \
-             are not independent of each other: many share a row. What the paper does not say, or says without numbers, stands in the sections.",
+            "{} comparisons of {} claims that the paper makes in numbers, for some are asked in several ways, which stand in brackets: {} are \
+             reproduced, of {} we find the opposite, and {} are below what we can detect. They are not independent of each other: many share a row. \
+             Loss: the same difference in nats; below zero the first is better. What the paper does not say, or says without numbers, stands in the \
+             sections.",
             of_paper.len(),
+            claims.len(),
             count(Verdict::Reproduced),
             count(Verdict::Contradicted),
             count(Verdict::Undecided)
         )],
         tables: vec![Table {
             caption: "Differences in percentage points, with 95 % intervals".into(),
-            head: ["Claim", "There", "Here", "Verdict", "Section"].map(String::from).to_vec(),
+            head: ["Claim", "There", "Here", "Verdict", "Loss", "Section"].map(String::from).to_vec(),
             rows: of_paper.iter().map(row).collect(),
         }],
         ..Section::default()
@@ -192,6 +227,6 @@ fn commit() -> Option<String> {
         let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
     };
-    git(&["ls-files", "--error-unmatch", "mode/src/experiments/document.rs"])?;
+    git(&["ls-files", "--error-unmatch", "mode/src/experiments/mod.rs"])?;
     git(&["rev-parse", "--short=12", "HEAD"])
 }

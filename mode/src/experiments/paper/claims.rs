@@ -12,7 +12,7 @@ use crate::experiments::page::section::{ACCURACY, Section, Table};
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, LONG, Make, base, bottleneck, composed, expert_rate_of, full, lora};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
-use crate::experiments::results::finding::{Finding, Findings};
+use crate::experiments::results::finding::{Difference, Finding, Findings};
 use crate::experiments::results::numbers::percent;
 use crate::experiments::results::statistics::Interval;
 use crate::experiments::results::timed::Case;
@@ -137,7 +137,8 @@ fn saved(found: &Findings, of: Case, case: Case) -> Vec<f64> {
 fn cheaper(found: &Findings, words: &str, of: Case, case: Case) -> Finding {
     let saved = saved(found, of, case);
     let claim = format!("C2: frozen weights save time: {words} (share of a step in %, over turns in place of seeds)");
-    Finding::new(&claim, "1 − time / time".into(), (Interval::of_mean(&saved), saved))
+    let difference = Difference { measured: Interval::of_mean(&saved), loss: None, seeds: saved };
+    Finding::new(&claim, "1 − time / time".into(), difference)
 }
 
 fn times(found: &Findings) -> Table {

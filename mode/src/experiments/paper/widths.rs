@@ -60,7 +60,7 @@ fn beside(plan: &mut Plan, width: &str, size: Size) -> Result<(), Error> {
             Ok(vec![full(plan, on, rate, steps)?])
         })?;
     }
-    let Some(of_experts) = rate_beside(plan, &name(width, "expert"), base, ExpertInit::Copy, true)? else {
+    let Some(of_experts) = rate_beside(plan, &name(width, "expert"), base, ExpertInit::Copy)? else {
         return Ok(());
     };
     plan.cells(&name(width, "mode-2x"), &ALL, |plan, seed, rate| -> Result<Vec<RunIndex>, Error> {
@@ -101,7 +101,7 @@ fn report(found: &Findings) -> Section {
         points: there
             .iter()
             .map(|width| {
-                let (difference, _) = found.difference(&name(width, "mode-2x"), &name(width, b), domains);
+                let difference = found.difference(&name(width, "mode-2x"), &name(width, b), domains).measured;
                 (parameters(width) as f64, difference)
             })
             .collect(),

@@ -1,7 +1,7 @@
 //! The methods that experiments compare: runs of each, of a seed, a learning rate and a number of steps.
 
 use super::base::Base;
-use super::recipes::{MIXTURE, On, Shape, Stage};
+use super::recipes::{MIXTURE, Mixture, On, Shape, Stage};
 use super::{Plan, RunIndex, Tried};
 use crate::Error;
 use crate::model::{Adapted, ExpertInit};
@@ -42,6 +42,16 @@ pub(crate) fn lora(plan: &mut Plan, on: On, rate: f64, steps: u64) -> Result<Run
 pub(crate) fn lora_settings(plan: &Plan) -> LoraSettings {
     let rank = plan.settings().rank;
     LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::Attention }
+}
+
+/// A LoRA of about as many parameters as so many experts of the settings' shape have: beside attention and feed-forward, with alpha = 2 rank.
+pub(crate) fn large_lora(plan: &mut Plan, on: On, experts: usize, rate: f64, steps: u64) -> Result<RunIndex, Error> {
+    let s = plan.settings();
+    // A layer has four matrices of width by width and three of width by hidden; a LoRA has the sum of both sides for each rank.
+    let of_layer = 4 * s.width * s.width + 3 * s.width * s.hidden;
+    let of_rank = s.layers * (8 * s.width + 3 * (s.width + s.hidden));
+    let rank = (experts * s.blocks * s.layers_per_block * of_layer / of_rank).max(1);
+    plan.lora(on, LoraSettings { rank, alpha: 2.0 * rank as f64, adapted: Adapted::FeedForward }, rate, steps)
 }
 
 /// Bottlenecks of about as many parameters as [`lora`] has.
@@ -87,27 +97,22 @@ pub(crate) fn expert_rate_of(plan: &mut Plan, init: ExpertInit) -> Result<Option
         ExpertInit::ZeroOutput => "expert-zero",
         ExpertInit::Random => "expert-random",
     };
-    rate_beside(plan, name, base, init, true)
+    rate_beside(plan, name, base, init)
 }
 
-/// The same beside bases of another kind, under a name of its own; scored by its own domain alone where it need not keep English.
+/// The same beside bases of another kind, under a name of its own.
 pub(crate) fn rate_beside(
     plan: &mut Plan,
     name: &str,
     base: impl Fn(&mut Plan, u64) -> Result<RunIndex, Error>,
     init: ExpertInit,
-    keeps_english: bool,
 ) -> Result<Option<f64>, Error> {
     plan.rate(name, |plan, seed, rate| {
         let base = base(plan, seed)?;
         let experts = experts_beside(plan, (base, seed), &ADAPTED, init, rate)?;
         let alone = |(domain, expert): (usize, RunIndex)| {
             let model = plan.compose(On::all(base, seed, MIXTURE), &[expert], Stage::gates(), rate, 0)?;
-            Ok(Tried {
-                runs: vec![expert, model],
-                domains: vec![0, domain],
-                scored: if keeps_english { vec![0, domain] } else { vec![domain] },
-            })
+            Ok(Tried { runs: vec![expert, model], domains: vec![0, domain], scored: vec![0, domain] })
         };
         ADAPTED.into_iter().zip(experts).map(alone).collect()
     })
@@ -117,6 +122,19 @@ pub(crate) fn rate_beside(
 pub(crate) fn composed(
     plan: &mut Plan,
     seed: u64,
+    experts: (ExpertInit, f64),
+    stage: Stage,
+    rate: f64,
+    steps: u64,
+) -> Result<Vec<RunIndex>, Error> {
+    composed_on(plan, seed, MIXTURE, experts, stage, rate, steps)
+}
+
+/// The same with stage 2 on any mixture.
+pub(crate) fn composed_on(
+    plan: &mut Plan,
+    seed: u64,
+    data: Mixture,
     (init, of_experts): (ExpertInit, f64),
     stage: Stage,
     rate: f64,
@@ -124,8 +142,7 @@ pub(crate) fn composed(
 ) -> Result<Vec<RunIndex>, Error> {
     let base = base(plan, seed)?;
     let mut runs = experts_beside(plan, (base, seed), &ADAPTED, init, of_experts)?;
-    let on = On::all(base, seed, MIXTURE);
-    runs.push(plan.compose(on, &runs, stage, rate, steps)?);
+    runs.push(plan.compose(On::all(base, seed, data), &runs, stage, rate, steps)?);
     Ok(runs)
 }
 

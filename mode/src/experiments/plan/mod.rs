@@ -121,7 +121,8 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// An empty plan, at rates that are known. With `guess` it holds all that will ever be needed, at rates that may be others in the end.
+    /// An empty plan, at rates that are known. With `guess` it holds all that will ever be needed but for rates beyond
+    /// the grid, at rates that may be others in the end.
     pub fn new(setup: &'a Setup, rates: &'a Rates, guess: bool) -> Self {
         let (runs, cells, left_out, index) = Default::default();
         Self { setup, rates, guess, runs, cells, left_out, index }
@@ -248,8 +249,8 @@ impl<'a> Plan<'a> {
         std::iter::once("backbone".into()).chain(runs.enumerate().filter_map(name)).collect()
     }
 
-    /// Adds the runs of the grid, which `train` makes of a seed and a rate, of one model or several; the mean of their scores counts. The
-    /// learning rate of the method, if it was tuned.
+    /// Adds the runs of the grid, which `train` makes of a seed and a rate, of one model or several; the mean of their scores counts. Where the
+    /// grid's end is the best it goes on. The learning rate of the method, if it was tuned.
     ///
     /// # Errors
     /// `train`'s.
@@ -258,7 +259,7 @@ impl<'a> Plan<'a> {
         method: &str,
         mut train: impl FnMut(&mut Self, u64, f64) -> Result<Vec<Tried>, Error>,
     ) -> Result<Option<f64>, Error> {
-        for rate in GRID {
+        for rate in self.rates.to_try(method) {
             for Tried { runs, domains, scored } in train(self, TUNING_SEED, rate)? {
                 let purpose = Purpose::Tune { method: method.into(), scored, rate };
                 self.add(Cell { name: method.into(), seed: TUNING_SEED, runs, domains, purpose });
@@ -269,7 +270,21 @@ impl<'a> Plan<'a> {
 
     /// The learning rate that another method of this plan was tuned to, once it is known.
     pub fn known_rate(&self, method: &str) -> Option<f64> {
-        self.rates.of(method).or(self.guess.then_some(GRID[GRID.len() / 2]))
+        self.tuned(method).map(|(rate, _)| rate)
+    }
+
+    /// The method of these that scored best, and its rate, once all of them are known.
+    pub fn best_of<'m>(&self, methods: &[&'m str]) -> Option<(&'m str, f64)> {
+        let tuned: Option<Vec<_>> = methods.iter().map(|&method| Some((method, self.tuned(method)?))).collect();
+        // Among equals the first.
+        let best = tuned?.into_iter().rev().max_by(|(_, (_, a)), (_, (_, b))| a.total_cmp(b));
+        best.map(|(method, (rate, _))| (method, rate))
+    }
+
+    /// A method's rate and its score.
+    fn tuned(&self, method: &str) -> Option<(f64, f64)> {
+        let guess = self.guess.then_some((GRID[GRID.len() / 2], 0.0));
+        self.rates.of(method).map(|tuned| (tuned.rate, tuned.score)).or(guess)
     }
 
     /// Adds a cell of every seed, once its method's rate is known: `train` makes its runs, the last of which makes the model. Its rate is

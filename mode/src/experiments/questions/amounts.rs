@@ -1,6 +1,6 @@
 //! Question 3, which the paper leaves open: very small and very large data.
 //!
-//! Code alone: an expert that starts as a copy, LoRA, and all weights, on 10 to 1,000 examples (windows drawn from all over the text) in S
+//! Code alone: an expert that starts as a copy, LoRA, one of as many parameters as the expert, and all weights, on 10 to 1,000 examples (windows drawn from all over the text) in S
 //! steps each, and on all there is in one pass: the built-in text's 8,000 windows, a million tokens, at the rate of 1,000 examples. A pass
 //! is as many steps as the text has batches, so its point has more steps as well as more examples.
 
@@ -10,7 +10,7 @@ use crate::experiments::Experiment;
 use crate::experiments::page::axis::Scale;
 use crate::experiments::page::plot::{Figure, Series};
 use crate::experiments::page::section::{ACCURACY, Section, Table};
-use crate::experiments::plan::methods::{ALL, base, full, lora};
+use crate::experiments::plan::methods::{ALL, base, full, large_lora, lora};
 use crate::experiments::plan::recipes::{CODE, On, Stage};
 use crate::experiments::plan::{Plan, RunIndex};
 use crate::experiments::results::finding::{Finding, Findings};
@@ -30,11 +30,15 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 /// Examples of each point but the last.
 const EXAMPLES: [usize; 3] = [10, 100, 1_000];
 
+/// The model that all adapt.
+const BASE: &str = "base";
+
 /// The last point's name.
 const PASS: &str = "pass";
 
 /// How cells' names begin, and what figures call them.
-const METHODS: [(&str, &str); 3] = [("expert", "MoDE, one expert"), ("lora", "LoRA"), ("full", "full")];
+const METHODS: [(&str, &str); 4] =
+    [("expert", "MoDE, one expert"), ("lora", "LoRA"), ("lora-large", "LoRA, as large"), ("full", "full")];
 
 fn name(method: &str, point: impl std::fmt::Display) -> String {
     format!("code-{method}-{point}")
@@ -48,6 +52,7 @@ fn points() -> Vec<String> {
 fn train(plan: &mut Plan, method: &str, on: On, rate: f64, steps: u64) -> Result<Vec<RunIndex>, Error> {
     Ok(match method {
         "lora" => vec![lora(plan, on, rate, steps)?],
+        "lora-large" => vec![large_lora(plan, on, 1, rate, steps)?],
         "full" => vec![full(plan, on, rate, steps)?],
         _ => {
             let expert = plan.expert(on, plan.shape(ExpertInit::Copy), rate, steps)?;
@@ -60,7 +65,7 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
     let s = plan.settings();
     let windows = (plan.setup.domain(1).trained_on / (s.length + 1)).min(s.examples);
     let pass = windows.div_ceil(s.batch) as u64;
-    plan.untuned("base", &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
+    plan.untuned(BASE, &ALL, |plan, seed| Ok(vec![base(plan, seed)?]))?;
     for (method, _) in METHODS {
         for examples in EXAMPLES {
             if !plan.holds(examples, CODE) {
@@ -108,32 +113,44 @@ fn report(found: &Findings) -> Section {
     };
     let row = |name: String| {
         let of = |domains: &[&str]| found.percent(&name, domains);
-        vec![name.clone(), found.rate(&name), of(&DOMAINS[1..2]), of(&DOMAINS[..1])]
+        let trained = found.of(&name).first().map_or(0, |line| line.params_trained).to_string();
+        vec![name.clone(), trained, found.rate(&name), of(&DOMAINS[1..2]), of(&DOMAINS[..1])]
     };
     let cells = METHODS.iter().flat_map(|(method, _)| points().into_iter().map(move |point| name(method, point)));
     let few = points();
     let compare = |claim: &str, a: &str, b: &str, point: &str, domain: usize| {
-        let [a, b] = [a, b].map(|method| name(method, point));
+        let [a, b] = [a, b].map(|method| if method == BASE { BASE.into() } else { name(method, point) });
         let (domains, words) = (&DOMAINS[domain..=domain], DOMAINS[domain]);
         Finding::new(&format!("{point}: {claim}"), format!("{a} − {b}, {words}"), found.difference(&a, &b, domains))
     };
-    let findings = [&few[0], &few[2], &few[3]].into_iter().flat_map(|point| {
+    let findings = few.iter().flat_map(|point| {
         [
+            compare("an expert knows more Code than base", "expert", BASE, point, 1),
+            compare("LoRA knows more Code than base", "lora", BASE, point, 1),
+            compare("full fine-tuning knows more Code than base", "full", BASE, point, 1),
             compare("an expert learns more Code than LoRA", "expert", "lora", point, 1),
+            compare("an expert learns more Code than LoRA as large", "expert", "lora-large", point, 1),
             compare("an expert learns more Code than full fine-tuning", "expert", "full", point, 1),
+            compare("an expert keeps more English than LoRA", "expert", "lora", point, 0),
+            compare("an expert keeps more English than LoRA as large", "expert", "lora-large", point, 0),
             compare("an expert keeps more English than full fine-tuning", "expert", "full", point, 0),
         ]
     });
     Section {
-        lead: vec![
-            "One expert as stage 1 leaves it, LoRA, and full fine-tuning, on Code alone, at the rate that is best for Code; one pass over all of \
-             it has the rate of 1,000 examples, and more steps than they."
-                .into(),
-        ],
+        lead: vec![format!(
+            "One expert as stage 1 leaves it, LoRA, one beside feed-forward too that trains as many parameters as the expert, and full \
+                 fine-tuning, on Code alone, at the rate that is best for Code. Of few examples each is seen many times in {} steps; one pass over \
+                 all there is has the rate of 1,000 examples, and more steps than they.",
+            found.settings.steps
+        )],
         tables: vec![Table {
             caption: ACCURACY.into(),
-            head: ["Cell", "Rate", "Code", "English"].map(String::from).to_vec(),
-            rows: std::iter::once("base".to_string()).chain(cells).filter(|name| !found.of(name).is_empty()).map(row).collect(),
+            head: ["Cell", "Trained", "Rate", "Code", "English"].map(String::from).to_vec(),
+            rows: std::iter::once(BASE.to_string())
+                .chain(cells)
+                .filter(|name| !found.of(name).is_empty())
+                .map(row)
+                .collect(),
         }],
         figures: vec![figure("q3-code", DOMAINS[1]), figure("q3-english", DOMAINS[0])],
         findings: findings.collect(),

@@ -1,11 +1,11 @@
 //! What the paper says, what was measured, and whether the two agree.
 
-use super::numbers::percent;
+use super::numbers::{nats, percent};
 use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
 use super::{Line, Results, Score};
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::plan::rates::GRID;
+use crate::experiments::plan::rates::is_last;
 use crate::experiments::plan::settings::Settings;
 use crate::experiments::plan::{Cell, Plan, Purpose};
 use crate::experiments::results::timed::{self, Case, Timed};
@@ -50,6 +50,8 @@ pub struct Finding {
     pub compared: String,
     /// Our difference, as a fraction.
     pub measured: Interval,
+    /// The same of the loss in nats, a less b, over seeds alone; below zero where a is better. None if there is none.
+    pub loss: Option<Interval>,
     /// Standard deviation of single seeds' differences.
     pub deviation: f64,
     /// Seeds.
@@ -57,10 +59,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A claim that the paper does not make in numbers, with the differences of single seeds.
-    pub fn new(claim: &str, compared: String, (measured, seeds): (Interval, Vec<f64>)) -> Self {
+    /// A claim that the paper does not make in numbers.
+    pub fn new(claim: &str, compared: String, difference: Difference) -> Self {
+        let Difference { measured, loss, seeds } = difference;
         let (deviation, seeds) = (deviation(&seeds), seeds.len());
-        Self { claim: claim.into(), paper: None, compared, measured, deviation, seeds }
+        Self { claim: claim.into(), paper: None, compared, measured, loss, deviation, seeds }
     }
 
     /// Whether we found the same.
@@ -81,6 +84,16 @@ impl Finding {
     pub fn seeds_wanted(&self) -> Option<usize> {
         seeds_for(self.measured.mean, self.measured.half, (self.deviation, self.seeds), MOST_SEEDS)
     }
+}
+
+/// A difference over seeds.
+pub struct Difference {
+    /// Of accuracy, over seeds and text, or of what else is compared.
+    pub measured: Interval,
+    /// Of the loss in nats, over seeds alone.
+    pub loss: Option<Interval>,
+    /// Of accuracy, by seed.
+    pub seeds: Vec<f64>,
 }
 
 /// Cells with their figures.
@@ -138,6 +151,11 @@ impl Findings<'_> {
         lines
     }
 
+    /// Figures of all cells that are reported.
+    pub fn reported(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report).map(|(_, line)| *line)
+    }
+
     /// How often a seed's accuracy lies within the interval that the others of its cell and domain give, and of how many that is.
     pub fn covered(&self) -> (usize, usize) {
         let reported = self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report);
@@ -187,12 +205,16 @@ impl Findings<'_> {
         percent(Interval::of_another(&self.accuracies(cell, domains)))
     }
 
-    /// The learning rate of a cell's last run, marked where the grid ends there.
+    /// The learning rates of a cell's runs, stage by stage where they differ, the last marked where none beyond it was tried.
     pub fn rate(&self, cell: &str) -> String {
-        let Some(line) = self.of(cell).into_iter().next() else { return "–".into() };
-        let (rate, is_tuned) = (line.learning_rate, !self.tuned(cell).is_empty());
-        let ends = is_tuned && (rate == GRID[0] || rate == GRID[GRID.len() - 1]);
-        format!("{rate:.0e}{}", if ends { " (grid's end)" } else { "" })
+        let of_cell = self.lines.iter().find(|(of, _)| of.name == cell && of.purpose == Purpose::Report);
+        let Some((of, line)) = of_cell else { return "–".into() };
+        let runs = of.runs.iter().map(|run| &self.plan.runs[run.0]).filter(|run| run.steps() > 0);
+        let mut rates: Vec<f64> = runs.filter_map(|run| Some(run.recipe.as_ref()?.train.learning_rate)).collect();
+        rates.dedup();
+        let words = rates.iter().map(|rate| format!("{rate:.0e}")).collect::<Vec<_>>().join(", ");
+        let is_tuned = !self.tuned(cell).is_empty();
+        if is_tuned && is_last(line.learning_rate) { words + " (the last tried)" } else { words }
     }
 
     /// Mean accuracy on these domains by seed.
@@ -201,21 +223,35 @@ impl Findings<'_> {
     }
 
     /// Accuracy of `a` less that of `b`, the mean over these domains.
-    pub fn difference(&self, a: &str, b: &str, domains: &[&str]) -> (Interval, Vec<f64>) {
+    pub fn difference(&self, a: &str, b: &str, domains: &[&str]) -> Difference {
         self.difference_over(&domains.iter().map(|&domain| (a, b, domain)).collect::<Vec<_>>())
     }
 
     /// Accuracy of each first cell less that of the second on its domain, the mean over all of them.
-    pub fn difference_over(&self, compared: &[(&str, &str, &str)]) -> (Interval, Vec<f64>) {
-        let both = |&(a, b, domain): &(&str, &str, &'_ str)| {
-            let pairs = self.of(a).into_iter().zip(self.of(b));
-            pairs.map(|(a, b)| (a.accuracy_on(&[domain]) - b.accuracy_on(&[domain]), by_window(a, b, domain))).unzip()
+    pub fn difference_over(&self, compared: &[(&str, &str, &str)]) -> Difference {
+        // By comparison and seed.
+        let of = |difference: &dyn Fn(&Line, &Line, &str) -> f64| -> Vec<Vec<f64>> {
+            let by_seed = |&(a, b, domain): &(&str, &str, &str)| {
+                self.of(a).into_iter().zip(self.of(b)).map(|(a, b)| difference(a, b, domain)).collect()
+            };
+            compared.iter().map(by_seed).collect()
         };
-        let (seeds, texts): (Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>) = compared.iter().map(both).unzip();
-        let count = seeds.iter().map(Vec::len).min().unwrap_or(0);
-        let over_domains = |seed| mean(&seeds.iter().map(|of_domain| of_domain[seed]).collect::<Vec<_>>());
-        let seeds: Vec<f64> = (0..count).map(over_domains).collect();
-        (Interval::of_difference(&seeds, &texts), seeds)
+        let seeds = over_comparisons(&of(&|a, b, domain| a.accuracy_on(&[domain]) - b.accuracy_on(&[domain])));
+        let losses = over_comparisons(&of(&|a, b, domain| a.loss_on(&[domain]) - b.loss_on(&[domain])));
+        let texts: Vec<Vec<Vec<f64>>> = compared
+            .iter()
+            .map(|&(a, b, domain)| {
+                self.of(a).into_iter().zip(self.of(b)).map(|(a, b)| by_window(a, b, domain)).collect()
+            })
+            .collect();
+        let loss = losses.iter().all(|loss| loss.is_finite()).then(|| Interval::of_mean(&losses));
+        Difference { measured: Interval::of_difference(&seeds, &texts), loss, seeds }
+    }
+
+    /// Mean loss on these domains by seed, in nats, with where another seed would lie.
+    pub fn loss(&self, cell: &str, domains: &[&str]) -> String {
+        let losses: Vec<f64> = self.of(cell).into_iter().map(|line| line.loss_on(domains)).collect();
+        nats(Interval::of_another(&losses))
     }
 
     /// A finding of the paper's: that `a` is better than `b` on the mean of these domains.
@@ -232,6 +268,12 @@ fn mean_of<'g>(tables: impl Iterator<Item = &'g Vec<Vec<f64>>>) -> Option<Vec<Ve
     let at = |i: usize, k: usize| mean(&tables.iter().map(|table| table[i][k]).collect::<Vec<_>>());
     let first = tables.first()?;
     Some(first.iter().enumerate().map(|(i, row)| (0..row.len()).map(|k| at(i, k)).collect()).collect())
+}
+
+/// The mean over comparisons of as many seeds as all have.
+fn over_comparisons(compared: &[Vec<f64>]) -> Vec<f64> {
+    let count = compared.iter().map(Vec::len).min().unwrap_or(0);
+    (0..count).map(|seed| mean(&compared.iter().map(|by_seed| by_seed[seed]).collect::<Vec<_>>())).collect()
 }
 
 /// Differences of accuracy by window of a domain.
@@ -259,6 +301,7 @@ mod tests {
             paper: None,
             compared: String::new(),
             measured: Interval { mean, half },
+            loss: None,
             deviation: 0.01,
             seeds: 3,
         };

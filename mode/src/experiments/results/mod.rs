@@ -97,6 +97,12 @@ impl Line {
         let of = |domain: &&str| self.scores.get(*domain).map_or(0.0, |score| score.accuracy);
         mean(&domains.iter().map(of).collect::<Vec<_>>())
     }
+
+    /// Mean loss over these domains, in nats; infinite where training left no numbers.
+    pub fn loss_on(&self, domains: &[&str]) -> f64 {
+        let of = |domain: &&str| self.scores.get(*domain).map_or(f64::INFINITY, |score| score.nll);
+        mean(&domains.iter().map(of).collect::<Vec<_>>())
+    }
 }
 
 /// That an experiment was measured on a test text.

@@ -15,6 +15,12 @@ pub fn points(interval: Interval) -> String {
     format!("{sign}{:.2} ± {half}", 100.0 * interval.mean.abs())
 }
 
+/// A loss with its interval.
+pub fn nats(interval: Interval) -> String {
+    let half = if interval.half.is_finite() { format!("{:.3}", interval.half) } else { "?".into() };
+    format!("{:.3} ± {half}", interval.mean).replace('-', "−")
+}
+
 /// A number of points with its sign.
 pub fn signed(points: f64) -> String {
     format!("{points:+.2}").replace('-', "−")

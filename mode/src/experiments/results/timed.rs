@@ -18,7 +18,7 @@ pub struct Timed {
     pub params_total: u64,
     /// Seconds of each step.
     pub seconds: Vec<f64>,
-    /// Seconds of the gate merges, and of all launches, in one more step in which each was timed.
+    /// Seconds of the gate merges, and of all launches, the medians of steps in which each launch was timed.
     pub merges: [f64; 2],
     /// Bytes that those merges move at the least, and operations of all other launches.
     pub cost: [f64; 2],
