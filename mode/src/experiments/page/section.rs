@@ -4,6 +4,7 @@ use super::plot::Figure;
 use crate::experiments::Experiment;
 use crate::experiments::results::finding::Finding;
 use crate::experiments::results::numbers::{nats, points, signed};
+use crate::experiments::results::statistics::hold;
 use crate::report::{DomainGates, GateTable, ReportError, escape, gate_maps};
 
 /// What stands above mean gate weights.
@@ -17,8 +18,9 @@ pub const ACCURACY: &str = "Next-token accuracy in per cent; ± is where another
 const VERDICTS: &str = "Differences in percentage points with 95 % intervals over seeds and text. There: the paper's, of whose claims in numbers \
     it is said whether they are reproduced; to others the answer is yes or no. Loss: the same difference in nats, over seeds alone; below zero \
     the first is better, so where it is above zero beside a yes the two measures disagree. Detectable: what this design finds four times in five. Seeds: how \
-    many are needed to find a difference as great as ours so often, if any number is. Learning rates were chosen with one seed, which no \
-    interval knows of, and of twenty intervals one may miss.";
+    many are needed to find a difference as great as ours so often, if any number is. p: how likely so great a difference is where there is \
+    none; * where it is none of chance beside all others of this table (Holm, 5 %). Learning rates were chosen with one seed, which no interval \
+    knows of.";
 
 /// A table.
 #[derive(Debug, Clone, Default)]
@@ -83,20 +85,24 @@ fn gate_table(models: &[GateTable]) -> Table {
 
 /// The table of verdicts.
 fn verdicts(findings: &[Finding]) -> Table {
-    let head = ["Claim", "There", "Here", "Verdict", "Loss", "Detectable", "Seeds", "Compared"];
-    let row = |finding: &Finding| {
+    let head = ["Claim", "There", "Here", "Verdict", "p", "Loss", "Detectable", "Seeds", "Compared"];
+    let chances: Vec<f64> = findings.iter().map(Finding::chance).collect();
+    let row = |((finding, &chance), is_held): ((&Finding, &f64), bool)| {
+        let p = if chance < 0.001 { "< 0.001".into() } else { format!("{chance:.3}") };
         vec![
             finding.claim.clone(),
             finding.paper.map_or_else(|| "–".into(), signed),
             points(finding.measured),
             finding.verdict().words(finding.paper.is_none()).into(),
+            if is_held { p + " *" } else { p },
             finding.loss.map_or_else(|| "–".into(), nats),
             format!("{:.2}", 100.0 * finding.detectable()),
             finding.seeds_wanted().map_or_else(|| "–".into(), |seeds| seeds.to_string()),
             finding.compared.clone(),
         ]
     };
-    Table { caption: VERDICTS.into(), head: head.map(String::from).to_vec(), rows: findings.iter().map(row).collect() }
+    let rows = findings.iter().zip(&chances).zip(hold(&chances)).map(row).collect();
+    Table { caption: VERDICTS.into(), head: head.map(String::from).to_vec(), rows }
 }
 
 impl Section {

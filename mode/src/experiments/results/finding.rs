@@ -1,7 +1,7 @@
 //! What the paper says, what was measured, and whether the two agree.
 
 use super::numbers::{nats, percent};
-use super::statistics::{Interval, detectable, deviation, mean, seeds_for};
+use super::statistics::{Interval, chance, detectable, deviation, mean, seeds_for};
 use super::{Line, Results, Score};
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
@@ -78,6 +78,11 @@ impl Finding {
     /// The smallest difference that this many seeds show, as a fraction.
     pub fn detectable(&self) -> f64 {
         detectable(self.measured.half, self.seeds)
+    }
+
+    /// How likely so great a difference is where there is none.
+    pub fn chance(&self) -> f64 {
+        chance(self.measured, self.seeds)
     }
 
     /// How many seeds would show the difference that was found, if any number that one would run does.

@@ -80,6 +80,25 @@ fn stretches(windows: &[Vec<f64>]) -> Vec<f64> {
     over_seeds.chunks(STRETCH).map(mean).collect()
 }
 
+/// How likely a difference as great as this one is over so many seeds where there is none: p = 2 (1 - T(t |mean| / half)).
+pub fn chance(difference: Interval, seeds: usize) -> f64 {
+    let freedom = seeds as f64 - 1.0;
+    let ratio = t(CONFIDENCE, freedom) * difference.mean.abs() / difference.half;
+    let below = StudentsT::new(0.0, 1.0, freedom).map_or(0.5, |t| t.cdf(ratio));
+    if ratio.is_nan() { 1.0 } else { 2.0 * (1.0 - below) }
+}
+
+/// Which of several differences are none of chance, so that with [`CONFIDENCE`] not one of them is: Holm's way (Scand. J. Statist. 6, 1979), the
+/// least likely first, against as many as are left.
+pub fn hold(chances: &[f64]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..chances.len()).collect();
+    order.sort_by(|&a, &b| chances[a].total_cmp(&chances[b]));
+    let is_held = |&(rank, &i): &(usize, &usize)| chances[i] * (chances.len() - rank) as f64 <= 1.0 - CONFIDENCE;
+    let mut held = vec![false; chances.len()];
+    order.iter().enumerate().take_while(is_held).for_each(|(_, &i)| held[i] = true);
+    held
+}
+
 /// The smallest difference that is found with [`POWER`] where intervals of so many seeds reach `half` to each side.
 pub fn detectable(half: f64, seeds: usize) -> f64 {
     let freedom = seeds as f64 - 1.0;
@@ -202,6 +221,20 @@ mod tests {
         // What the text adds stays: no number of seeds finds a difference that lies below it.
         assert!(seeds_for(difference, 1.1 * half, (1.0, seeds), 100).is_some_and(|more| more > seeds));
         assert_eq!(seeds_for(0.5 * half, 1.5 * half, (1.0, seeds), 100), None);
+    }
+
+    #[test]
+    fn what_chance_alone_shows_is_told_from_what_it_does_not() {
+        // At the end of an interval 95 in 100 lie within.
+        assert_relative_eq!(chance(Interval { mean: -0.2, half: 0.2 }, 5), 0.05, epsilon = 1e-6);
+        assert!(
+            chance(Interval { mean: 0.4, half: 0.2 }, 5) < 0.01 && chance(Interval { mean: 0.0, half: 0.2 }, 5) == 1.0
+        );
+        assert!(chance(Interval { mean: 0.3, half: f64::INFINITY }, 1) > 0.9);
+        assert_eq!(hold(&[0.03, 0.01, 0.02]), [true, true, true]);
+        // The second is held against two, and none after it.
+        assert_eq!(hold(&[0.04, 0.01, 0.03]), [false, true, false]);
+        assert!(hold(&[]).is_empty());
     }
 
     #[test]
