@@ -10,13 +10,15 @@ use plotters::prelude::*;
 const PANEL: (u32, u32) = (520, 400);
 
 /// Colours of series, by their place.
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0xc2, 0x4a, 0x32),
     RGBColor(0x3b, 0x6e, 0xa5),
     RGBColor(0xe0, 0x8a, 0x2e),
     RGBColor(0x4d, 0x8b, 0x57),
     RGBColor(0x7d, 0x5b, 0xa6),
     RGBColor(0x55, 0x55, 0x55),
+    RGBColor(0x2a, 0x9d, 0x9d),
+    RGBColor(0xb5, 0xa6, 0x2b),
 ];
 
 /// A line of points.
