@@ -3,6 +3,7 @@
 use mode_kernels::Device;
 use mode_tensor::{SafeTensors, Tensor, write_safetensors};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 mod common;
@@ -57,16 +58,18 @@ fn arguments_with(sets: &[&str], name: &str, out: &Path, more: &[&str]) -> Vec<S
     start.into_iter().chain(sets).chain(more.iter().map(|more| more.to_string())).collect()
 }
 
+/// All rates that may be tried.
+const LADDER: [f64; 10] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1];
+
 /// That both rates beside the best one were tried as well, where there is any.
 fn best_lies_within<'v>(tried: impl Iterator<Item = &'v &'v Value>) {
     let number = |value: &Value| value.as_f64().expect("a number");
     let of = |line: &&Value| (number(&line["learning_rate"]), number(&line["scores"]["code"]["accuracy"]));
     let mut tried: Vec<(f64, f64)> = tried.map(of).collect();
     tried.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.total_cmp(&b.0)));
-    let best = tried[0].0;
-    let lower = tried.iter().any(|(rate, _)| *rate < best);
-    let higher = tried.iter().any(|(rate, _)| *rate > best);
-    assert!((lower || best == 1e-5) && (higher || best == 3e-1), "{tried:?}");
+    let best = LADDER.iter().position(|&rate| rate == tried[0].0).expect("a rate of the ladder");
+    let beside = LADDER[best.saturating_sub(1)..].iter().take(3 - usize::from(best == 0));
+    assert!(beside.clone().all(|rate| tried.iter().any(|(of, _)| of == rate)), "{tried:?}");
 }
 
 /// Runs table3; what it says, and its exit code.
@@ -144,6 +147,10 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
     let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
     assert!(page.contains("## Table 3") && page.contains("Detectable") && !page.contains("NaN"), "{page}");
     assert!(stderr.contains("four times in five"), "{stderr}");
+    // Each reported cell, seed and domain has a row.
+    let reported = std::fs::read_to_string(out.join("reported.csv")).expect("a file");
+    let rows: BTreeSet<Vec<&str>> = reported.lines().skip(1).map(|row| row.split(',').take(4).collect()).collect();
+    assert!(rows.len() == 7 * 2 * 3 && rows.contains(&vec!["table3", "3-2", "2", "english"]), "{reported}");
 
     // A cell made again from nothing is the same to the bit, or it is said that it is not.
     let rerun = |more: &[&str]| {
@@ -187,11 +194,24 @@ fn what_is_there_is_kept_and_what_is_missing_is_made_again_to_the_same_bits() {
     // Other settings are another look at the same test text, which is said before anything is trained for it.
     let tuned = std::fs::read(out.join("results/tuning.jsonl")).expect("a file");
     // So are windows of another length, cut from the same documents.
+    let runs = || std::fs::read_dir(out.join("runs")).expect("a folder").count();
+    let before_it = runs();
     for setting in ["steps=1", "length=16"] {
         let (stderr, code) = experiment(&out, &["--set", setting]);
         assert!(code == 2 && stderr.contains("--again"), "{stderr}");
         assert_eq!(std::fs::read(out.join("results/tuning.jsonl")).expect("a file"), tuned);
+        assert_eq!(runs(), before_it);
     }
+
+    // A line of before documents were kept is completed by the next command.
+    let tested = out.join("results/tested.jsonl");
+    let line = std::fs::read_to_string(&tested).expect("a file");
+    let (start, _) = line.split_once(",\"documents\"").expect("a hash of documents");
+    std::fs::write(&tested, format!("{start}}}\n")).expect("a file");
+    let (stderr, code) = experiment(&out, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let (stderr, code) = experiment(&out, &["--set", "length=16"]);
+    assert!(code == 2 && stderr.contains("--again"), "{stderr}");
 
     // What another version found counts for nothing, and is not lost.
     let old = whole.replacen("\"version\":\"", "\"version\":\"0.0-", 1);
@@ -349,6 +369,8 @@ fn runs_that_leave_no_numbers_are_results_and_no_end() {
             .filter(|(cell, _)| cell.contains("2-1"))
             .all(|(_, scores)| scores.as_object().is_some_and(|of| of.is_empty()))
     );
+    let reported = std::fs::read_to_string(out.join("reported.csv")).expect("a file");
+    assert!(reported.contains("\ntable3,2-1,1,code,,,,"), "{reported}");
     let (stderr, code) = beside(&base, &out, &[]);
     assert_eq!(code, 0, "{stderr}");
 }

@@ -44,7 +44,11 @@ pub fn carry_out(
         lab.say(&format!("{} results of other versions count for nothing and are measured anew", results.outdated));
     }
     let results = Mutex::new(results);
-    if experiments.iter().any(|experiment| !is_whole(lab, experiment, &setup, &results)) {
+    let unfinished = || experiments.iter().filter(|experiment| !is_whole(lab, experiment, &setup, &results));
+    for experiment in unfinished() {
+        refuse_second_look(lab, experiment, &setup, &lock(&results), again)?;
+    }
+    if unfinished().next().is_some() {
         budget(lab, experiments, &setup, &results)?;
     }
     for experiment in experiments {
@@ -75,6 +79,27 @@ fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<R
         Ok(lab.left(&plan, &results, |_| true).cells.is_empty())
     };
     whole().unwrap_or(false)
+}
+
+/// An error for an experiment whose test text was measured before as another one, unless it may be `again`.
+fn refuse_second_look(
+    lab: &Lab,
+    experiment: &Experiment,
+    setup: &Setup,
+    results: &Results,
+    again: bool,
+) -> Result<(), Error> {
+    let rates = tuned::rates(&[experiment], setup, results)?;
+    let plan = Plan::of(&[experiment], setup, &rates, false)?;
+    // A design that is whole has all its rates, so one with rates to tune is another.
+    let is_tuned = lab.left(&plan, results, is_tuning).cells.is_empty();
+    let design = if is_tuned { design(&plan, experiment) } else { String::new() };
+    results.may_test(experiment.name, &design, &plan.test_text(), again)
+}
+
+/// Whether a cell is there to choose a rate.
+fn is_tuning(cell: &Cell) -> bool {
+    matches!(cell.purpose, Purpose::Tune { .. })
 }
 
 /// Says what all will take: of so many runs the first are carried out and timed.
@@ -109,16 +134,13 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
 
 /// Tunes, trains and measures one experiment.
 fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>, again: bool) -> Result<(), Error> {
-    let tuning = |cell: &Cell| matches!(cell.purpose, Purpose::Tune { .. });
     let rates = loop {
         let rates = tuned::rates(&[experiment], setup, &lock(results))?;
         let plan = Plan::of(&[experiment], setup, &rates, false)?;
-        let left = lab.left(&plan, &lock(results), tuning);
+        let left = lab.left(&plan, &lock(results), is_tuning);
         if left.cells.is_empty() {
             break rates;
         }
-        // A design that is whole has all its rates, so this is another.
-        lock(results).may_test(experiment.name, "", &plan.test_text(), again)?;
         lab.say(&format!("{}: learning rates on validation text, {} runs", experiment.name, left.runs.len()));
         lab.carry_out(&plan, &left, &|_, line| lock(results).add(TUNING, line))?;
     };

@@ -5,7 +5,7 @@ use super::Lab;
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{bottleneck_size, lora_settings};
 use crate::experiments::results::place;
-use crate::experiments::results::timed::{Case, Timed, find, sizes};
+use crate::experiments::results::timed::{Case, PROFILED, Timed, find, sizes};
 use crate::experiments::{Experiment, VERSION};
 use crate::model::{ExpertInfo, Model, Random, Trained, add_bottlenecks, add_lora};
 use crate::train::{TrainSettings, beside, count, one_step};
@@ -17,9 +17,6 @@ use std::time::Instant;
 
 /// Steps of each case that are timed, after one that is not.
 const ROUNDS: usize = 11;
-
-/// Steps of each in which every launch is timed.
-const PROFILED: usize = 5;
 
 /// All weights of experts.
 const WEIGHT: f32 = 0.02;
@@ -97,6 +94,7 @@ pub(crate) fn time(
             params_total: models[i].params().map(|param| param.value().len() as u64).sum(),
             seconds,
             merges,
+            profiled: PROFILED,
             cost,
             machine: place(device),
         });

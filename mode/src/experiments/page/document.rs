@@ -3,9 +3,9 @@
 
 use super::section::{Section, Table};
 use crate::experiments::lab::Lab;
-use crate::experiments::plan::Plan;
 use crate::experiments::plan::base::Base;
 use crate::experiments::plan::setup::Setup;
+use crate::experiments::plan::{Cell, Plan};
 use crate::experiments::results::finding::{Finding, Findings, Verdict};
 use crate::experiments::results::numbers::{nats, points, signed};
 use crate::experiments::results::statistics::CONFIDENCE;
@@ -36,9 +36,15 @@ const TITLE: &str = "# Experiments\n";
 /// An error if a folder has a page that is none of experiments.
 pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
     let is_ours = |page: &Path| files::read_text(page).is_ok_and(|text| text.starts_with(TITLE));
-    let files = [PAGE, REPORT, REPORTED].map(|name| root.join(name));
-    match files.iter().find(|file| file.exists()).filter(|_| !is_ours(&files[0])) {
-        Some(path) => {
+    let [page, report, reported] = [PAGE, REPORT, REPORTED].map(|name| root.join(name));
+    let is_csv = |file: &Path| files::read_text(file).is_ok_and(|text| text.starts_with(COLUMNS));
+    let others = [
+        (&page, page.exists() && !is_ours(&page)),
+        (&report, report.exists() && !is_ours(&page)),
+        (&reported, reported.exists() && !is_csv(&reported)),
+    ];
+    match others.into_iter().find(|(_, is_other)| *is_other) {
+        Some((path, _)) => {
             Err(Error::content(path, "is none of `mode experiment`, which would replace it; choose another --out"))
         }
         None => Ok(()),
@@ -64,7 +70,11 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
             Ok(Ok(plan)) if lab.left(&plan, results, |_| true).cells.is_empty() => plan,
             why => {
                 let why = match why {
-                    Ok(Ok(_)) => "it was measured with other settings, or is not whole".to_string(),
+                    Ok(Ok(_)) => format!(
+                        "it is not whole, or was measured with other settings, cells or learning rates than these; mode experiment {} \
+                         carries it out, with --again if it is to look at its test text once more",
+                        experiment.name
+                    ),
                     Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
@@ -73,7 +83,10 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
             }
         };
         let found = Findings::of_plan(&plan, results);
-        found.reported().for_each(|line| reported.push_str(&rows(experiment.name, line)));
+        for (cell, line) in found.reported() {
+            let rows = found.domains(cell).map(|domain| row(experiment.name, cell, domain, line));
+            reported.extend(rows);
+        }
         let mut section = (experiment.report)(&found);
         section.lead.extend_from_slice(found.left_out);
         if let (within, all @ 1..) = found.covered() {
@@ -133,17 +146,16 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
 /// Columns of `reported.csv`: lines of `results/` that no page shows any more, of other settings or rates, are not in it.
 const COLUMNS: &str = "experiment,cell,seed,domain,accuracy,nll,tokens,params_total,params_trained,steps,tokens_seen,seconds,learning_rate,run\n";
 
-/// A line's figures, a row a domain.
-fn rows(experiment: &str, line: &Line) -> String {
-    let row = |(domain, score): (&String, &Score)| {
-        let Line { cell, seed, params_total, params_trained, steps, tokens_seen, seconds, learning_rate, run, .. } =
-            line;
-        let Score { accuracy, nll, tokens, .. } = score;
-        format!(
-            "{experiment},{cell},{seed},{domain},{accuracy},{nll},{tokens},{params_total},{params_trained},{steps},{tokens_seen},{seconds},{learning_rate},{run}\n"
-        )
-    };
-    line.scores.iter().map(row).collect()
+/// A cell's figures on a domain; none where training left no numbers.
+fn row(experiment: &str, cell: &Cell, domain: &str, line: &Line) -> String {
+    let Cell { name, seed, .. } = cell;
+    let Line { params_total, params_trained, steps, tokens_seen, seconds, learning_rate, run, .. } = line;
+    let score = line.scores.get(domain);
+    let score =
+        score.map_or_else(|| ",,".into(), |Score { accuracy, nll, tokens, .. }| format!("{accuracy},{nll},{tokens}"));
+    format!(
+        "{experiment},{name},{seed},{domain},{score},{params_total},{params_trained},{steps},{tokens_seen},{seconds},{learning_rate},{run}\n"
+    )
 }
 
 /// Heading of what came of the paper's claims.

@@ -28,7 +28,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     report,
 };
 
-/// How experts start; the first is table 1's.
+/// How experts start; the first is table 1's, at stage 1's own best rate.
 const STARTS: [(&str, ExpertInit); 3] =
     [("mode-2x", ExpertInit::Copy), ("start-zero", ExpertInit::ZeroOutput), ("start-random", ExpertInit::Random)];
 
@@ -87,7 +87,7 @@ fn report(found: &Findings) -> Section {
     };
     Section {
         lead: vec![
-            "mode-2x, mode-2x-frozen, full and lora are table 1's; -long is as many steps as both stages of mode-2x. start-zero and start-random \
+            "mode-2x, mode-2x-frozen, full and lora are as in table 1, all experts at the best rate of stage 1 alone; -long is as many steps as both stages of mode-2x. start-zero and start-random \
              differ from mode-2x in how experts start, gates-relative and gates-fresh in how gates are composed. Each row is at its own tuned rate."
                 .into(),
         ],

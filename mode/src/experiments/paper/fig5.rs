@@ -60,48 +60,42 @@ fn name(method: &str, examples: usize) -> String {
 }
 
 fn cells(plan: &mut Plan) -> Result<(), Error> {
-    let of_experts = expert_rate(plan)?;
-    let steps = plan.settings().steps;
+    let Some(of_experts) = expert_rate(plan)? else { return Ok(()) };
     let points: Vec<usize> = EXAMPLES.into_iter().filter(|&examples| plan.holds(examples, MIXTURE)).collect();
     for (method, _) in METHODS {
         for &examples in &points {
-            let on_few =
-                |plan: &mut Plan, seed| Ok::<_, Error>(On { examples, ..On::all(base(plan, seed)?, seed, MIXTURE) });
-            let composed = |stage| {
-                move |plan: &mut Plan, seed, rate, of_experts| {
-                    let mut runs = experts(plan, seed, of_experts)?;
-                    let on = on_few(plan, seed)?;
-                    runs.push(plan.compose(on, &runs, stage, rate, steps)?);
-                    Ok::<Vec<RunIndex>, Error>(runs)
-                }
-            };
-            plan_point(plan, &name(method, examples), of_experts, |plan, seed, rate, of_experts| match method {
-                "mode" => composed(Stage::all())(plan, seed, rate, of_experts),
-                "frozen" => composed(Stage::gates())(plan, seed, rate, of_experts),
-                _ => {
-                    let on = on_few(plan, seed)?;
-                    let shape = plan.shape(ExpertInit::Random);
-                    Ok(vec![match method {
-                        "uninit" => uninitialised(plan, on, (2, shape), rate, steps)?,
-                        "lora" => lora(plan, on, rate, steps)?,
-                        _ => full(plan, on, rate, steps)?,
-                    }])
-                }
+            plan.cells(&name(method, examples), &ALL, |plan, seed, rate| {
+                train(plan, method, (seed, examples), rate, of_experts)
             })?;
         }
     }
     Ok(())
 }
 
-/// Cells of a point, once the rate of the experts that it may build on is known.
-fn plan_point(
+fn train(
     plan: &mut Plan,
-    name: &str,
-    of_experts: Option<f64>,
-    train: impl Fn(&mut Plan, u64, f64, f64) -> Result<Vec<RunIndex>, Error>,
-) -> Result<(), Error> {
-    let Some(of_experts) = of_experts else { return Ok(()) };
-    plan.cells(name, &ALL, |plan, seed, rate| train(plan, seed, rate, of_experts))
+    method: &str,
+    (seed, examples): (u64, usize),
+    rate: f64,
+    of_experts: f64,
+) -> Result<Vec<RunIndex>, Error> {
+    let steps = plan.settings().steps;
+    let on = On { examples, ..On::all(base(plan, seed)?, seed, MIXTURE) };
+    let composed = |plan: &mut Plan, stage| {
+        let mut runs = experts(plan, seed, of_experts)?;
+        runs.push(plan.compose(on, &runs, stage, rate, steps)?);
+        Ok(runs)
+    };
+    match method {
+        "mode" => composed(plan, Stage::all()),
+        "frozen" => composed(plan, Stage::gates()),
+        "uninit" => {
+            let shape = plan.shape(ExpertInit::Random);
+            Ok(vec![uninitialised(plan, on, (2, shape), rate, steps)?])
+        }
+        "lora" => Ok(vec![lora(plan, on, rate, steps)?]),
+        _ => Ok(vec![full(plan, on, rate, steps)?]),
+    }
 }
 
 fn report(found: &Findings) -> Section {

@@ -262,7 +262,7 @@ fn trade(found: &Findings) -> Figure {
     };
     Figure {
         name: "table1-trade",
-        caption: "What methods learn and what they keep, by learning rate from 3e-4 to 3e-2: one seed, validation text, as many steps for all. Of \
+        caption: "What methods learn and what they keep, at every learning rate that was tried: one seed, validation text, as many steps for all. Of \
                   mode-2x and mode-2x-english the rate of stage 2 alone changes."
             .into(),
         x: "English right, %",

@@ -115,8 +115,7 @@ fn report(found: &Findings) -> Section {
         findings.push(found.finding(&english, Some(48.76 - 32.27), &a, &b, &DOMAINS[..1]));
         let code = format!("({word}) Code collapses at the largest rank");
         findings.push(found.finding(&code, Some(76.04 - 66.55), &name(large, word), &b, &DOMAINS[1..2]));
-        // The paper's is flat there, which no difference can show.
-        let gains = format!("({word}) Code gains from more rank, up to the largest but one");
+        let gains = format!("({word}) Code gains from more rank, up to the largest but one (flat there)");
         findings.push(found.finding(&gains, None, &name(large, word), &a, &DOMAINS[1..2]));
     }
     let feed = "The feed-forward as well gains Code";

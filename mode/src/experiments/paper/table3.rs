@@ -70,11 +70,12 @@ fn report(found: &Findings) -> Section {
         Some(words.chain(ours).chain([format!("{code:.2}"), format!("{english:.2}")]).collect())
     };
     let code = &DOMAINS[1..2];
-    let find_on = |domains: &[&str], column: usize, claim: &str, a: usize, b: usize| {
-        let paper = Some(PAPER[a].1[column] - PAPER[b].1[column]);
-        found.finding(claim, paper, &name(PAPER[a].0), &name(PAPER[b].0), domains)
+    let find = |claim: &str, a: usize, b: usize| {
+        let paper = Some(PAPER[a].1[0] - PAPER[b].1[0]);
+        found.finding(claim, paper, &name(PAPER[a].0), &name(PAPER[b].0), code)
     };
-    let find = |claim: &str, a: usize, b: usize| find_on(code, 0, claim, a, b);
+    let [smallest, largest] = [0, 5].map(|row| name(PAPER[row].0));
+    let english = "The smallest expert keeps more English than the largest (flat there)";
     let base = ["base", "", "", "", &found.percent("base", code), &found.percent("base", &DOMAINS[..1]), "", ""]
         .map(String::from);
     let head = ["Blocks", "Layers a block", "Trained", "Rate", "Code", "English", "Code there", "English there"];
@@ -92,7 +93,7 @@ fn report(found: &Findings) -> Section {
             find("As many layers in more blocks are better", 4, 3),
             find("Two layers a block are better than one, in two blocks", 1, 0),
             find("Two layers a block are better than one, in six blocks", 5, 4),
-            find_on(&DOMAINS[..1], 1, "The smallest expert keeps more English than the largest", 0, 5),
+            found.finding(english, None, &smallest, &largest, &DOMAINS[..1]),
         ],
         ..Section::of(&EXPERIMENT)
     }

@@ -26,7 +26,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     report,
 };
 
-/// Halves of the usual width, and how names of cells begin; the usual ones' are table 1's.
+/// Halves of the usual width, and how names of cells begin; the usual one's are as in table 1.
 const WIDTHS: [(usize, &str); 3] = [(1, "narrow-"), (2, ""), (3, "wide-")];
 
 fn name(width: &str, method: &str) -> String {

@@ -409,4 +409,21 @@ mod tests {
         assert_eq!(known.map(|(name, _)| (name, id(name))), known);
         Ok(())
     }
+
+    #[test]
+    fn of_two_methods_the_better_counts_once_both_are_known() {
+        let setup = Setup::new(Settings::default(), Base::Pretrained, Texts::on_paper(&DOMAINS), None);
+        let tuned = |score| rates::Tuned { rate: GRID[2], score, tried: GRID.to_vec() };
+        let known = |scores: &[(&str, f64)]| {
+            Rates(scores.iter().map(|&(name, score)| (name.to_string(), tuned(score))).collect())
+        };
+        let best = |scores: &[(&str, f64)], guess| {
+            let rates = known(scores);
+            Plan::new(&setup, &rates, guess).best_of(&["a", "b"]).map(|(method, _)| method.to_string())
+        };
+        assert_eq!(best(&[("a", 0.1), ("b", 0.2)], false).as_deref(), Some("b"));
+        assert_eq!(best(&[("a", 0.2), ("b", 0.2)], false).as_deref(), Some("a"));
+        assert_eq!(best(&[("a", 0.2)], false), None);
+        assert_eq!(best(&[], true).as_deref(), Some("a"));
+    }
 }

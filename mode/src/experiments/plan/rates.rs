@@ -28,7 +28,8 @@ pub struct Tuned {
 impl Tuned {
     /// The rates beside the best one, which have to be tried before it is known to be the best.
     fn beside(&self) -> impl Iterator<Item = f64> {
-        let place = LADDER.iter().position(|&rate| rate == self.rate);
+        // Where none left numbers, as beside a broken base, others won't.
+        let place = LADDER.iter().position(|&rate| rate == self.rate && self.score > 0.0);
         let places = place.into_iter().flat_map(|place| [place.wrapping_sub(1), place + 1]);
         places.filter_map(|place| LADDER.get(place).copied())
     }
@@ -78,6 +79,8 @@ mod tests {
         assert_eq!(low.to_try("a")[..2], [1e-4, 3e-4]);
         let lower = rates(3e-4, &low.to_try("a"));
         assert!(lower.of("a").is_some() && lower.to_try("a") == low.to_try("a"));
+        let none = Rates(BTreeMap::from([("a".into(), Tuned { rate: 3e-4, score: 0.0, tried: GRID.to_vec() })]));
+        assert!(none.of("a").is_some() && none.to_try("a") == GRID);
         // At the ladder's end there is nothing more to try.
         assert!(rates(3e-1, &LADDER).of("a").is_some() && is_last(3e-1) && !is_last(3e-2));
     }

@@ -80,21 +80,28 @@ fn report(found: &Findings) -> Section {
     let points: Vec<(f64, &Timed)> =
         TIMED.iter().filter_map(|&n| Some((n as f64, found.timed(&EXPERIMENT, Case::Experts(n))?))).collect();
     let mut section = Section::of(&EXPERIMENT);
-    let (Some((_, first)), true) = (points.first(), points.len() > 1) else { return section };
+    let Some((_, first)) = points.first() else { return section };
+    if points.iter().filter(|(n, _)| *n >= FITTED).count() < 2 {
+        section.lead = vec![format!(
+            "There is no room here for the models of {FITTED} experts and more that the formula is fitted to."
+        )];
+        return section;
+    }
     let rates = Rates::of(&points);
     let step = |timed: &Timed| Interval::of_mean(&timed.seconds);
     let one = mean(&first.seconds);
+    let by_formula = |n: f64, value: f64| if n < FITTED { "–".into() } else { format!("{value:.1}") };
     let measured = points.iter().map(|(n, timed)| {
         let step = step(timed);
         vec![
             n.to_string(),
             timed.params_total.to_string(),
             format!("{:.1} ± {:.1}", 1e3 * step.mean, 1e3 * step.half),
-            format!("{:.1}", 1e3 * rates.seconds(*n)),
+            by_formula(*n, 1e3 * rates.seconds(*n)),
             format!("{:.2}", 1e3 * timed.merges[0]),
             format!("{:.1}", timed.cost[0] / timed.merges[0] / 1e9),
-            format!("{:.1}", 100.0 * timed.merges[0] / timed.merges[1]),
-            format!("{:.1}", 100.0 * rates.share(*n)),
+            format!("{:.2}", 100.0 * timed.merges[0] / timed.merges[1]),
+            by_formula(*n, 100.0 * rates.share(*n)),
         ]
     });
     let beyond = BEYOND.map(|n| {
@@ -121,7 +128,10 @@ fn report(found: &Findings) -> Section {
         scales: [Scale::Ratios, up],
         ours: vec![
             Series { name: "measured".into(), points: measured },
-            Series { name: "formula".into(), points: exact(all.iter().map(|&n| (n, formula(n)))) },
+            Series {
+                name: "formula".into(),
+                points: exact(all.iter().filter(|n| **n >= FITTED).map(|&n| (n, formula(n)))),
+            },
         ],
         paper: Vec::new(),
     };
@@ -133,7 +143,7 @@ fn report(found: &Findings) -> Section {
     section.lead = vec![
         format!(
             "A step of stage 2 with N experts of one layer beside each block, on {}; milliseconds, the merges' the median of steps in which every \
-             launch was timed, at so many bytes of their operands a second. The formula is fitted to {FITTED} experts and more; beyond 64 it stands \
+             launch was timed. GB/s: the least bytes that the merges move, by their time. The formula is fitted to {FITTED} experts and more; beyond 64 it stands \
              alone, for the kernels merge 65 branches at the most.",
             first.machine
         ),
@@ -171,7 +181,7 @@ fn report(found: &Findings) -> Section {
             "A step, of one with a single expert.",
             ("% of a step with one expert", Scale::Decades),
             points.iter().map(|(n, timed)| (*n, relative(timed))).collect(),
-            &|n| rates.seconds(n) / rates.seconds(1.0),
+            &|n| rates.seconds(n) / one,
         ),
     ];
     section

@@ -39,7 +39,7 @@ const KINDS: [(&str, Gating); 6] = [
     ("top-2", Gating { top: 2, ..TOKEN }),
 ];
 
-/// What is trained: how cells' names begin, and the cell of the token gate, which is table 1's.
+/// What is trained: how cells' names begin, and the cell of the token gate, which is as in table 1.
 const TRAINED: [(&str, &str); 2] = [("all", "mode-2x"), ("gates", "mode-2x-frozen")];
 
 /// Kinds where this is trained: a gate that keeps one branch has no gradient, for of one branch the softmax is 1.
@@ -108,7 +108,7 @@ fn report(found: &Findings) -> Section {
     };
     Section {
         lead: vec![
-            "mode-2x and mode-2x-frozen are table 1's, with token gates. All have the same stage 1, with token gates at temperature 1: so sharp and \
+            "mode-2x and mode-2x-frozen are as in table 1, with token gates. All have the same stage 1, with token gates at temperature 1: so sharp and \
              soft, temperatures 1/4 and 4, also begin stage 2 with logits four times as great or small, and sequence begins with weights that \
              read tokens. A top-k gate computes all branches and merges the best k, the backbone counted as one: keys and values of a skipped \
              token are there for those that come later. A gate that keeps one branch gets no gradient, for its weight is 1: all-top-1 trains \

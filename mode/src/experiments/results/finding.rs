@@ -157,14 +157,18 @@ impl Findings<'_> {
     }
 
     /// Figures of all cells that are reported.
-    pub fn reported(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report).map(|(_, line)| *line)
+    pub fn reported(&self) -> impl Iterator<Item = (&Cell, &Line)> {
+        self.lines.iter().copied().filter(|(cell, _)| cell.purpose == Purpose::Report)
+    }
+
+    /// The names of a cell's domains.
+    pub fn domains(&self, cell: &Cell) -> impl Iterator<Item = &str> {
+        cell.domains.iter().map(|&domain| self.plan.setup.domain(domain).name.as_str())
     }
 
     /// How often a seed's accuracy lies within the interval that the others of its cell and domain give, and of how many that is.
     pub fn covered(&self) -> (usize, usize) {
-        let reported = self.lines.iter().filter(|(cell, _)| cell.purpose == Purpose::Report);
-        let names: BTreeSet<&str> = reported.map(|(cell, _)| cell.name.as_str()).collect();
+        let names: BTreeSet<&str> = self.reported().map(|(cell, _)| cell.name.as_str()).collect();
         let (mut within, mut all) = (0, 0);
         for name in names {
             let lines = self.of(name);

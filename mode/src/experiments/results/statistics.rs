@@ -84,8 +84,12 @@ fn stretches(windows: &[Vec<f64>]) -> Vec<f64> {
 pub fn chance(difference: Interval, seeds: usize) -> f64 {
     let freedom = seeds as f64 - 1.0;
     let ratio = t(CONFIDENCE, freedom) * difference.mean.abs() / difference.half;
-    let below = StudentsT::new(0.0, 1.0, freedom).map_or(0.5, |t| t.cdf(ratio));
-    if ratio.is_nan() { 1.0 } else { 2.0 * (1.0 - below) }
+    match StudentsT::new(0.0, 1.0, freedom) {
+        Ok(t) if ratio.is_finite() => 2.0 * (1.0 - t.cdf(ratio)),
+        // All seeds alike, and not zero.
+        Ok(_) if ratio.is_infinite() => 0.0,
+        _ => 1.0,
+    }
 }
 
 /// Which of several differences are none of chance, so that with [`CONFIDENCE`] not one of them is: Holm's way (Scand. J. Statist. 6, 1979), the
@@ -230,7 +234,11 @@ mod tests {
         assert!(
             chance(Interval { mean: 0.4, half: 0.2 }, 5) < 0.01 && chance(Interval { mean: 0.0, half: 0.2 }, 5) == 1.0
         );
-        assert!(chance(Interval { mean: 0.3, half: f64::INFINITY }, 1) > 0.9);
+        let of = |mean, half, seeds| chance(Interval { mean, half }, seeds);
+        assert_eq!(
+            [of(0.3, f64::INFINITY, 1), of(0.0, 0.0, 5), of(0.1, 0.0, 5), of(f64::NAN, 0.1, 0)],
+            [1.0, 1.0, 0.0, 1.0]
+        );
         assert_eq!(hold(&[0.03, 0.01, 0.02]), [true, true, true]);
         // The second is held against two, and none after it.
         assert_eq!(hold(&[0.04, 0.01, 0.03]), [false, true, false]);

@@ -20,6 +20,9 @@ pub struct Timed {
     pub seconds: Vec<f64>,
     /// Seconds of the gate merges, and of all launches, the medians of steps in which each launch was timed.
     pub merges: [f64; 2],
+    /// So many steps those were.
+    #[serde(default)]
+    pub profiled: usize,
     /// Bytes that those merges move at the least, and operations of all other launches.
     pub cost: [f64; 2],
     /// Device and machine.
@@ -54,8 +57,13 @@ pub(crate) fn sizes(plan: &Plan) -> String {
     )
 }
 
+/// Steps of each case in which every launch is timed.
+pub(crate) const PROFILED: usize = 5;
+
 /// A case of an experiment at the plan's sizes, as it was timed last.
 pub(crate) fn find<'t>(plan: &Plan, experiment: &str, case: Case, there: &'t [Timed]) -> Option<&'t Timed> {
-    let same = |timed: &&Timed| timed.experiment == experiment && timed.case == case && timed.sizes == sizes(plan);
+    let same = |timed: &&Timed| {
+        timed.experiment == experiment && timed.case == case && timed.sizes == sizes(plan) && timed.profiled == PROFILED
+    };
     there.iter().rfind(same)
 }
