@@ -44,11 +44,12 @@ pub fn carry_out(
         lab.say(&format!("{} results of other versions count for nothing and are measured anew", results.outdated));
     }
     let results = Mutex::new(results);
-    let unfinished = || experiments.iter().filter(|experiment| !is_whole(lab, experiment, &setup, &results));
-    for experiment in unfinished() {
+    let is_left = |experiment: &&&Experiment| !is_whole(lab, experiment, &setup, &results);
+    let unfinished: Vec<&&Experiment> = experiments.iter().filter(is_left).collect();
+    for experiment in &unfinished {
         refuse_second_look(lab, experiment, &setup, &lock(&results), again)?;
     }
-    if unfinished().next().is_some() {
+    if !unfinished.is_empty() {
         budget(lab, experiments, &setup, &results)?;
     }
     for experiment in experiments {

@@ -42,15 +42,11 @@ const TITLE: &str = "# Experiments\n";
 
 /// An error if a folder has a page that is none of experiments.
 pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
-    let is_ours = |page: &Path| files::read_text(page).is_ok_and(|text| text.starts_with(TITLE));
     let [page, report, reported] = [PAGE, REPORT, REPORTED].map(|name| root.join(name));
-    let is_csv = |file: &Path| files::read_text(file).is_ok_and(|text| text.starts_with(COLUMNS));
-    let others = [
-        (&page, page.exists() && !is_ours(&page)),
-        (&report, report.exists() && !is_ours(&page)),
-        (&reported, reported.exists() && !is_csv(&reported)),
-    ];
-    match others.into_iter().find(|(_, is_other)| *is_other) {
+    let begins = |file: &Path, with: &str| files::read_text(file).is_ok_and(|text| text.starts_with(with));
+    let is_ours = begins(&page, TITLE);
+    let files = [(&page, is_ours), (&report, is_ours), (&reported, begins(&reported, COLUMNS))];
+    match files.into_iter().find(|(file, is_ours)| file.exists() && !is_ours) {
         Some((path, _)) => {
             Err(Error::content(path, "is none of `mode experiment`, which would replace it; choose another --out"))
         }
