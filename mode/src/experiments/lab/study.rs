@@ -75,8 +75,7 @@ pub(crate) fn refuse_unasked(experiments: &[&Experiment], settings: &Settings) -
 fn is_whole(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>) -> bool {
     let results = lock(results);
     let whole = || -> Result<bool, Error> {
-        let rates = tuned::rates(&[experiment], setup, &results)?;
-        let plan = Plan::of(&[experiment], setup, &rates, false)?;
+        let plan = tuned::plan(experiment, setup, &results)?;
         Ok(lab.left(&plan, &results, |_| true).cells.is_empty())
     };
     whole().unwrap_or(false)
@@ -90,8 +89,7 @@ fn refuse_second_look(
     results: &Results,
     again: bool,
 ) -> Result<(), Error> {
-    let rates = tuned::rates(&[experiment], setup, results)?;
-    let plan = Plan::of(&[experiment], setup, &rates, false)?;
+    let plan = tuned::plan(experiment, setup, results)?;
     // A design that is whole has all its rates, so one with rates to tune is another.
     let is_tuned = lab.left(&plan, results, is_tuning).cells.is_empty();
     let design = if is_tuned { design(&plan, experiment) } else { String::new() };
@@ -135,17 +133,15 @@ fn budget(lab: &Lab, experiments: &[&Experiment], setup: &Setup, results: &Mutex
 
 /// Tunes, trains and measures one experiment.
 fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Results>, again: bool) -> Result<(), Error> {
-    let rates = loop {
-        let rates = tuned::rates(&[experiment], setup, &lock(results))?;
-        let plan = Plan::of(&[experiment], setup, &rates, false)?;
+    let plan = loop {
+        let plan = tuned::plan(experiment, setup, &lock(results))?;
         let left = lab.left(&plan, &lock(results), is_tuning);
         if left.cells.is_empty() {
-            break rates;
+            break plan;
         }
         lab.say(&format!("{}: learning rates on validation text, {} runs", experiment.name, left.runs.len()));
         lab.carry_out(&plan, &left, &|_, line| lock(results).add(TUNING, line))?;
     };
-    let plan = Plan::of(&[experiment], setup, &rates, false)?;
     let test = plan.test_text();
     let design = design(&plan, experiment);
     lock(results).may_test(experiment.name, &design, &test, again)?;

@@ -3,9 +3,9 @@
 
 use super::section::{Section, Table};
 use crate::experiments::lab::Lab;
+use crate::experiments::plan::Cell;
 use crate::experiments::plan::base::Base;
 use crate::experiments::plan::setup::Setup;
-use crate::experiments::plan::{Cell, Plan};
 use crate::experiments::results::finding::{Finding, Findings, Verdict};
 use crate::experiments::results::numbers::{nats, points, signed};
 use crate::experiments::results::statistics::CONFIDENCE;
@@ -54,7 +54,7 @@ pub(crate) fn refuse_other(root: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes both, of all experiments whose results are whole.
+/// Writes all three, of all experiments whose results are whole.
 ///
 /// # Errors
 /// A file that can't be written.
@@ -66,19 +66,16 @@ pub(crate) fn write(lab: &Lab, setup: &Setup, results: &Results) -> Result<(), E
         if !results.is_tested(experiment.name) {
             continue;
         }
-        let known = tuned::rates(&[experiment], setup, results);
-        let plan = known.as_ref().map(|rates| Plan::of(&[experiment], setup, rates, false));
         // What this command was not asked for must not end it.
-        let plan = match plan {
-            Ok(Ok(plan)) if lab.left(&plan, results, |_| true).cells.is_empty() => plan,
+        let plan = match tuned::plan(experiment, setup, results) {
+            Ok(plan) if lab.left(&plan, results, |_| true).cells.is_empty() => plan,
             why => {
                 let why = match why {
-                    Ok(Ok(_)) => format!(
+                    Ok(_) => format!(
                         "it is not whole, or was measured with other settings, cells or learning rates than these; mode experiment {} \
                          carries it out, with --again if it is to look at its test text once more",
                         experiment.name
                     ),
-                    Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
                 lab.warn(&format!("{} is not on the page: {why}", experiment.name));

@@ -110,7 +110,7 @@ pub struct Tried {
 pub struct Plan<'a> {
     /// What its runs have in common.
     pub setup: &'a Setup,
-    rates: &'a Rates,
+    rates: Rates,
     /// Cells that hang on a learning rate that is not known yet are planned with one from the middle of the grid, to be counted.
     guess: bool,
     pub(crate) runs: Vec<Run>,
@@ -123,16 +123,16 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// An empty plan, at rates that are known. With `guess` it holds all that will ever be needed but for rates beyond
     /// the grid, at rates that may be others in the end.
-    pub fn new(setup: &'a Setup, rates: &'a Rates, guess: bool) -> Self {
+    pub fn new(setup: &'a Setup, rates: &Rates, guess: bool) -> Self {
         let (runs, cells, left_out, index) = Default::default();
-        Self { setup, rates, guess, runs, cells, left_out, index }
+        Self { setup, rates: rates.clone(), guess, runs, cells, left_out, index }
     }
 
     /// The plan of experiments.
     ///
     /// # Errors
     /// A recipe that can't be.
-    pub fn of(experiments: &[&Experiment], setup: &'a Setup, rates: &'a Rates, guess: bool) -> Result<Self, Error> {
+    pub fn of(experiments: &[&Experiment], setup: &'a Setup, rates: &Rates, guess: bool) -> Result<Self, Error> {
         let mut plan = Self::new(setup, rates, guess);
         experiments.iter().try_for_each(|experiment| (experiment.cells)(&mut plan))?;
         Ok(plan)
@@ -351,8 +351,9 @@ impl<'a> Plan<'a> {
 
     /// The same runs with other cells.
     pub(crate) fn with_cells(&self, cells: Vec<Cell>) -> Self {
-        let Self { setup, rates, guess, ref runs, ref left_out, ref index, .. } = *self;
-        Self { setup, rates, guess, runs: runs.clone(), cells, left_out: left_out.clone(), index: index.clone() }
+        let Self { setup, guess, ref rates, ref runs, ref left_out, ref index, .. } = *self;
+        let (rates, runs, left_out, index) = (rates.clone(), runs.clone(), left_out.clone(), index.clone());
+        Self { setup, rates, guess, runs, cells, left_out, index }
     }
 
     fn add(&mut self, cell: Cell) {

@@ -31,6 +31,14 @@ pub(crate) fn rates(experiments: &[&Experiment], setup: &Setup, results: &Result
     Ok(all)
 }
 
+/// An experiment's plan at the rates that are known.
+///
+/// # Errors
+/// A recipe that can't be.
+pub(crate) fn plan<'a>(experiment: &Experiment, setup: &'a Setup, results: &Results) -> Result<Plan<'a>, Error> {
+    Plan::of(&[experiment], setup, &rates(&[experiment], setup, results)?, false)
+}
+
 /// Those of a plan's grids.
 fn of_plan(plan: &Plan, results: &Results) -> Rates {
     let mut scores = Vec::new();
