@@ -304,9 +304,18 @@ fn a_fourth_domain_may_be_the_users_own() {
     assert_eq!(code, 0, "{stderr}");
     let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
     assert!(page.contains("| Cell | Rate | english | code | math | law | mean |") && !page.contains("NaN"), "{page}");
-    assert!(page.contains("backbone / code / math / law"), "{page}");
+    assert!(page.contains("backbone / code / math / law | law |"), "{page}");
     let file = out.join("results/fourth.jsonl");
     assert!(lines(&file).iter().all(|line| line["scores"]["law"]["tokens"].as_u64().is_some_and(|tokens| tokens > 0)));
+    // Beside another one English, Code and Math would be looked at again.
+    std::fs::write(&law, tale("Rule", 0, 600)).expect("a file");
+    let (stderr, code) = carried_out("fourth", &out, &["--set", &format!("data.law={}", text(&law))]);
+    assert!(code == 2 && stderr.contains("--again"), "{stderr}");
+    // A name that stands for several experiments is one of them too.
+    let (stderr, code) = carried_out("claims", &out, &["--rerun", "lora"]);
+    assert!(code == 2 && stderr.contains("cells of claims that are known there are base"), "{stderr}");
+    let (stderr, code) = carried_out("all", &out, &["--rerun", "lora"]);
+    assert!(code == 2 && stderr.contains("name the one experiment"), "{stderr}");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 /// The paper's experiments.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// table1, one-rate, table2, table3, fig3, fig5, claims, failures, open-questions (or one of them: q1 to q4) or all
+    /// table1, one-rate, table2, table3, fig3, fig5, claims (and with them fourth and widths, or one of these), failures, open-questions (or
+    /// one of them: q1 to q4) or all
     name: String,
     /// tiny: a model that is pre-trained here on the built-in texts; gpu: one that is given, --set base=FOLDER; paper: the paper's sizes,
     /// with --dry-run
@@ -104,7 +105,7 @@ pub(crate) fn main(arguments: Arguments) -> Result<(), Error> {
         },
     };
     let Some(cell) = arguments.rerun else { return carry_out(&lab, &experiments, sizes, arguments.again) };
-    let [experiment] = experiments[..] else {
+    let Ok(experiment) = Experiment::of(&arguments.name) else {
         return Err(Error::Setting(format!("--rerun {cell}: name the one experiment that it is a cell of")));
     };
     let Rerun { runs, folder, accuracy } = rerun(&lab, experiment, sizes, (&cell, arguments.seed))?;

@@ -122,7 +122,7 @@ impl Lab<'_> {
         plan.runs[run.0].recipe.is_none() || matches!(read_run(&self.root.join(plan.folder(run))), Ok((_, Some(_))))
     }
 
-    /// Carries out what is left, and measures the cells; their lines.
+    /// Carries out what is left, and measures the cells, whose lines `done` takes.
     ///
     /// # Errors
     /// The first that a run reports, but for one that left no numbers: that is a cell without figures.

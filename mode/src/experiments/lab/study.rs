@@ -52,8 +52,14 @@ pub fn carry_out(
     if !unfinished.is_empty() {
         budget(lab, experiments, &setup, &results)?;
     }
-    for experiment in experiments {
-        one(lab, experiment, &setup, &results, again)?;
+    for (done, experiment) in experiments.iter().enumerate() {
+        if let Err(error) = one(lab, experiment, &setup, &results, again) {
+            // Those before it are whole and have their place on the page.
+            if done > 0 {
+                document::write(lab, &setup, &lock(&results))?;
+            }
+            return Err(error);
+        }
     }
     document::write(lab, &setup, &lock(&results))
 }
@@ -93,7 +99,9 @@ fn refuse_second_look(
     // A design that is whole has all its rates, so one with rates to tune is another.
     let is_tuned = lab.left(&plan, results, is_tuning).cells.is_empty();
     let design = if is_tuned { design(&plan, experiment) } else { String::new() };
-    results.may_test(experiment.name, &design, &plan.test_text(), again)
+    // Before a rate is known its cells are, and so what they will be measured on.
+    let all = Plan::of(&[experiment], setup, &tuned::rates(&[experiment], setup, results)?, true)?;
+    results.may_test(experiment.name, &design, &all.test_text(), again)
 }
 
 /// Whether a cell is there to choose a rate.
@@ -155,7 +163,7 @@ fn one(lab: &Lab, experiment: &Experiment, setup: &Setup, results: &Mutex<Result
     let file = |cell: &Cell| if cell.purpose == Purpose::Inspect { INSPECTED } else { experiment.name };
     lab.carry_out(&plan, &measuring, &|cell, line| lock(results).add(file(cell), line))?;
     let device = (lab.device)()?;
-    let cases = timed::left(&plan, experiment, &device, &lock(results).timed);
+    let cases = timed::left(lab, &plan, experiment, &device, &lock(results).timed)?;
     if cases.is_empty() {
         return Ok(());
     }

@@ -21,11 +21,21 @@ const ROUNDS: usize = 11;
 /// All weights of experts.
 const WEIGHT: f32 = 0.02;
 
-/// The cases, unless all were timed at these sizes on this machine: those of one experiment are compared, so they have their turns together.
-pub(crate) fn left(plan: &Plan, experiment: &Experiment, device: &Device, there: &[Timed]) -> Vec<Case> {
-    let (cases, here) = ((experiment.timed)(), place(device));
+/// The cases that fit into memory, unless all of them were timed at these sizes on this machine: those of one experiment are compared, so they
+/// have their turns together.
+///
+/// # Errors
+/// Sizes of which no model can be made.
+pub(crate) fn left(
+    lab: &Lab,
+    plan: &Plan,
+    experiment: &Experiment,
+    device: &Device,
+    there: &[Timed],
+) -> Result<Vec<Case>, Error> {
+    let (cases, here) = (fitting(lab, plan, (experiment.timed)(), device)?, place(device));
     let known = |case: &Case| find(plan, experiment.name, *case, there).is_some_and(|timed| timed.machine == here);
-    if cases.iter().all(known) { Vec::new() } else { cases }
+    Ok(if cases.iter().all(known) { Vec::new() } else { cases })
 }
 
 /// Times cases of an experiment, in turns.
@@ -39,7 +49,6 @@ pub(crate) fn time(
     cases: Vec<Case>,
     device: &Device,
 ) -> Result<Vec<Timed>, Error> {
-    let cases = fitting(lab, plan, cases, device)?;
     let models = cases.iter().map(|&case| model(plan, case, device)).collect::<Result<Vec<_>, _>>()?;
     let s = plan.settings();
     let settings = TrainSettings::new(1, s.batch, s.length, 1e-4);

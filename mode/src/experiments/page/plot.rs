@@ -79,7 +79,7 @@ impl Figure {
             if points().next().is_none() {
                 continue;
             }
-            let intervals = if points().any(|(_, y)| spread(y) > 0.0) { "95 % intervals" } else { "" };
+            let intervals = if points().any(|(_, y)| spread(y) > 0.0) { "95 % intervals of each mean" } else { "" };
             let title = [whose, intervals].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
             let across = Axis::over(self.scales[0], points().map(|(x, _)| *x));
             let up = Axis::over(self.scales[1], points().flat_map(|(_, y)| ends(y)));

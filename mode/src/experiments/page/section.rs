@@ -15,12 +15,7 @@ const GATES: &str = "Mean gate weights over all tokens of the test text and all 
 pub const ACCURACY: &str = "Next-token accuracy in per cent; ± is where another seed would lie, 19 times in 20";
 
 /// What stands above verdicts.
-const VERDICTS: &str = "Differences in percentage points with 95 % intervals over seeds and text. There: the paper's, of whose claims in numbers \
-    it is said whether they are reproduced; to others the answer is yes or no. Loss: the same difference in nats, over seeds alone; below zero \
-    the first is better, so where it is above zero beside a yes the two measures disagree. Detectable: what this design finds four times in five. Seeds: how \
-    many are needed to find a difference as great as ours so often, if any number is. p: how likely so great a difference is where there is \
-    none; * where it is none of chance beside all others of this table (Holm, 5 %). Learning rates were chosen with one seed, which no interval \
-    knows of.";
+const VERDICTS: &str = "Differences in percentage points with 95 % intervals over seeds and text";
 
 /// A table.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +42,7 @@ impl Table {
 #[derive(Debug, Clone, Default)]
 pub struct Section {
     /// Its heading.
-    pub title: String,
+    pub title: &'static str,
     /// Paragraphs before the tables.
     pub lead: Vec<String>,
     /// Tables.
@@ -84,10 +79,10 @@ fn gate_table(models: &[GateTable]) -> Table {
 }
 
 /// The table of verdicts.
-fn verdicts(findings: &[Finding]) -> Table {
+fn verdicts(section: &Section) -> Table {
     let head = ["Claim", "There", "Here", "Verdict", "p", "Loss", "Detectable", "Seeds", "Compared"];
-    let chances: Vec<f64> = findings.iter().map(Finding::chance).collect();
-    let row = |((finding, &chance), is_held): ((&Finding, &f64), bool)| {
+    let row = |(finding, is_held): (&Finding, bool)| {
+        let chance = finding.chance();
         let p = if chance < 0.001 { "< 0.001".into() } else { format!("{chance:.3}") };
         vec![
             finding.claim.clone(),
@@ -101,19 +96,23 @@ fn verdicts(findings: &[Finding]) -> Table {
             finding.compared.clone(),
         ]
     };
-    let rows = findings.iter().zip(&chances).zip(hold(&chances)).map(row).collect();
+    let rows = section.findings.iter().zip(section.held()).map(row).collect();
     Table { caption: VERDICTS.into(), head: head.map(String::from).to_vec(), rows }
 }
 
 impl Section {
     /// One of an experiment, yet without anything in it.
     pub fn of(experiment: &Experiment) -> Self {
-        let command = format!("mode experiment {} --scale tiny", experiment.name);
-        Self { title: experiment.title.into(), command, ..Self::default() }
+        Self { title: experiment.title, ..Self::default() }
+    }
+
+    /// Which of its findings are none of chance beside all others of it.
+    pub fn held(&self) -> Vec<bool> {
+        hold(&self.findings.iter().map(Finding::chance).collect::<Vec<_>>())
     }
 
     fn all_tables(&self) -> Vec<Table> {
-        let verdicts = (!self.findings.is_empty()).then(|| verdicts(&self.findings));
+        let verdicts = (!self.findings.is_empty()).then(|| verdicts(self));
         self.tables.iter().cloned().chain(verdicts).collect()
     }
 

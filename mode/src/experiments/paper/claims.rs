@@ -8,7 +8,8 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
-use crate::experiments::page::section::{ACCURACY, Section, Table};
+use crate::experiments::page::accuracy::{Beside, accuracies};
+use crate::experiments::page::section::{Section, Table};
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, LONG, Make, base, bottleneck, composed, expert_rate_of, full, lora};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
@@ -80,25 +81,16 @@ fn cells(plan: &mut Plan) -> Result<(), Error> {
 fn report(found: &Findings) -> Section {
     let (english, mode) = (&DOMAINS[..1], "mode-2x");
     let find = |claim: &str, a: &str, b: &str, domains: &[&str]| found.finding(claim, None, a, b, domains);
-    let row = |name: &str| {
-        let trained = found.of(name).first().map_or(0, |line| line.params_trained).to_string();
-        let scores = [&DOMAINS[2..], &DOMAINS[1..2], english, &DOMAINS].map(|domains| found.percent(name, domains));
-        [name.to_string(), trained, found.rate(name)].into_iter().chain(scores).collect()
-    };
     Section {
         lead: vec![
-            "mode-2x, mode-2x-frozen, full and lora are as in table 1, all experts at the best rate of stage 1 alone; -long is as many steps as both stages of mode-2x. start-zero and start-random \
-             differ from mode-2x in how experts start, gates-relative and gates-fresh in how gates are composed. Each row is at its own tuned rate."
+            "mode-2x, mode-2x-frozen, full and lora are as in table 1, all experts at the best rate of stage 1 alone; -long is as many steps as both \
+             stages of mode-2x. bottleneck is Houlsby's adapter, of as many parameters as lora. Experts start as copies of the backbone's \
+             layers, of start-random as random weights, of start-zero as random ones that add nothing to the stream at first. Composed gates keep \
+             what each expert's learnt in stage 1 of itself against the backbone, and are diluted: less ln 2, or two experts would begin with twice \
+             the weight of one. gates-relative are not, and gates-fresh begin with all branches alike. Each row is at its own tuned rate."
                 .into(),
         ],
-        tables: vec![
-            Table {
-                caption: ACCURACY.into(),
-                head: ["Cell", "Trained last", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
-                rows: ROWS.map(row).to_vec(),
-            },
-            times(found),
-        ],
+        tables: vec![accuracies(found, ROWS.map(String::from), &[Beside::Trained, Beside::Rate]), times(found)],
         findings: vec![
             find("C1: MoDE keeps more English than bottlenecks", mode, "bottleneck", english),
             find("C1: (as many steps) MoDE keeps more English than bottlenecks", mode, "bottleneck-long", english),

@@ -62,7 +62,8 @@ fn report(found: &Findings) -> Section {
     let (english, mean) = ("english", "mean of four");
     Section {
         lead: vec![format!(
-            "Experts of Code, Math and {}, composed, against all weights, on a third of each. The rate of stage 1 is that of the first two.",
+            "Experts of Code, Math and {}, composed, against all weights, on a third of each. The rate of stage 1 is that of the first two. Where \
+             the fourth is a built-in one, 5 of Code's 101 test documents are near what it trains on.",
             found.fourth()
         )],
         tables: vec![Table {

@@ -12,9 +12,10 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
+use crate::experiments::page::accuracy::{Beside, accuracies};
 use crate::experiments::page::axis::Scale;
 use crate::experiments::page::plot::{Figure, Series};
-use crate::experiments::page::section::{ACCURACY, Section, Table};
+use crate::experiments::page::section::{Section, Table};
 use crate::experiments::plan::methods::{
     ADAPTED, ALL, LONG, Make, base, composed_on, expert_rate, full, large_lora, lora, uninitialised,
 };
@@ -193,24 +194,25 @@ fn report(found: &Findings) -> Section {
     ];
     findings.extend(longer.map(|(claim, a, b, domains)| found.finding(claim, None, a, b, domains)));
     findings.extend(with_english(found));
+    let beside = [Beside::Parameters, Beside::Trained, Beside::Tokens, Beside::Rate];
     Section {
         lead: vec![
             "base is a model of English and a tenth Code. It is adapted to Code and Math, half and half: full trains all weights, lora a low-rank \
              adapter, mode-2x an expert for Code and one for Math (stage 1) and then both and their gates on the mixture (stage 2), -frozen \
              gates alone in stage 2, -uninit fresh experts without a stage 1. -english has a third of English in the mixture. lora-large-long \
-             trains as many parameters as mode-2x; dense is a model of as many as mode-2x has in all, pre-trained like base. -long take as many \
-             steps as both stages of mode-2x together, three times as many as the others on the mixture, which is how we read the paper's \
-             count."
+             trains as many parameters as mode-2x; dense is a model of as many as mode-2x has in all, pre-trained like base. All take the same S \
+             steps on the mixture, which is how we read the paper's count, and -long 3 S, as many as both stages of mode-2x together. Of base and \
+             dense-base tokens and rate are those of pre-training."
                 .into(),
             format!(
                 "Rates are the best for the mean of the three on validation text, those of -adapted for Code and Math alone. Composed experts \
-                 have a rate in stage 1 and one in stage 2, which the table shows: the best of {:.0e} in stage 1, the best of experts alone, with \
-                 any in stage 2, and of any that both have. The paper has one rate, 1e-3, for all: one-rate asks that.",
+                 have a rate in stage 1 and one in stage 2. Stage 1 has either {:.0e}, which is the best of experts alone, or the same rate as \
+                 stage 2; the better of the two was taken. The paper has one rate, 1e-3, for all: one-rate asks that.",
                 found.tuned_rate("expert")
             ),
             outdone(found),
         ],
-        tables: vec![ours(found), theirs()],
+        tables: vec![accuracies(found, ROWS.map(String::from), &beside), theirs()],
         figures: vec![trade(found)],
         findings,
         gates: found.gates(&ROWS),
@@ -343,28 +345,6 @@ fn with_english(found: &Findings) -> Vec<Finding> {
         ),
     ];
     compared.map(|(claim, a, b, domains)| found.finding(claim, None, a, b, domains)).into()
-}
-
-fn ours(found: &Findings) -> Table {
-    let head =
-        ["Method", "Parameters", "Trained last", "Tokens", "Rate", "Math", "Code", "English", "Mean", "Loss, nats"];
-    let rows = ROWS.iter().filter_map(|&name| {
-        let lines = found.of(name);
-        let line = lines.first()?;
-        let mut row = vec![
-            name.to_string(),
-            line.params_total.to_string(),
-            line.params_trained.to_string(),
-            line.tokens_seen.to_string(),
-            found.rate(name),
-        ];
-        for domains in [&DOMAINS[2..], &DOMAINS[1..2], &DOMAINS[..1], &DOMAINS] {
-            row.push(found.percent(name, domains));
-        }
-        row.push(found.loss(name, &DOMAINS));
-        Some(row)
-    });
-    Table { caption: ACCURACY.into(), head: head.map(String::from).to_vec(), rows: rows.collect() }
 }
 
 fn theirs() -> Table {

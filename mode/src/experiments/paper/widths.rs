@@ -6,9 +6,10 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
+use crate::experiments::page::accuracy::{Beside, accuracies};
 use crate::experiments::page::axis::Scale;
 use crate::experiments::page::plot::{Figure, Series};
-use crate::experiments::page::section::{ACCURACY, Section, Table};
+use crate::experiments::page::section::Section;
 use crate::experiments::plan::methods::{ADAPTED, ALL, LONG, experts_beside, full, rate_beside};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
 use crate::experiments::plan::{Plan, RunIndex};
@@ -75,15 +76,8 @@ fn report(found: &Findings) -> Section {
     let there: Vec<&str> =
         WIDTHS.map(|(_, width)| width).into_iter().filter(|width| !found.of(&name(width, "base")).is_empty()).collect();
     let parameters = |width: &str| found.of(&name(width, "base")).first().map_or(0, |line| line.params_total);
-    let row = |cell: String| {
-        let total = found.of(&cell).first().map_or(0, |line| line.params_total).to_string();
-        let scores =
-            [&DOMAINS[2..], &DOMAINS[1..2], &DOMAINS[..1], &DOMAINS].map(|domains| found.percent(&cell, domains));
-        let rate = found.rate(&cell);
-        [cell, total, rate].into_iter().chain(scores).collect()
-    };
     let methods = ["base", "full", "full-long", "mode-2x"];
-    let rows = there.iter().flat_map(|width| methods.map(|method| row(name(width, method))));
+    let rows = there.iter().flat_map(|width| methods.map(|method| name(width, method)));
     let findings = there.iter().flat_map(|width| {
         let [full, long, mode] = ["full", "full-long", "mode-2x"].map(|method| name(width, method));
         let of = |claim: &str, b: &str, domains: &[&str]| {
@@ -108,11 +102,7 @@ fn report(found: &Findings) -> Section {
     };
     Section {
         lead: vec!["Of each width a base, pre-trained on as many tokens, and what table 1 compares of it.".into()],
-        tables: vec![Table {
-            caption: ACCURACY.into(),
-            head: ["Cell", "Parameters", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
-            rows: rows.collect(),
-        }],
+        tables: vec![accuracies(found, rows, &[Beside::Parameters, Beside::Rate])],
         figures: vec![Figure {
             name: "widths",
             caption: "mode-2x less full fine-tuning by the base's parameters.".into(),

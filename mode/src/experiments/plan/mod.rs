@@ -151,8 +151,8 @@ impl<'a> Plan<'a> {
     /// The test text that it reports on.
     pub fn test_text(&self) -> TestText {
         let domains: Vec<usize> = self.cells.iter().flat_map(|cell| cell.domains.iter().copied()).collect();
-        let texts = self.setup.texts_of(&domains);
-        TestText { windows: texts.test_id.clone(), documents: texts.test_documents.clone() }
+        let documents = domains.iter().map(|&domain| self.setup.domain(domain).test_documents.clone()).collect();
+        TestText { windows: self.setup.texts_of(&domains).test_id.clone(), documents }
     }
 
     /// Hash of the windows that a cell is measured on.
@@ -324,7 +324,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Adds a cell of every seed that trains nothing of its own, so that there is no rate to tune.
+    /// Adds a cell of every seed with nothing to tune: it trains nothing of its own, or at a rate that is given.
     ///
     /// # Errors
     /// `train`'s.

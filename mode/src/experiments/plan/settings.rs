@@ -7,7 +7,7 @@ use crate::set::{apply, from_table};
 use crate::train::Size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Seeds at the most.
 const MOST_SEEDS: usize = 100;
@@ -190,6 +190,24 @@ impl Settings {
         Ok((settings, base))
     }
 
+    /// The scale, and what is set otherwise than there, as flags: texts by their names without folders, for they may lie elsewhere.
+    pub fn flags(&self) -> String {
+        let (scale, mut flags) = match self.base {
+            Some(_) => (Scale::Gpu, String::from("--scale gpu --set base=FOLDER")),
+            None => (Scale::Tiny, String::from("--scale tiny")),
+        };
+        let [own, others] = [self, &Self::of(scale)].map(|of| toml::Table::try_from(of).unwrap_or_default());
+        let skipped = |key: &str| READING.contains(&key) || (self.base.is_some() && OF_BASE.contains(&key));
+        for (key, value) in own.iter().filter(|(key, value)| !skipped(key) && others.get(*key) != Some(value)) {
+            flags.push_str(&format!(" --set {key}={value}"));
+        }
+        for (key, source) in &self.data {
+            let name = Path::new(source).file_name().map_or(source.into(), |name| name.to_string_lossy());
+            flags.push_str(&format!(" --set data.{key}={name}"));
+        }
+        flags
+    }
+
     /// The base's sizes.
     pub fn size(&self) -> Size {
         Size { width: self.width, hidden: self.hidden, layers: self.layers, heads: self.heads }
@@ -220,5 +238,23 @@ impl Settings {
         // A given base's heads may be of any width.
         let size = if self.base.is_some() { Size { width: 2, heads: 1, ..self.size() } } else { self.size() };
         size.check(self.blocks, self.layers_per_block, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_say_what_was_set() -> Result<(), Error> {
+        let sets = ["seeds=3", "data.code=there/a.jsonl:text,code", "data.math=b"].map(String::from);
+        let (settings, _) = Settings::new(Scale::Tiny, &sets)?;
+        assert_eq!(settings.flags(), "--scale tiny --set seeds=3 --set data.code=a.jsonl:text,code --set data.math=b");
+        let sets = ["steps=7", "width=64"].map(String::from);
+        let (settings, _) = Settings::new(Scale::Tiny, &sets)?;
+        assert_eq!(settings.flags(), "--scale tiny --set steps=7 --set width=64");
+        let given = Settings { base: Some("somewhere/model".into()), width: 7, ..Settings::of(Scale::Gpu) };
+        assert_eq!(given.flags(), "--scale gpu --set base=FOLDER");
+        Ok(())
     }
 }

@@ -7,9 +7,10 @@
 use crate::Error;
 use crate::data::DOMAINS;
 use crate::experiments::Experiment;
+use crate::experiments::page::accuracy::{Beside, accuracies};
 use crate::experiments::page::axis::Scale;
 use crate::experiments::page::plot::{Figure, Series};
-use crate::experiments::page::section::{ACCURACY, Section, Table};
+use crate::experiments::page::section::Section;
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, composed, expert_rate};
 use crate::experiments::plan::recipes::Stage;
@@ -72,13 +73,6 @@ fn report(found: &Findings) -> Section {
         let others = kinds(trained).map(|(kind, _)| format!("{trained}-{kind}"));
         std::iter::once(token.to_string()).chain(others).collect::<Vec<_>>()
     };
-    let row = |name: String| {
-        let lines = found.of(&name);
-        let of = |domains: &[&str]| found.percent(&name, domains);
-        let trained = lines.first().map_or(0, |line| line.params_trained).to_string();
-        let [math, code, english, mean] = [&DOMAINS[2..], &DOMAINS[1..2], &DOMAINS[..1], &DOMAINS].map(of);
-        vec![name.clone(), trained, found.rate(&name), math, code, english, mean]
-    };
     let findings = TRAINED.iter().flat_map(|&(trained, token)| {
         kinds(trained).map(move |(kind, _)| {
             let name = format!("{trained}-{kind}");
@@ -115,11 +109,7 @@ fn report(found: &Findings) -> Section {
              the experts under gates as they were composed."
                 .into(),
         ],
-        tables: vec![Table {
-            caption: ACCURACY.into(),
-            head: ["Cell", "Trained last", "Rate", "Math", "Code", "English", "Mean"].map(String::from).to_vec(),
-            rows: TRAINED.into_iter().flat_map(names).map(row).collect(),
-        }],
+        tables: vec![accuracies(found, TRAINED.into_iter().flat_map(names), &[Beside::Trained, Beside::Rate])],
         figures: vec![
             figure("q2-top", "Branches that a token keeps, of three.", "branches kept", [(1.0, "top-1"), (2.0, "top-2"), (3.0, "")]),
             figure("q2-temperature", "What logits are divided by.", "temperature", [(0.25, "sharp"), (1.0, ""), (4.0, "soft")]),

@@ -22,7 +22,7 @@ pub enum Verdict {
     Reproduced,
     /// The interval lies on the other side.
     Contradicted,
-    /// The interval holds zero: the difference is smaller than what this design can tell from none.
+    /// The interval holds zero: as far as this design can tell there may be no difference, or one as great as the interval reaches.
     Undecided,
 }
 
@@ -80,6 +80,12 @@ impl Finding {
         detectable(self.measured.half, self.seeds)
     }
 
+    /// True of the same figures, as where a row at its own rate is one at a rate for all.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let bits = |of: &Self| [of.measured.mean, of.measured.half].map(f64::to_bits);
+        bits(self) == bits(other) && self.paper == other.paper
+    }
+
     /// How likely so great a difference is where there is none.
     pub fn chance(&self) -> f64 {
         chance(self.measured, self.seeds)
@@ -124,6 +130,11 @@ impl Findings<'_> {
     /// Steps of an experiment's case that were timed.
     pub fn timed(&self, experiment: &Experiment, case: Case) -> Option<&Timed> {
         timed::find(self.plan, experiment.name, case, self.timed)
+    }
+
+    /// The one of these methods that scored best on validation text, once all are tuned.
+    pub fn best_of<'m>(&self, methods: &[&'m str]) -> Option<&'m str> {
+        self.plan.best_of(methods).map(|(method, _)| method)
     }
 
     /// What a method was tuned to, of which no cell is reported.
@@ -193,8 +204,8 @@ impl Findings<'_> {
         let of_cell = |&cell: &&str| {
             let (of, _) = self.lines.iter().find(|(of, _)| of.name == cell)?;
             let branches = self.plan.branches(*of.runs.last()?);
-            let domains = DOMAINS.iter().filter_map(|domain| {
-                let scores = self.of(cell).into_iter().filter_map(|line| line.scores.get(*domain));
+            let domains = self.domains(of).filter_map(|domain| {
+                let scores = self.of(cell).into_iter().filter_map(|line| line.scores.get(domain));
                 let weights = mean_of(scores.map(|score| &score.gates).filter(|gates| !gates.is_empty()))?;
                 Some(DomainGates { domain: domain.to_string(), weights })
             });
@@ -209,7 +220,7 @@ impl Findings<'_> {
         line.printed.as_deref()
     }
 
-    /// The same as a mean in per cent, with where another seed would lie.
+    /// Mean accuracy on these domains in per cent, with where another seed would lie.
     pub fn percent(&self, cell: &str, domains: &[&str]) -> String {
         percent(Interval::of_another(&self.accuracies(cell, domains)))
     }

@@ -70,7 +70,7 @@ pub struct Line {
     pub params_total: u64,
     /// Parameters trained last.
     pub params_trained: u64,
-    /// Steps of all its runs but the base's.
+    /// Steps of all its runs but the base's, unless that is all there is.
     pub steps: u64,
     /// Tokens predicted in them.
     pub tokens_seen: u64,
@@ -261,7 +261,7 @@ impl Results {
         self.lines.values().flatten().map(|line| line.machine.as_str()).collect()
     }
 
-    /// An error if an experiment was measured on this test text as another design, unless that may be done `again`. The same cells may
+    /// An error if an experiment was measured on this test text, or a domain of it, as another design, unless that may be done `again`. The same cells may
     /// always be gone on with.
     ///
     /// # Errors
@@ -302,7 +302,7 @@ impl Results {
         Ok(())
     }
 
-    /// How often an experiment was measured on a test text.
+    /// How often an experiment was measured on a test text, or on one that shares a domain's documents.
     pub fn times_tested(&self, experiment: &str, text: &TestText) -> usize {
         let looks: BTreeSet<_> =
             self.on(experiment, text).map(|tested| (&tested.design, &tested.text.windows)).collect();
@@ -310,6 +310,6 @@ impl Results {
     }
 
     fn on<'r>(&'r self, experiment: &'r str, text: &'r TestText) -> impl Iterator<Item = &'r Tested> {
-        self.tested.iter().filter(move |tested| tested.experiment == experiment && tested.text.is(text))
+        self.tested.iter().filter(move |tested| tested.experiment == experiment && tested.text.shares(text))
     }
 }

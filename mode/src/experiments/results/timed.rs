@@ -60,10 +60,11 @@ pub(crate) fn sizes(plan: &Plan) -> String {
 /// Steps of each case in which every launch is timed.
 pub(crate) const PROFILED: usize = 5;
 
-/// A case of an experiment at the plan's sizes, as it was timed last.
+/// A case of an experiment at the plan's sizes, as it was timed last: on the machine of the experiment's last, or times are compared that are
+/// of two.
 pub(crate) fn find<'t>(plan: &Plan, experiment: &str, case: Case, there: &'t [Timed]) -> Option<&'t Timed> {
-    let same = |timed: &&Timed| {
-        timed.experiment == experiment && timed.case == case && timed.sizes == sizes(plan) && timed.profiled == PROFILED
-    };
-    there.iter().rfind(same)
+    let sizes = sizes(plan);
+    let same = |timed: &&Timed| timed.experiment == experiment && timed.sizes == sizes && timed.profiled == PROFILED;
+    let last = there.iter().rfind(same)?;
+    there.iter().filter(same).rfind(|timed| timed.case == case && timed.machine == last.machine)
 }
