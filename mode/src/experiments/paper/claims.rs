@@ -86,7 +86,7 @@ fn report(found: &Findings) -> Section {
             "mode-2x, mode-2x-frozen, full and lora are as in table 1, all experts at the best rate of stage 1 alone; -long is as many steps as both \
              stages of mode-2x. bottleneck is Houlsby's adapter, of as many parameters as lora. Experts start as copies of the backbone's \
              layers, of start-random as random weights, of start-zero as random ones that add nothing to the stream at first. Composed gates keep \
-             what each expert's learnt in stage 1 of itself against the backbone, and are diluted: less ln 2, or two experts would begin with twice \
+             the logits that each expert's had against the backbone in stage 1, and are diluted: less ln 2, or two experts would begin with twice \
              the weight of one. gates-relative are not, and gates-fresh begin with all branches alike. Each row is at its own tuned rate."
                 .into(),
         ],

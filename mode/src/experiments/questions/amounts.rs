@@ -1,8 +1,9 @@
 //! Question 3, which the paper leaves open: very small and very large data.
 //!
-//! Code alone: an expert that starts as a copy, LoRA, one of as many parameters as the expert, and all weights, on 10 to 1,000 examples (windows drawn from all over the text) in S
-//! steps each, and on all there is in one pass: the built-in text's 8,000 windows, a million tokens, at the rate of 1,000 examples. A pass
-//! is as many steps as the text has batches, so its point has more steps as well as more examples.
+//! Code alone: an expert that starts as a copy, LoRA, one of as many parameters as the expert, and all weights, on 10 to 1,000 examples
+//! (windows drawn from all over the text) in S steps each, and on all there is in one pass: the built-in text's 8,000 windows, a million
+//! tokens, at the rate of 1,000 examples. A pass is as many steps as the text has batches, so its point has more steps as well as more
+//! examples.
 
 use crate::Error;
 use crate::data::DOMAINS;
