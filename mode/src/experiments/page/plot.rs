@@ -9,6 +9,9 @@ use plotters::prelude::*;
 /// One panel's size.
 const PANEL: (u32, u32) = (520, 400);
 
+/// What a legend needs of the height that points take.
+const LEGEND: f64 = 0.45;
+
 /// Colours of series, by their place.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0xc2, 0x4a, 0x32),
@@ -82,7 +85,11 @@ impl Figure {
             let intervals = if points().any(|(_, y)| spread(y) > 0.0) { "95 % intervals of each mean" } else { "" };
             let title = [whose, intervals].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
             let across = Axis::over(self.scales[0], points().map(|(x, _)| *x));
-            let up = Axis::over(self.scales[1], points().flat_map(|(_, y)| ends(y)));
+            let heights = || points().flat_map(|(_, y)| ends(y));
+            let mut up = Axis::over(self.scales[1], heights());
+            if emptiest([&across, &up], series).0 > 0 && self.scales[1] == Scale::Linear {
+                up = Axis::over(self.scales[1], heights().chain([below(heights())]));
+            }
             self.panel(area, &title, series, [across, up])?;
         }
         root.present()?;
@@ -101,7 +108,7 @@ impl Figure {
         if !title.is_empty() {
             chart.caption(title, ("sans-serif", 16));
         }
-        let corner = emptiest([&across, &up], series);
+        let (_, corner) = emptiest([&across, &up], series);
         let mut chart = chart.build_cartesian_2d(across, up)?;
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(TRANSPARENT).x_labels(NAMES).y_labels(NAMES).x_desc(self.x).y_desc(self.y).draw()?;
@@ -137,8 +144,15 @@ fn ends(interval: &Interval) -> [f64; 2] {
     [-1.0, 1.0].map(|side| 100.0 * (interval.mean + side * spread(interval)))
 }
 
-/// The corner with the fewest points, to put the legend into.
-fn emptiest([across, up]: [&Axis; 2], series: &[Series]) -> SeriesLabelPosition {
+/// What an axis reaches down to where a legend is to have room below these heights.
+fn below(heights: impl Iterator<Item = f64>) -> f64 {
+    let (low, high) = heights.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
+    let room = low - LEGEND * (high - low);
+    if low >= 0.0 { room.max(0.0) } else { room }
+}
+
+/// The corner with the fewest points, to put the legend into, and how many those are.
+fn emptiest([across, up]: [&Axis; 2], series: &[Series]) -> (usize, SeriesLabelPosition) {
     let points = || series.iter().flat_map(|series| &series.points);
     let crowd = |right: f64, top: f64| {
         let near = |x: f64, y: &Interval| {
@@ -152,8 +166,7 @@ fn emptiest([across, up]: [&Axis; 2], series: &[Series]) -> SeriesLabelPosition 
         (crowd(1.0, 1.0), SeriesLabelPosition::UpperRight),
         (crowd(0.0, 0.0), SeriesLabelPosition::LowerLeft),
     ];
-    let best = corners.into_iter().min_by_key(|(crowd, _)| *crowd);
-    best.map_or(SeriesLabelPosition::LowerRight, |(_, position)| position)
+    corners.into_iter().min_by_key(|(crowd, _)| *crowd).unwrap_or((0, SeriesLabelPosition::LowerRight))
 }
 
 /// Half an interval that is known.
