@@ -22,7 +22,7 @@ use crate::experiments::plan::methods::{
 use crate::experiments::plan::recipes::{MIXTURE, Mixture, On, Stage};
 use crate::experiments::plan::{Plan, RunIndex, Tried};
 use crate::experiments::results::finding::{Finding, Findings};
-use crate::experiments::results::statistics::Interval;
+use crate::experiments::results::statistics::{Interval, mean};
 use crate::model::ExpertInit;
 use crate::train::Size;
 
@@ -211,6 +211,11 @@ fn report(found: &Findings) -> Section {
                 found.tuned_rate("expert")
             ),
             outdone(found),
+            format!(
+                "The paper's six by the mean, best first: {}. By English: {}.",
+                order(found, MEAN, &DOMAINS),
+                order(found, ENGLISH, &DOMAINS[..1])
+            ),
         ],
         tables: vec![accuracies(found, ROWS.map(String::from), &beside), theirs()],
         figures: vec![trade(found)],
@@ -242,6 +247,19 @@ pub(crate) fn of_paper(found: &Findings, words: &str, named: impl Fn(&str) -> St
         found.finding(&format!("{words}{claim}"), Some(of_a - of_b), &a, &b, domains)
     };
     claims.map(finding).into()
+}
+
+/// The paper's methods in order of these domains, here and there, whose column it is, and how many pairs of them stand as there.
+fn order(found: &Findings, column: usize, domains: &[&str]) -> String {
+    let mut rows = PAPER.map(|(name, there)| (name, mean(&found.accuracies(name, domains)), there[column]));
+    let pairs = || (0..rows.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
+    let agrees = |&(i, j): &(usize, usize)| (rows[i].1 > rows[j].1) == (rows[i].2 > rows[j].2);
+    let (same, all) = (pairs().filter(agrees).count(), pairs().count());
+    let words = |rows: &[(&str, f64, f64)]| rows.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    rows.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let there = words(&rows);
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    format!("here {}, there {there}, {same} of {all} pairs in the same order", words(&rows))
 }
 
 /// Methods whose rates are drawn, all of as many steps.
