@@ -88,7 +88,7 @@ impl Figure {
             let heights = || points().flat_map(|(_, y)| ends(y));
             let mut up = Axis::over(self.scales[1], heights());
             if emptiest([&across, &up], series).0 > 0 && self.scales[1] == Scale::Linear {
-                up = Axis::over(self.scales[1], heights().chain([below(heights())]));
+                up = Axis::over(self.scales[1], heights().chain([above(heights())]));
             }
             self.panel(area, &title, series, [across, up])?;
         }
@@ -144,11 +144,10 @@ fn ends(interval: &Interval) -> [f64; 2] {
     [-1.0, 1.0].map(|side| 100.0 * (interval.mean + side * spread(interval)))
 }
 
-/// What an axis reaches down to where a legend is to have room below these heights.
-fn below(heights: impl Iterator<Item = f64>) -> f64 {
+/// What an axis reaches up to where a legend is to have room above these heights.
+fn above(heights: impl Iterator<Item = f64>) -> f64 {
     let (low, high) = heights.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
-    let room = low - LEGEND * (high - low);
-    if low >= 0.0 { room.max(0.0) } else { room }
+    high + LEGEND * (high - low)
 }
 
 /// The corner with the fewest points, to put the legend into, and how many those are.
