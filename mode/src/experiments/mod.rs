@@ -3,8 +3,9 @@
 //! An experiment (`paper/table1.rs`, .., `questions/`) says which cells it has: a method, a seed, and the recipes that make its model. A plan
 //! (`plan/`) knows every run by the hash of its recipe, so that what two cells share is trained once and what is there is not trained
 //! again. The lab (`lab/`) carries it out: learning rates are tuned by the same grid for every method, on validation text and with a seed
-//! of their own, but where an experiment asks for one that is given; test text is measured when all models are there, once a design. Results (`results/`) are JSON lines; differences come with
-//! intervals over seeds and text, and each of the paper's findings gets a verdict, which may be "no". A page (`page/`) shows them.
+//! of their own, but where an experiment asks for one that is given; test text is measured when all models are there, once a design.
+//! Results (`results/`) are JSON lines; differences come with intervals over seeds and text, and each of the paper's findings gets a
+//! verdict, which may be "no". A page (`page/`) shows them.
 
 mod lab;
 mod page;

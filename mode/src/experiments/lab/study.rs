@@ -95,12 +95,13 @@ fn refuse_second_look(
     results: &Results,
     again: bool,
 ) -> Result<(), Error> {
-    let plan = tuned::plan(experiment, setup, results)?;
+    let rates = tuned::rates(&[experiment], setup, results)?;
+    let plan = Plan::of(&[experiment], setup, &rates, false)?;
     // A design that is whole has all its rates, so one with rates to tune is another.
     let is_tuned = lab.left(&plan, results, is_tuning).cells.is_empty();
     let design = if is_tuned { design(&plan, experiment) } else { String::new() };
     // Before a rate is known its cells are, and so what they will be measured on.
-    let all = Plan::of(&[experiment], setup, &tuned::rates(&[experiment], setup, results)?, true)?;
+    let all = Plan::of(&[experiment], setup, &rates, true)?;
     results.may_test(experiment.name, &design, &all.test_text(), again)
 }
 

@@ -10,7 +10,7 @@ use crate::experiments::page::section::Section;
 use crate::experiments::plan::Plan;
 use crate::experiments::plan::methods::{ALL, LONG, base, composed, full, lora};
 use crate::experiments::plan::recipes::{MIXTURE, On, Stage};
-use crate::experiments::results::finding::Findings;
+use crate::experiments::results::finding::{Finding, Findings};
 use crate::model::ExpertInit;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -62,16 +62,9 @@ fn report(found: &Findings) -> Section {
     let mut findings = Vec::new();
     for (rate, _) in RATES {
         findings.extend(of_paper(found, &format!("(all at {rate}) "), |method| name(method, rate)));
-        for (words, domains) in [("keeps more English than", &DOMAINS[..1]), ("is better in the mean than", &DOMAINS)] {
-            let claim = format!("(all at {rate}, as many steps) MoDE {words} full fine-tuning");
-            findings.push(found.finding(&claim, None, &name("mode-2x", rate), &name(FULL_LONG, rate), domains));
-        }
+        findings.extend(as_many_steps(found, &format!("all at {rate}"), [rate; 2]));
     }
-    let [mode, full] = [name("mode-2x", "3e-3"), name(FULL_LONG, "1e-3")];
-    for (words, domains) in [("keeps more English than", &DOMAINS[..1]), ("is better in the mean than", &DOMAINS)] {
-        let claim = format!("(MoDE at 3e-3, full fine-tuning at 1e-3, as many steps) MoDE {words} full fine-tuning");
-        findings.push(found.finding(&claim, None, &mode, &full, domains));
-    }
+    findings.extend(as_many_steps(found, "MoDE at 3e-3, full fine-tuning at 1e-3", ["3e-3", "1e-3"]));
     Section {
         lead: vec![
             "Table 1's rows with nothing tuned: every method and both stages at 1e-3, as the paper trains all, and at 3e-3. A method that would \
@@ -82,4 +75,15 @@ fn report(found: &Findings) -> Section {
         findings,
         ..Section::of(&EXPERIMENT)
     }
+}
+
+/// MoDE against full fine-tuning of as many steps, at a rate of each.
+fn as_many_steps(found: &Findings, rates: &str, [of_mode, of_full]: [&str; 2]) -> [Finding; 2] {
+    let [mode, full] = [name("mode-2x", of_mode), name(FULL_LONG, of_full)];
+    let compared: [(&str, &[&str]); 2] =
+        [("keeps more English than", &DOMAINS[..1]), ("is better in the mean than", &DOMAINS)];
+    compared.map(|(words, domains)| {
+        let claim = format!("({rates}, as many steps) MoDE {words} full fine-tuning");
+        found.finding(&claim, None, &mode, &full, domains)
+    })
 }

@@ -261,8 +261,8 @@ impl Results {
         self.lines.values().flatten().map(|line| line.machine.as_str()).collect()
     }
 
-    /// An error if an experiment was measured on this test text, or a domain of it, as another design, unless that may be done `again`. The same cells may
-    /// always be gone on with.
+    /// An error if an experiment was measured on this test text, or a domain of it, as another design, unless that may be
+    /// done `again`. The same cells may always be gone on with.
     ///
     /// # Errors
     /// Other cells were measured on this text.
